@@ -1,0 +1,1 @@
+"""The delivery layer: caches of sealed segments between miners and gateways."""

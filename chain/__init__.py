@@ -1,0 +1,1 @@
+"""The ledger layer: identities, content ids, wire protocol, and the ledger itself."""

@@ -1,0 +1,1 @@
+"""Drivers that feed the ledger with blocks."""

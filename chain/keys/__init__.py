@@ -1,0 +1,1 @@
+"""Keys: signing identities, the keystore on disk, and capsules for delegated decryption."""

@@ -1,0 +1,1 @@
+"""What may happen on the ledger, one module per subject."""

@@ -1,0 +1,1 @@
+"""How nodes talk: typed messages over ZeroMQ or memory, and the hardened HTTP protocol."""

@@ -1,0 +1,1 @@
+"""The catalog: what objects exist, as an ordered store of conditional batches."""

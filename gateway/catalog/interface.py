@@ -1,0 +1,173 @@
+"""The catalog as every driver offers it: conditional batches and ordered scans.
+
+Rules:
+1. One writer judges every batch: conditions and changes are one atomic step.
+2. A committed batch is on stable storage before `commit` returns.
+3. Readers see all of a batch or nothing, and a reader that starts after `commit` returned sees it.
+4. Keys are 1..2048 bytes in byte order.
+See docs/specs/catalog.md for what lies in each keyspace.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+
+from chain.net.transport import Buffer
+
+KEY_MAX = 2048
+
+
+class Space(IntEnum):
+    """Keyspaces; the number is part of the log format and never reused."""
+
+    META = 0
+    ACCOUNTS = 1  # account id -> account record
+    ACCESS_KEYS = 2  # access key -> account id, secret
+    BUCKETS = 3  # bucket name -> bucket record
+    OWNED = 4  # account id ‖ bucket name -> empty
+    LIVE = 5  # bucket id ‖ key -> latest version that is not deleted
+    VERSIONS = 6  # bucket id ‖ escaped key ‖ 00 00 ‖ inverted sequence -> version record
+    NULL = 7  # bucket id ‖ key -> sequence of the null version
+    UPLOADS = 8  # bucket id ‖ escaped key ‖ 00 00 ‖ upload id -> upload record
+    PARTS = 9  # upload id ‖ part number (u16) -> part record
+    BODIES = 10  # stream id -> sealed bytes of a small object (stored once, in the log)
+    STREAMS = 11  # stream id -> reference count and segments
+    PLACEMENT = 12
+    REPAIRS = 13
+    RELEASES = 14
+    OUTBOX = 15  # sequence -> record for the next object batch
+    BATCHES = 16  # batch number -> leaves
+    LEAVES = 17  # version id -> batch number, index
+    BLOCKS = 18  # IPFS: multihash ‖ version id ‖ leaf -> where the block's bytes are
+    JOBS = 19  # durable background jobs
+    COUNTERS = 20  # name -> signed 64-bit integer
+
+
+@dataclass(frozen=True, slots=True)
+class Equals:
+    """The row holds exactly `value`; None means that there is no such row."""
+
+    space: Space
+    key: bytes
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """There is such a row, whatever it holds."""
+
+    space: Space
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """No row of the keyspace has a key that starts with `prefix`."""
+
+    space: Space
+    prefix: bytes
+
+
+Condition = Equals | Exists | Empty
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Set a row. In Space.BODIES the value lies in the log alone and the index holds its place."""
+
+    space: Space
+    key: bytes
+    value: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove a row; no error if there is none."""
+
+    space: Space
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Add to a counter (absent is 0). Fails as a condition does if the result is out of bounds."""
+
+    key: bytes
+    delta: int
+    floor: int | None = None
+    ceiling: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Put `value` under `prefix` ‖ the commit's sequence number (u64 big-endian) ‖ index (u16)."""
+
+    space: Space
+    prefix: bytes
+    value: bytes
+
+
+Change = Put | Delete | Add | Append
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What `commit` takes: all conditions hold and all changes are made, or nothing is."""
+
+    conditions: Sequence[Condition] = ()
+    changes: Sequence[Change] = field(default_factory=tuple)
+
+
+class Conflict(Exception):
+    """A condition (or a counter's bound) did not hold; nothing was changed."""
+
+    def __init__(self, failed: Condition | Add) -> None:
+        super().__init__(f"condition failed: {failed}")
+        self.failed = failed
+
+
+class CatalogUnavailable(Exception):
+    """The writer is gone, restarting, or its disk is full. Retry later (S3: 503)."""
+
+
+class Reader(Protocol):
+    """One snapshot. Keep it for one page of work, never across an await."""
+
+    def get(self, space: Space, key: bytes) -> bytes | None:
+        """The row's value, or None. BODIES are read from the log."""
+        ...
+
+    def counter(self, key: bytes) -> int:
+        """A counter's value; 0 if it was never added to."""
+        ...
+
+    def scan(
+        self, space: Space, start: bytes, end: bytes | None, limit: int, *, reverse: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        """Up to `limit` rows with start <= key < end (None: no end), in (reverse) byte order."""
+        ...
+
+
+class Catalog(Protocol):
+    """One network's catalog as a gateway process holds it."""
+
+    def read(self) -> AbstractContextManager[Reader]:
+        """A snapshot of what is committed now."""
+        ...
+
+    async def commit(self, batch: Batch) -> int:
+        """Apply `batch` durably; return its sequence number (grows by 1 each commit).
+
+        Raises Conflict, CatalogUnavailable.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release files and connections."""
+        ...
+
+
+# Builds a batch from a fresh snapshot; called again after a Conflict.
+Attempt = Callable[[Reader], Batch]

@@ -1,0 +1,157 @@
+"""What the gateway speaks of: accounts, buckets, object versions, uploads, parts.
+
+Plain values. How they are stored is docs/specs/catalog.md; who may see them is the front ends'
+business.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user of the store."""
+
+    id: str  # canonical id: printable ASCII, unique
+    name: str  # display name: printable, at most 128 bytes
+    email: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """An S3 key pair."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket. `id` stays with its content; a deleted name may come back under another id."""
+
+    name: str
+    id: bytes  # 16 random bytes
+    owner: Account
+    created_ns: int
+    region: str = ""  # as asked for at creation; "" is us-east-1
+    public: bool = False  # anonymous read and list
+    publishes: bool = False  # gives its objects IPFS CIDs
+    profile: str = ""  # erasure profile; "" is the network's default
+
+
+class Algorithm(StrEnum):
+    """Checksum algorithms by S3's names."""
+
+    MD5 = "MD5"
+    CRC32 = "CRC32"
+    CRC32C = "CRC32C"
+    CRC64NVME = "CRC64NVME"
+    SHA1 = "SHA1"
+    SHA256 = "SHA256"
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """A checksum that is kept with an object: digest bytes, not base64."""
+
+    algorithm: Algorithm
+    digest: bytes
+    composite_parts: int = 0  # 0: FULL_OBJECT; else COMPOSITE over so many parts
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """What the bytes of one body really hash to: every algorithm that was asked for."""
+
+    size: int
+    values: Mapping[Algorithm, bytes]
+
+
+# Called when all bytes are in and before anything is visible; raises (BadDigest …) to refuse them.
+Verifier = Callable[[Digests], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What a client says about an object, stored and echoed."""
+
+    content_type: str = "binary/octet-stream"
+    # cache-control, content-disposition, content-encoding, content-language, expires,
+    # x-amz-website-redirect-location, x-amz-storage-class as given: lower-case name -> value
+    headers: Mapping[str, str] = field(default_factory=dict)
+    # x-amz-meta-NAME without the prefix: lower-case name -> value
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PartSummary:
+    """One part of a finished multipart object, or of an upload in progress."""
+
+    number: int
+    size: int
+    etag: str
+    modified_ns: int
+    checksum: Checksum | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    """One stored version of an object, without its bytes."""
+
+    bucket: Bucket
+    key: str
+    version_id: str  # opaque; "null" in a bucket without versioning
+    sequence: int  # grows with every version of this key
+    size: int
+    etag: str  # without quotes
+    modified_ns: int
+    attributes: Attributes
+    fid: bytes  # binary CID of the manifest
+    profile: str
+    checksum: Checksum | None = None
+    parts: tuple[PartSummary, ...] = ()  # of a multipart object
+    cid: str | None = None  # IPFS root, once known, in a publishing bucket
+    complete: bool = True  # all k+m fragments of every segment are stored
+    record: bytes = field(default=b"", repr=False, compare=False)  # ObjectService's own
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page of keys. `next_start` is the inclusive key to go on from; None at the end."""
+
+    objects: list[ObjectVersion]
+    common_prefixes: list[str]
+    next_start: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A multipart upload in progress."""
+
+    bucket: Bucket
+    key: str
+    upload_id: str
+    started_ns: int
+    attributes: Attributes
+    algorithm: Algorithm | None = None
+    composite: bool = True  # checksum type of the finished object
+    record: bytes = field(default=b"", repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedPart:
+    """A part as CompleteMultipartUpload names it."""
+
+    number: int
+    etag: str
+    checksum: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteCondition:
+    """If-Match / If-None-Match on a write: entity tags without quotes, or `*`."""
+
+    if_match: str | None = None
+    if_none_match: str | None = None

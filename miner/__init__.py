@@ -1,0 +1,1 @@
+"""The storage layer: erasure code, fragments, and where they lie."""

@@ -1,0 +1,1 @@
+"""Where a miner keeps fragments."""
