@@ -1,0 +1,156 @@
+"""Administration: messages of people's commands to the catalog process (`ipc://RUN/catalog.ipc`).
+
+Only machine-local callers are served; see gateway/admin.py. Names, ids and keys are checked there;
+a refusal is a RemoteError whose code is an S3 error code.
+"""
+
+import msgspec
+
+from chain.net.transport import Message, Payload
+
+
+class AccountRecord(msgspec.Struct, frozen=True):
+    """An account as its owner sees it. `access_keys` in order of making, without secrets."""
+
+    id: str
+    name: str
+    email: str
+    access_keys: list[str]
+
+
+class AccountCreated(msgspec.Struct, frozen=True):
+    """A new or renewed S3 key pair: the only time that the secret is shown."""
+
+    account: AccountRecord
+    access_key: str
+    secret_key: str
+
+
+class AccountList(msgspec.Struct, frozen=True):
+    """All accounts by name."""
+
+    accounts: list[AccountRecord]
+
+
+class Done(msgspec.Struct, frozen=True):
+    """It is done, durably."""
+
+
+class BucketSettings(msgspec.Struct, frozen=True):
+    """A bucket's switches."""
+
+    name: str
+    owner: str
+    public: bool
+    publishes: bool
+
+
+class PublishState(msgspec.Struct, frozen=True):
+    """How far a bucket's publishing is; `cid` is its root directory, "" while not known."""
+
+    name: str
+    publishes: bool
+    cid: str
+    objects: int
+    pending: int
+
+
+class NetworkState(msgspec.Struct, frozen=True):
+    """What the catalog process knows of the network. Bytes; price in tokens per GiB and epoch."""
+
+    height: int
+    price: int
+    nodes: list["NodeState"]
+    pending_fragments: int
+    rebuilt_fragments: int
+
+
+class NodeState(msgspec.Struct, frozen=True):
+    """One node as its registry entry and its last answer tell."""
+
+    kind: str  # chain, miner, edge
+    name: str
+    up: bool
+    pledged: int = 0
+    used: int = 0
+
+
+class Certificate(msgspec.Struct, frozen=True):
+    """An ownership certificate (docs/specs/certificate.md)."""
+
+    document: Payload
+
+
+class CreateAccount(Message[AccountCreated], frozen=True, array_like=True):
+    """Make an account; empty `id`, `access_key`, `secret_key` are generated."""
+
+    name: str
+    id: str = ""
+    email: str = ""
+    access_key: str = ""
+    secret_key: str = ""
+
+
+class ListAccounts(Message[AccountList], frozen=True, array_like=True):
+    """All accounts."""
+
+
+class ShowAccount(Message[AccountRecord], frozen=True, array_like=True):
+    """One account, by id, name or access key."""
+
+    account: str
+
+
+class RotateAccessKeys(Message[AccountCreated], frozen=True, array_like=True):
+    """Replace all key pairs of an account with one new pair."""
+
+    account: str
+
+
+class RotateEncryptionKey(Message[Done], frozen=True, array_like=True):
+    """Begin a new account key-encryption key; old objects are wrapped anew lazily."""
+
+    account: str
+
+
+class DeleteAccount(Message[Done], frozen=True, array_like=True):
+    """Remove an account that owns no bucket."""
+
+    account: str
+
+
+class SetPublic(Message[BucketSettings], frozen=True, array_like=True):
+    """Switch anonymous read of a bucket."""
+
+    bucket: str
+    on: bool
+
+
+class ShowBucket(Message[BucketSettings], frozen=True, array_like=True):
+    """A bucket's switches."""
+
+    bucket: str
+
+
+class SetPublishing(Message[PublishState], frozen=True, array_like=True):
+    """Switch a bucket's IPFS publishing."""
+
+    bucket: str
+    on: bool
+
+
+class ShowPublishing(Message[PublishState], frozen=True, array_like=True):
+    """How far a bucket's publishing is."""
+
+    bucket: str
+
+
+class ShowNetwork(Message[NetworkState], frozen=True, array_like=True):
+    """The network's state."""
+
+
+class FetchCertificate(Message[Certificate], frozen=True, array_like=True):
+    """The ownership certificate of an object's latest version."""
+
+    bucket: str
+    key: str
