@@ -1,0 +1,290 @@
+"""Ask and serve over frames, whatever carries them: used by every transport.
+
+`Asks` is the caller's half for one peer: request ids, deadlines, the credit window and a bounded
+queue. `Responder` is the service's half: frames in, frames out. Neither does I/O.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from chain.ids import AccountId
+from chain.net import wire
+from chain.net.transport import (
+    Buffer,
+    Caller,
+    Handlers,
+    Message,
+    RemoteError,
+    Reply,
+    Unreachable,
+)
+
+log = logging.getLogger(__name__)
+
+# The user's request that this work belongs to; travels with every ask and stands in every log line.
+current_request: ContextVar[str] = ContextVar("current_request", default="")
+
+
+class AddressError(ValueError):
+    """This address cannot be served or reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How much one peer may be owed."""
+
+    # Credits: asks at the peer. Its receive queue is deeper, so a ROUTER never drops for us.
+    in_flight: int = 128
+    in_flight_bytes: int = 64 << 20
+    # Asks that wait here for a credit or for the connection.
+    queued: int = 1024
+    queued_bytes: int = 256 << 20
+    # How long an ask waits for a connection before it is Unreachable.
+    connect_grace: float = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class _Ask:
+    frames: list[Buffer]
+    size: int
+    reply: type[msgspec.Struct]
+    future: asyncio.Future[Any]
+    deadline: asyncio.TimerHandle
+    sent: bool = field(default=False)
+
+
+class Asks:
+    """The asks of one peer.
+
+    `send(frames)` hands a message to the socket and says whether it was taken. The owner calls
+    `opened` when the connection stands, `lost` when it breaks, `receive` for every message.
+    """
+
+    def __init__(
+        self, codec: wire.Codec, window: Window, send: Callable[[list[Buffer]], bool], name: str
+    ) -> None:
+        self._codec = codec
+        self._window = window
+        self._send = send
+        self._name = name
+        self._loop = asyncio.get_running_loop()
+        self._ids = itertools.count(1)
+        self._asks: dict[int, _Ask] = {}
+        self._queue: deque[int] = deque()
+        self._queued_bytes = 0
+        self._flying = 0
+        self._flying_bytes = 0
+        self._open = False
+        self._closed = False
+        self._since = self._loop.time()
+        self._grace: asyncio.TimerHandle | None = None
+        self.flags = 0
+
+    async def ask(self, message: Message[Reply], timeout: float) -> Reply:  # noqa: ASYNC109
+        """See Peer.ask."""
+        if self._closed:
+            raise Unreachable(f"{self._name}: closed")
+        kind = type(message)
+        number = next(self._ids)
+        body, payloads = self._codec.encode(message)
+        head = wire.pack_head(
+            wire.REQUEST, number, body, len(payloads), tag=wire.tag_of(kind),
+            trace=current_request.get(), flags=self.flags,
+        )  # fmt: skip
+        size = len(head) + sum(map(len, payloads)) if payloads else len(head)
+        self._admit(size)
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        deadline = self._loop.call_later(timeout, self._expire, number, timeout)
+        entry = _Ask([head, *payloads], size, kind.reply_type(), future, deadline)
+        self._asks[number] = entry
+        self._queue.append(number)
+        self._queued_bytes += size
+        self.flush()
+        try:
+            return await future
+        finally:
+            deadline.cancel()
+            self._forget(number)
+
+    def _admit(self, size: int) -> None:
+        window = self._window
+        if len(self._queue) >= window.queued or self._queued_bytes + size > window.queued_bytes:
+            raise Unreachable(f"{self._name}: queue full")
+        if self._open:
+            return
+        waited = self._loop.time() - self._since
+        if waited >= window.connect_grace:
+            raise Unreachable(f"{self._name}: not connected")
+        if self._grace is None:
+            self._grace = self._loop.call_later(window.connect_grace - waited, self._give_up)
+
+    def flush(self) -> None:
+        """Send what the credit window allows."""
+        window = self._window
+        while self._open and self._queue and self._flying < window.in_flight:
+            number = self._queue[0]
+            entry = self._asks[number]
+            if self._flying and self._flying_bytes + entry.size > window.in_flight_bytes:
+                return
+            if not self._send(entry.frames):
+                return
+            self._queue.popleft()
+            self._queued_bytes -= entry.size
+            self._flying += 1
+            self._flying_bytes += entry.size
+            entry.sent = True
+            entry.frames = []
+
+    def opened(self) -> None:
+        """The connection stands."""
+        self._open = True
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+        self.flush()
+
+    def lost(self, reason: str) -> None:
+        """The connection broke: asks on their way fail now, queued ones wait for the grace."""
+        if self._open:
+            self._open = False
+            self._since = self._loop.time()
+            if self._queue and self._grace is None:
+                self._grace = self._loop.call_later(self._window.connect_grace, self._give_up)
+        self._fail([number for number, ask in self._asks.items() if ask.sent], reason)
+
+    def receive(self, frames: Sequence[Buffer]) -> None:
+        """A message from the peer. What answers no waiting ask (late, replayed) is dropped."""
+        try:
+            head = wire.parse_head(frames[0])
+        except wire.MalformedFrame as error:
+            log.warning("%s: dropped a message: %s", self._name, error)
+            return
+        entry = self._asks.get(head.request)
+        if entry is None or not entry.sent or entry.future.done():
+            return
+        try:
+            wire.check_payloads(head, frames[1:])
+            if head.kind == wire.REPLY:
+                reply = self._codec.decode(entry.reply, head.body, frames[1:])
+                entry.future.set_result(reply)
+            elif head.kind == wire.ERROR:
+                refusal = self._codec.decode(wire.Refusal, head.body, ())
+                entry.future.set_exception(RemoteError(refusal.code, refusal.reason))
+            else:
+                raise wire.MalformedFrame("a request where a reply belongs")
+        except wire.MalformedFrame as error:
+            entry.future.set_exception(RemoteError("malformed_reply", str(error)))
+        self._forget(head.request)
+
+    def close(self) -> None:
+        """Fail every ask."""
+        self._closed = True
+        self._open = False
+        self._fail(list(self._asks), "closed")
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+
+    def _give_up(self) -> None:
+        self._grace = None
+        self._fail([number for number, ask in self._asks.items() if not ask.sent], "not connected")
+
+    def _expire(self, number: int, timeout: float) -> None:
+        self._fail([number], f"no answer within {timeout:g} s")
+
+    def _fail(self, numbers: list[int], reason: str) -> None:
+        for number in numbers:
+            entry = self._asks.get(number)
+            if entry is not None and not entry.future.done():
+                entry.future.set_exception(Unreachable(f"{self._name}: {reason}"))
+            self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        """Take an ask off the books; its credit is free again."""
+        entry = self._asks.pop(number, None)
+        if entry is None:
+            return
+        if entry.sent:
+            self._flying -= 1
+            self._flying_bytes -= entry.size
+        else:
+            self._queue.remove(number)
+            self._queued_bytes -= entry.size
+        if self._queue:
+            self.flush()
+
+
+class Responder:
+    """A handler table behind frames."""
+
+    def __init__(self, codec: wire.Codec, handlers: Handlers) -> None:
+        self._codec = codec
+        self._table = {wire.tag_of(kind): (kind, call) for kind, call in handlers.table.items()}
+        if len(self._table) != len(handlers.table):
+            raise ValueError("two messages of one service share a name")
+
+    async def answer(self, frames: Sequence[Buffer], caller: Caller) -> list[Buffer] | None:
+        """The reply's frames; None for what is no request at all. Only cancellation is raised."""
+        try:
+            head = wire.parse_head(frames[0])
+        except wire.MalformedFrame as error:
+            log.warning("dropped a message: %s", error)
+            return None
+        if head.kind != wire.REQUEST:
+            return None
+        token = current_request.set(head.trace)
+        try:
+            body, payloads = self._codec.encode(await self._handle(head, frames[1:], caller))
+        except Exception as error:  # noqa: BLE001 - whatever a handler does, its caller is answered
+            return self.refuse(head.request, *_refusal_of(error, head.tag))
+        finally:
+            current_request.reset(token)
+        return [wire.pack_head(wire.REPLY, head.request, body, len(payloads)), *payloads]
+
+    async def _handle(
+        self, head: wire.Head, payloads: Sequence[Buffer], caller: Caller
+    ) -> msgspec.Struct:
+        found = self._table.get(head.tag)
+        if found is None:
+            raise RemoteError("unknown_message", head.tag.decode("ascii", "replace"))
+        wire.check_payloads(head, payloads)
+        kind, call = found
+        return await call(self._codec.decode(kind, head.body, payloads), caller)
+
+    def refuse(self, request: int, code: str, reason: str) -> list[Buffer]:
+        """An error's frames."""
+        refusal = wire.Refusal(code[: wire.CODE_MAX], reason[: wire.REASON_MAX])
+        body, _ = self._codec.encode(refusal)
+        return [wire.pack_head(wire.ERROR, request, body, 0)]
+
+
+def _refusal_of(error: Exception, tag: bytes) -> tuple[str, str]:
+    """Code and reason for the caller; what is our own fault goes to the log, not over the wire."""
+    match error:
+        case RemoteError():
+            return error.code, error.reason
+        case wire.MalformedFrame():
+            return "malformed", str(error)
+        case Unreachable():
+            return "unreachable", str(error)
+        case wire.OversizeMessage():
+            log.error("reply to %s: %s", tag.decode("latin-1"), error)
+            return "oversize", "the reply is too large"
+    log.error("handler of %s failed", tag.decode("latin-1"), exc_info=error)
+    return "internal", "the handler failed; see this node's log"
+
+
+Authorise = Callable[[AccountId], bool]
+
+
+def refuse_everyone(_: AccountId) -> bool:
+    """The policy of a node that was told nothing."""
+    return False
