@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from chain.clock import Entropy
+from chain.format import write_durably
 from gateway.config import ConfigError
-from gateway.network import replace_file
 
 KEY_CHARS_MAX = 128
 
@@ -47,7 +47,7 @@ def check_keys(access: str, secret: str) -> None:
 def write_credentials(path: Path, access: str, secret: str) -> None:
     """Whole or not at all."""
     text = f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n"
-    replace_file(path, text.encode(), 0o600)
+    write_durably(path, text.encode(), 0o600)
 
 
 def read_credentials(path: Path) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from chain.format import write_durably
 from gateway.config import Config, ConfigError, profile_of
 
 FORMAT = 1
@@ -87,9 +88,9 @@ class Network:
         """Write `network.json` and `endpoints.json` into DIR/run, whole or not at all."""
         run = self.config.data_dir / "run"
         document = {"format": FORMAT} | asdict(self)
-        replace_file(run / "endpoints.json", _encode(asdict(self.endpoints)))
+        write_durably(run / "endpoints.json", _encode(asdict(self.endpoints)), 0o600)
         path = run / "network.json"
-        replace_file(path, _encode(document))
+        write_durably(path, _encode(document), 0o600)
         return path
 
 
@@ -137,22 +138,6 @@ def _decode(document: Mapping[str, Any]) -> Network:
         cert=paths["cert"],
         key=paths["key"],
     )
-
-
-def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Write a file whole or not at all, durably."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def socket_dir(data_dir: Path) -> Path:

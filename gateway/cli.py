@@ -1,0 +1,81 @@
+"""The `cumulus` command. Exit codes: 0 done, 1 failed, 2 wrong use.
+
+Each group of commands is one file of gateway/commands, imported only when it is asked for: what
+`cumulus --help` needs is small, so that it answers in a tenth of a second.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+# command -> what it does; its file is gateway/commands/NAME.py unless FILES says otherwise.
+GROUPS = {
+    "up": "run a whole network here",
+    "status": "what runs and how it is",
+    "account": "users of the store: create, list, show, rotate keys, delete",
+    "bucket": "create, ls, rm, public",
+    "object": "cp, ls, rm, certificate",
+    "ipfs": "publish a bucket, see its state",
+    "market": "bid, leases, price",
+    "doctor": "check this node and say what is wrong",
+    "chain": "run one ledger node",
+    "miner": "run one storage miner",
+    "edge": "run one edge",
+    "gateway": "run one gateway",
+}
+FILES = {"chain": "nodes", "miner": "nodes", "edge": "nodes", "gateway": "nodes"}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit code 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """A parser that knows the group that `arguments` name, and the names of the others."""
+    parser = Parser(
+        prog="cumulus",
+        description="The Cumulus Encrypted Storage System.",
+        epilog="example: cumulus up",
+    )
+    parsers = parser.add_subparsers(metavar="COMMAND", parser_class=Parser)
+    asked = next((word for word in arguments if not word.startswith("-")), "")
+    for name, text in GROUPS.items():
+        if name == asked:
+            module = importlib.import_module(f"gateway.commands.{FILES.get(name, name)}")
+            module.add(parsers)
+        else:
+            parsers.add_parser(name, help=text)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = parser_for(given)
+    options = parser.parse_args(given)
+    if not hasattr(options, "run"):
+        parser.print_help()
+        return 2
+    from gateway.commands.failures import describe  # not for --help
+
+    try:
+        code: int = options.run(options)
+    except KeyboardInterrupt:
+        return 1
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except Exception as error:  # noqa: BLE001 - describe() raises what is no user's mistake
+        line, code = describe(error)
+        print(f"cumulus: {line}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""`cumulus up`: the whole network in the foreground."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from chain.clock import Clock, SystemClock, system_entropy
+from chain.format import write_durably
+from gateway import locks
+from gateway.commands.options import add_config_options
+from gateway.config import Config, ConfigError, resolve
+from gateway.health import ready
+from gateway.launch import commands, prepare
+from gateway.listeners import Listener, open_listeners
+from gateway.logs import Journal
+from gateway.network import Network
+from gateway.supervisor import Command, Supervisor
+
+READY_EVERY = 0.2
+EXAMPLE = "cumulus up --data-dir ./data --s3-port 9100"
+
+# (network, listeners, inherited descriptors) -> children; tests put stand-ins here.
+Commands = Callable[[Network, Sequence[Listener], Sequence[int]], list[Command]]
+
+
+def add(parsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare `up`."""
+    parser = parsers.add_parser(
+        "up",
+        help="run a whole network here",
+        description="Run a whole network on this machine.",
+        epilog=f"example: {EXAMPLE}",
+    )
+    add_config_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exit code 0 after an orderly end. Raises ConfigError."""
+    config = resolve(vars(options), os.environ)
+    return asyncio.run(up(config, SystemClock()))
+
+
+async def up(config: Config, clock: Clock, make: Commands = commands) -> int:
+    """Run the network until SIGTERM or SIGINT."""
+    run_dir = config.data_dir / "run"
+    lock = locks.take_network(config.data_dir)
+    for stale in ("endpoints.json", "network.json"):
+        (run_dir / stale).unlink(missing_ok=True)
+    write_durably(run_dir / "supervisor.pid", f"{os.getpid()}\n".encode(), 0o600)
+    inherited: list[int] = []
+    try:
+        children_lock = await locks.take_children(config.data_dir, clock)
+        listeners = open_listeners(config)
+        lifeline, writer = os.pipe()
+        inherited = [lifeline, children_lock]
+        network = prepare(config, listeners, os.environ, clock, system_entropy)
+        journal = Journal(config.data_dir / "logs" / "supervisor.log", sys.stdout, clock)
+        refused = await _keep(network, make(network, listeners, inherited), clock, journal)
+        os.close(writer)
+        if refused:
+            raise ConfigError(refused)
+        return 0
+    finally:
+        for descriptor in inherited:
+            os.close(descriptor)
+        _forget(run_dir)
+        lock.release()
+
+
+def _forget(run_dir: Path) -> None:
+    for name in ("endpoints.json", "network.json", "supervisor.pid"):
+        (run_dir / name).unlink(missing_ok=True)
+
+
+async def _keep(
+    network: Network, children: Sequence[Command], clock: Clock, journal: Journal
+) -> str:
+    """Run the children; why they refuse to run, "" after an orderly end."""
+    supervisor = Supervisor(children, network.config.data_dir / "logs", clock, journal)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, supervisor.stop)
+    loop.add_signal_handler(signal.SIGHUP, supervisor.reload)
+    journal.info("starting", endpoints=network.endpoints.s3, miners=len(network.miners))
+    journal.say(f"starting {len(children)} processes; data in {network.config.data_dir}")
+    async with asyncio.TaskGroup() as group:
+        greeting = group.create_task(_greet(network, clock, journal))
+        await supervisor.run()
+        greeting.cancel()
+    journal.info("stopped", refused=supervisor.refused)
+    if not supervisor.refused:
+        journal.say("stopped")
+    return supervisor.refused
+
+
+async def _greet(network: Network, clock: Clock, journal: Journal) -> None:
+    """Say what to try, once the network is ready."""
+    console = network.endpoints.console
+    begun = clock.monotonic()
+    while console and not await ready(console):
+        await clock.sleep(READY_EVERY)
+    journal.info("ready", seconds=round(clock.monotonic() - begun, 2))
+    journal.say(greeting(network))
+
+
+def greeting(network: Network) -> str:
+    """What a person may try next, with this network's own addresses."""
+    ends = network.endpoints
+    trust = ""
+    if network.config.tls:
+        trust = f"  export AWS_CA_BUNDLE={network.config.data_dir}/tls/ca.pem\n"
+    return f"""ready
+
+  export AWS_SHARED_CREDENTIALS_FILE={network.credentials_path} AWS_DEFAULT_REGION=us-east-1
+  export AWS_ENDPOINT_URL={ends.s3}
+{trust}  aws s3 mb s3://photos
+  aws s3 cp --recursive ./pictures s3://photos/
+  cumulus ipfs publish photos on         then open {ends.ipfs}/ipfs/CID
+  cumulus status
+
+Ctrl-C stops it; the data stays."""

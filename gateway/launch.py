@@ -1,0 +1,116 @@
+"""From a configuration to the commands of a network's processes."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from chain.clock import Clock, Entropy
+from chain.format import write_durably
+from gateway.config import GIB, MIB, Config, ConfigError
+from gateway.credentials import ensure_credentials
+from gateway.listeners import Listener
+from gateway.network import Endpoints, MinerPlace, Network, socket_dir
+from gateway.supervisor import Command
+from gateway.tls import TlsFiles, ensure_self_signed
+
+PLEDGE_MAX, PLEDGE_MIN = 64 * GIB, 256 * MIB
+PLEDGE_SHARE = 0.8  # of the free space, over all miners of one file system
+
+
+def prepare(
+    config: Config,
+    listeners: Sequence[Listener],
+    environ: Mapping[str, str],
+    clock: Clock,
+    entropy: Entropy,
+) -> Network:
+    """Everything that must be on disk before the first child starts. Raises ConfigError."""
+    tls = _tls(config, clock)
+    run_dir = socket_dir(config.data_dir)
+    network = Network(
+        config=config,
+        run_dir=run_dir,
+        miners=_miners(config, run_dir),
+        endpoints=Endpoints(**{listener.face: listener.url for listener in listeners}),
+        workers=config.workers or os.cpu_count() or 1,
+        cert=tls.cert if tls else None,
+        key=tls.key if tls else None,
+    )
+    ensure_credentials(network.credentials_path, environ, entropy)
+    network.write()
+    return network
+
+
+def commands(
+    network: Network, listeners: Sequence[Listener], inherited: Sequence[int]
+) -> list[Command]:
+    """The children. `inherited` is the lifeline's read end, then other descriptors they hold."""
+    lifeline = ("--lifeline", str(inherited[0]))
+    keep = tuple(inherited)
+    python = (sys.executable, "-m")
+    data_dir = network.config.data_dir
+    where = ("--network", str(data_dir / "run" / "network.json"))
+    chain = ("chain", "--data-dir", str(data_dir / "chain"), "--listen", network.chain_address)
+    result = [Command("chain", (*python, *chain, *lifeline), 3, keep)]
+    for miner in network.miners:
+        options = ("--data-dir", str(miner.data_dir), "--name", miner.name)
+        places = ("--listen", miner.address, "--chain", network.chain_address)
+        pledge = ("--pledge", str(miner.pledge))
+        name = f"miner-{miner.name}"
+        result.append(
+            Command(name, (*python, "miner", *options, *places, *pledge, *lifeline), 2, keep)
+        )
+    result.append(Command("catalog", (*python, "gateway", "catalog", *where, *lifeline), 1, keep))
+    fds = {listener.face: listener.socket.fileno() for listener in listeners}
+    sockets = ("--fds", ",".join(f"{face}={fd}" for face, fd in fds.items()))
+    worker = (*python, "gateway", "worker", *where, *sockets, *lifeline)
+    held = (*keep, *fds.values())
+    numbers = range(1, network.workers + 1)
+    return result + [Command(f"worker-{number}", worker, 0, held) for number in numbers]
+
+
+def _tls(config: Config, clock: Clock) -> TlsFiles | None:
+    if config.tls:
+        return ensure_self_signed(config.data_dir / "tls", config.s3_domain, config.host, clock)
+    if config.tls_cert and config.tls_key:
+        return TlsFiles(config.tls_cert, config.tls_key)
+    return None
+
+
+def _miners(config: Config, run_dir: Path) -> tuple[MinerPlace, ...]:
+    count = len(config.disk) or config.miners
+    names = [f"m{n}" for n in range(1, count + 1)]
+    folders = config.disk or tuple(config.data_dir / "miners" / name for name in names)
+    try:
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        pledges = _pledges(config, folders)
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror}") from None
+    return tuple(
+        MinerPlace(name, folder, f"ipc://{run_dir}/miner-{name}.ipc", pledges[str(folder)])
+        for name, folder in zip(names, folders, strict=True)
+    )
+
+
+def _pledges(config: Config, folders: Sequence[Path]) -> dict[str, int]:
+    """Bytes per miner directory. A default that was once chosen stays: it is on the ledger."""
+    if config.pledge is not None:
+        return {str(folder): config.pledge for folder in folders}
+    path = config.data_dir / "pledges.json"
+    kept: dict[str, int] = {}
+    if path.exists():
+        try:
+            kept = {str(k): int(v) for k, v in json.loads(path.read_bytes()).items()}
+        except (ValueError, AttributeError):
+            raise ConfigError(f"{path}: damaged; remove it or say --pledge SIZE") from None
+    devices = [folder.stat().st_dev for folder in folders]
+    for folder, device in zip(folders, devices, strict=True):
+        if str(folder) not in kept:
+            share = int(shutil.disk_usage(folder).free * PLEDGE_SHARE) // devices.count(device)
+            kept[str(folder)] = max(PLEDGE_MIN, min(PLEDGE_MAX, share // MIB * MIB))
+    write_durably(path, json.dumps(kept, indent=1).encode(), 0o600)
+    return kept
