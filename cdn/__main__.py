@@ -1,0 +1,7 @@
+"""`python -m cdn`."""
+
+import sys
+
+from cdn.cli import main
+
+sys.exit(main())
