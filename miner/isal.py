@@ -68,7 +68,7 @@ def load() -> IsaL | None:
     site = Path(spec.origin).parent.parent
     for path in sorted(site.glob("pyeclib.libs/libisal*")):
         try:
-            return IsaL(ctypes.CDLL(path))
+            return IsaL(ctypes.CDLL(str(path)))
         except (OSError, AttributeError):
             continue
     return None

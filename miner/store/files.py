@@ -1,0 +1,198 @@
+"""The file system as volumes see it, and the real one.
+
+Everything a volume does to the disk goes through `Disk` and `VolumeFile`, so that tests can put a
+disk there that tears, drops or refuses writes.
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+from miner.store.layout import BLOCK
+
+_PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01
+
+
+class VolumeFile(Protocol):
+    """One volume's file. Errors are OSError."""
+
+    def write(self, data: memoryview, offset: int) -> None:
+        """Write whole blocks from a page-aligned buffer, all of them."""
+        ...
+
+    def sync(self) -> None:
+        """Return when everything written is on stable storage."""
+        ...
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Up to `size` bytes; fewer only at the end of the file. Thread-safe."""
+        ...
+
+    def truncate(self, size: int) -> None:
+        """Cut the file, durably."""
+        ...
+
+    def punch(self, start: int, end: int) -> bool:
+        """Give whole blocks back to the file system; False where that cannot be done."""
+        ...
+
+    def size(self) -> int:
+        """Bytes of the file."""
+        ...
+
+    def close(self) -> None:
+        """Release it."""
+        ...
+
+
+class Disk(Protocol):
+    """A directory of volumes."""
+
+    def names(self) -> list[str]:
+        """The files in it, sorted."""
+        ...
+
+    def create(self, name: str) -> VolumeFile:
+        """A new empty file whose name is durable."""
+        ...
+
+    def open(self, name: str) -> VolumeFile:
+        """An existing file."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        ...
+
+    def free_bytes(self) -> int:
+        """What the file system has left for this user."""
+        ...
+
+
+class LocalDisk:
+    """A directory of the machine's own file system."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self._directory.iterdir())
+
+    def create(self, name: str) -> VolumeFile:
+        path = self._directory / name
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        self._sync_directory()
+        return LocalFile(path)
+
+    def open(self, name: str) -> VolumeFile:
+        return LocalFile(self._directory / name)
+
+    def remove(self, name: str) -> None:
+        (self._directory / name).unlink(missing_ok=True)
+        self._sync_directory()
+
+    def free_bytes(self) -> int:
+        status = os.statvfs(self._directory)
+        return status.f_bavail * status.f_frsize
+
+    def _sync_directory(self) -> None:
+        fd = os.open(self._directory, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+class LocalFile:
+    """A volume's file: written with O_DIRECT where the file system can, read through the cache.
+
+    O_DIRECT costs 0.06-0.15 CPU s/GiB, buffered writing 0.29-0.48; tmpfs refuses it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDWR)
+        self._direct = _open_direct(path)
+
+    def write(self, data: memoryview, offset: int) -> None:
+        assert len(data) % BLOCK == 0
+        assert offset % BLOCK == 0
+        while data:
+            try:
+                done = os.pwrite(self._direct, data, offset)
+            except OSError as error:
+                if error.errno != errno.EINVAL or self._direct == self._fd:
+                    raise
+                # The file system took the flag but not our alignment: go on without it.
+                os.close(self._direct)
+                self._direct = self._fd
+                continue
+            if done <= 0:
+                raise OSError(errno.EIO, "a write made no progress")
+            if done % BLOCK:
+                done -= done % BLOCK  # write the torn block again, whole
+                if not done:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            data, offset = data[done:], offset + done
+
+    def sync(self) -> None:
+        if sys.platform == "darwin":
+            fcntl.fcntl(self._fd, fcntl.F_FULLFSYNC)
+        else:
+            os.fdatasync(self._fd)
+
+    def read(self, size: int, offset: int) -> bytes:
+        data = os.pread(self._fd, size, offset)
+        if len(data) == size or not data:
+            return data
+        parts = [data]
+        while data and (rest := size - sum(map(len, parts))):
+            data = os.pread(self._fd, rest, offset + size - rest)
+            parts.append(data)
+        return b"".join(parts)
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+        os.fsync(self._fd)
+
+    def punch(self, start: int, end: int) -> bool:
+        fallocate = _fallocate()
+        if fallocate is None:
+            return False
+        return bool(fallocate(self._fd, _PUNCH_HOLE_KEEP_SIZE, start, end - start) == 0)
+
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def close(self) -> None:
+        if self._direct != self._fd:
+            with contextlib.suppress(OSError):
+                os.close(self._direct)
+        os.close(self._fd)
+
+
+def _open_direct(path: Path) -> int:
+    flag = getattr(os, "O_DIRECT", 0)
+    if flag:
+        with contextlib.suppress(OSError):
+            return os.open(path, os.O_WRONLY | flag)
+    return os.open(path, os.O_WRONLY)
+
+
+@cache
+def _fallocate() -> "ctypes._NamedFuncPointer | None":
+    if sys.platform != "linux":
+        return None
+    try:
+        function = ctypes.CDLL(None, use_errno=True).fallocate
+    except (OSError, AttributeError):
+        return None
+    function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    function.restype = ctypes.c_int
+    return function

@@ -1,0 +1,210 @@
+"""The volumes' index in LMDB: where every fragment lies. Rebuildable, so never synced.
+
+A get costs 1.7 µs, a write transaction 20 µs and 2 µs a row.
+"""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lmdb
+
+from chain.ids import FragmentId
+from miner.fragment import KEY_BYTES
+
+# Sparse; 200 bytes a fragment, so room for 80 million.
+_MAP_BYTES = 16 * 1024**3
+_PLACE = struct.Struct(">IQHQQB32s")
+_VOLUME = struct.Struct(">QQIQQ")
+_NUMBER = struct.Struct(">I")
+_GRAVE = struct.Struct(">II")
+_TIME = struct.Struct(">Q")
+
+
+class Place(NamedTuple):
+    """Where a fragment lies and what it is."""
+
+    volume: int
+    offset: int  # of the record
+    head: int  # bytes of the record before the payload
+    size: int
+    time_ns: int
+    confirmed: bool
+    id: FragmentId
+
+    @property
+    def payload(self) -> int:
+        """Offset of the payload."""
+        return self.offset + self.head
+
+
+@dataclass(slots=True)
+class VolumeFigures:
+    """What the index knows of a volume; `batch` is the last one in it."""
+
+    end: int = 0
+    live_bytes: int = 0
+    live: int = 0
+    punched: int = 0
+    batch: int = 0
+
+
+class Index:
+    """Four tables: fragments, volumes, graves (tombstones per volume pair), staged (by time)."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._env = lmdb.open(
+            str(directory),
+            map_size=_MAP_BYTES,
+            max_dbs=4,
+            sync=False,
+            metasync=False,
+            max_spare_txns=4,
+            mode=0o600,
+        )
+        self._env.reader_check()
+        self._fragments = self._env.open_db(b"fragments")
+        self._volumes = self._env.open_db(b"volumes")
+        self._graves = self._env.open_db(b"graves")
+        self._staged = self._env.open_db(b"staged")
+
+    @contextmanager
+    def write(self) -> Iterator["IndexWriter"]:
+        """All of it or nothing."""
+        with self._env.begin(write=True) as txn:
+            yield IndexWriter(self, txn)
+
+    def get(self, key: bytes) -> Place | None:
+        """The place of one fragment."""
+        with self._env.begin(self._fragments) as txn:
+            raw = txn.get(key)
+        return None if raw is None else _place(raw)
+
+    def scan(self, after: bytes, limit: int) -> list[tuple[bytes, Place]]:
+        """Up to `limit` fragments with key > `after`."""
+        with self._env.begin(self._fragments) as txn:
+            return [(key, _place(raw)) for key, raw in _after(txn, after, limit)]
+
+    def staged(self, before_ns: int, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """(cursor, fragment key) of unconfirmed fragments staged before `before_ns`."""
+        end = _TIME.pack(max(0, before_ns))
+        with self._env.begin(self._staged) as txn:
+            rows = _after(txn, after, limit)
+        return [(row, row[_TIME.size :]) for row, _ in rows if row < end]
+
+    def fragments_in(self, volume: int) -> list[tuple[bytes, Place]]:
+        """Every live fragment of a volume (a scan of the whole table: compaction only)."""
+        with self._env.begin(self._fragments) as txn:
+            rows = ((key, _place(raw)) for key, raw in txn.cursor())
+            return [(key, place) for key, place in rows if place.volume == volume]
+
+    def volumes(self) -> dict[int, VolumeFigures]:
+        """All volumes the index knows."""
+        with self._env.begin(self._volumes) as txn:
+            return {
+                _NUMBER.unpack(key)[0]: VolumeFigures(*_VOLUME.unpack(raw))
+                for key, raw in txn.cursor()
+            }
+
+    def buried_by(self, volume: int) -> set[int]:
+        """The volumes that tombstones of `volume` speak of."""
+        with self._env.begin(self._graves) as txn:
+            cursor, targets = txn.cursor(), set()
+            if cursor.set_range(_GRAVE.pack(volume, 0)):
+                for key in cursor.iternext(values=False):
+                    holder, target = _GRAVE.unpack(key)
+                    if holder != volume:
+                        break
+                    targets.add(target)
+            return targets
+
+    def count(self) -> int:
+        """Fragments in the index."""
+        with self._env.begin(self._fragments) as txn:
+            return int(txn.stat(self._fragments)["entries"])
+
+    def sync(self) -> None:
+        """Make it durable (a clean stop)."""
+        self._env.sync(True)
+
+    def close(self) -> None:
+        """Release it."""
+        self._env.close()
+
+
+class IndexWriter:
+    """One write transaction."""
+
+    def __init__(self, index: Index, txn: Any) -> None:
+        self._index = index
+        self._txn = txn
+
+    def get(self, key: bytes) -> Place | None:
+        """As changed by this transaction so far."""
+        raw = self._txn.get(key, db=self._index._fragments)
+        return None if raw is None else _place(raw)
+
+    def put(self, key: bytes, place: Place) -> None:
+        """Add or replace a fragment."""
+        self._txn.put(key, _PLACE.pack(*place), db=self._index._fragments)
+        row = _TIME.pack(place.time_ns) + key
+        if place.confirmed:
+            self._txn.delete(row, db=self._index._staged)
+        else:
+            self._txn.put(row, b"", db=self._index._staged)
+
+    def delete(self, key: bytes, place: Place) -> None:
+        """Forget a fragment."""
+        self._txn.delete(key, db=self._index._fragments)
+        self._txn.delete(_TIME.pack(place.time_ns) + key, db=self._index._staged)
+
+    def bury(self, holder: int, target: int) -> None:
+        """Note that a tombstone in `holder` speaks of a fragment in `target`."""
+        self._txn.put(_GRAVE.pack(holder, target), b"", db=self._index._graves)
+
+    def volume(self, number: int, figures: VolumeFigures) -> None:
+        """Set a volume's figures."""
+        row = _VOLUME.pack(
+            figures.end, figures.live_bytes, figures.live, figures.punched, figures.batch
+        )
+        self._txn.put(_NUMBER.pack(number), row, db=self._index._volumes)
+
+    def forget_volume(self, number: int) -> None:
+        """Remove a volume and its graves."""
+        self._txn.delete(_NUMBER.pack(number), db=self._index._volumes)
+        self.forget_graves(number)
+
+    def forget_graves(self, number: int) -> None:
+        """Remove the notes of a volume's tombstones."""
+        cursor = self._txn.cursor(self._index._graves)
+        while cursor.set_range(_GRAVE.pack(number, 0)):
+            if _GRAVE.unpack(cursor.key())[0] != number:
+                break
+            cursor.delete()
+
+
+def _place(raw: bytes) -> Place:
+    volume, offset, head, size, time_ns, confirmed, digest = _PLACE.unpack(raw)
+    return Place(volume, offset, head, size, time_ns, bool(confirmed), FragmentId(digest))
+
+
+def _after(txn: Any, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    cursor = txn.cursor()
+    found = cursor.set_range(after) if after else cursor.first()
+    if found and after and cursor.key() == after:
+        found = cursor.next()
+    rows: list[tuple[bytes, bytes]] = []
+    if not found:
+        return rows
+    for row in cursor:
+        if len(rows) >= limit:
+            break
+        rows.append(row)
+    return rows
+
+
+assert KEY_BYTES + _TIME.size <= 511  # LMDB's longest key

@@ -1,0 +1,132 @@
+"""The bytes of volumes: heads and records (pure). See docs/specs/volume.md."""
+
+import struct
+from enum import IntEnum
+from typing import NamedTuple
+
+from blake3 import blake3
+
+from miner.fragment import KEY_BYTES
+
+BLOCK = 4096
+KEY_SIZE = 32  # of a volume's checksum key
+VERSION = 1
+HEAD_MAX = 32 + 8192 + 16
+_VOLUME = struct.Struct(">8sII32s")
+_VOLUME_MAGIC = b"CMVOLUME"
+_RECORD = struct.Struct(">4sBBHQQQ")
+MAGIC = b"CMr1"
+_CHECKSUM = 16
+_CONFIRMED = 1
+
+
+class CorruptVolume(ValueError):
+    """A head or record that does not hold what its checksum says."""
+
+
+class Kind(IntEnum):
+    """Records of a volume."""
+
+    FRAGMENT = 1
+    TOMBSTONE = 2
+
+
+class RecordHead(NamedTuple):
+    """A record without its payload."""
+
+    kind: Kind
+    confirmed: bool
+    size: int  # of the payload
+    batch: int
+    time_ns: int
+    description: bytes
+
+    @property
+    def head_bytes(self) -> int:
+        """Bytes before the payload."""
+        return _RECORD.size + len(self.description) + _CHECKSUM
+
+
+def align(offset: int, to: int = BLOCK) -> int:
+    """The next multiple of `to` at or after `offset`."""
+    return -(-offset // to) * to
+
+
+def encode_volume(number: int, key: bytes) -> bytes:
+    """Block 0 of a volume."""
+    assert len(key) == KEY_SIZE
+    head = _VOLUME.pack(_VOLUME_MAGIC, VERSION, number, key).ljust(BLOCK - 32, b"\0")
+    return head + blake3(head).digest()
+
+
+def parse_volume(block: bytes, number: int) -> bytes:
+    """Check block 0 and return the volume key. Raises CorruptVolume."""
+    if len(block) != BLOCK or blake3(block[:-32]).digest() != block[-32:]:
+        raise CorruptVolume(f"volume {number}: the head is damaged")
+    magic, version, own, key = _VOLUME.unpack_from(block)
+    if magic != _VOLUME_MAGIC or version != VERSION or own != number:
+        raise CorruptVolume(f"volume {number}: not this volume's head")
+    assert isinstance(key, bytes)
+    return key
+
+
+def encode_record(head: RecordHead, offset: int, key: bytes) -> bytes:
+    """All of a record that stands before its payload, for its place in the volume."""
+    assert offset % 8 == 0
+    assert len(head.description) < 1 << 16
+    flags = _CONFIRMED if head.confirmed else 0
+    raw = (
+        _RECORD.pack(
+            MAGIC,
+            head.kind,
+            flags,
+            len(head.description),
+            head.size,
+            head.batch,
+            head.time_ns,
+        )
+        + head.description
+    )
+    return raw + _checksum(raw, offset, key)
+
+
+def parse_record(raw: bytes, offset: int, key: bytes) -> RecordHead | None:
+    """The record that starts `raw` (which may go on), or None if there is no valid one."""
+    if len(raw) < _RECORD.size or raw[:4] != MAGIC:
+        return None
+    _, kind, flags, length, size, batch, time_ns = _RECORD.unpack_from(raw)
+    end = _RECORD.size + length
+    if len(raw) < end + _CHECKSUM or kind not in (Kind.FRAGMENT, Kind.TOMBSTONE):
+        return None
+    if raw[end : end + _CHECKSUM] != _checksum(raw[:end], offset, key):
+        return None
+    return RecordHead(
+        Kind(kind), bool(flags & _CONFIRMED), size, batch, time_ns, raw[_RECORD.size : end]
+    )
+
+
+def record_bytes(description: bytes, size: int) -> int:
+    """Bytes that a record takes, rounded up to where the next can start."""
+    return align(_RECORD.size + len(description) + _CHECKSUM + size, 8)
+
+
+def head_size(description: bytes) -> int:
+    """Bytes of a record before its payload."""
+    return _RECORD.size + len(description) + _CHECKSUM
+
+
+def tombstone(fragment_key: bytes, volume: int) -> bytes:
+    """A tombstone's description."""
+    assert len(fragment_key) == KEY_BYTES
+    return fragment_key + struct.pack(">I", volume)
+
+
+def parse_tombstone(description: bytes) -> tuple[bytes, int]:
+    """(fragment key, volume). Raises CorruptVolume."""
+    if len(description) != KEY_BYTES + 4:
+        raise CorruptVolume("a tombstone has another length")
+    return description[:KEY_BYTES], int.from_bytes(description[KEY_BYTES:], "big")
+
+
+def _checksum(raw: bytes, offset: int, key: bytes) -> bytes:
+    return blake3(raw + struct.pack(">Q", offset), key=key).digest(_CHECKSUM)

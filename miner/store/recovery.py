@@ -1,0 +1,83 @@
+"""Reading volumes back record by record, whatever happened to them. See docs/specs/volume.md."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from miner.fragment import FragmentRecord, InvalidFragment, fragment_id
+from miner.store.files import VolumeFile
+from miner.store.layout import (
+    BLOCK,
+    HEAD_MAX,
+    MAGIC,
+    Kind,
+    RecordHead,
+    align,
+    parse_record,
+)
+
+_WINDOW = 256 * 1024
+
+
+class Found(NamedTuple):
+    """A valid record and where it starts."""
+
+    offset: int
+    head: RecordHead
+
+    @property
+    def end(self) -> int:
+        """Where the next record of its batch would start."""
+        return align(self.offset + self.head.head_bytes + self.head.size, 8)
+
+
+def scan(file: VolumeFile, key: bytes, start: int) -> Iterator[Found]:
+    """The records from `start` (a block boundary) on, in order.
+
+    Where a record is damaged the scan goes on at the next block that starts with one. Payloads are
+    skipped, not read. Memory: one window of 256 KiB.
+    """
+    window = _Window(file)
+    offset, size = start, file.size()
+    while offset < size:
+        head = parse_record(window.at(offset), offset, key)
+        if head is None or offset + head.head_bytes + head.size > size:
+            offset = window.next_magic(align(offset + 1), size)
+            continue
+        found = Found(offset, head)
+        yield found
+        offset = found.end
+
+
+def is_whole(file: VolumeFile, found: Found) -> bool:
+    """Whether the record's payload is the fragment that it names."""
+    if found.head.kind is Kind.TOMBSTONE:
+        return True
+    try:
+        record = FragmentRecord.parse(found.head.description)
+    except InvalidFragment:
+        return False
+    payload = file.read(found.head.size, found.offset + found.head.head_bytes)
+    return len(payload) == record.size and fragment_id(payload) == record.id
+
+
+class _Window:
+    """A file read in steps of 256 KiB."""
+
+    def __init__(self, file: VolumeFile) -> None:
+        self._file = file
+        self._start = 0
+        self._data = b""
+
+    def at(self, offset: int) -> bytes:
+        """At least HEAD_MAX bytes from `offset`, fewer at the end of the file."""
+        start = offset - self._start
+        if start < 0 or start + HEAD_MAX > len(self._data):
+            self._data = self._file.read(_WINDOW, offset)
+            self._start, start = offset, 0
+        return self._data[start : start + HEAD_MAX]
+
+    def next_magic(self, offset: int, size: int) -> int:
+        """The first block boundary from `offset` that starts with a record's magic, or `size`."""
+        while offset < size and self.at(offset)[: len(MAGIC)] != MAGIC:
+            offset += BLOCK
+        return min(offset, size)
