@@ -1,0 +1,148 @@
+"""The HTTP/1.1 server of every port: uvicorn's httptools protocol, hardened.
+
+What uvicorn alone does not do: bound the head (64 KiB), its time, a body's rate, idle and stalled
+connections and their number; refuse ambiguous framing; reply before a refused body is read; keep
+the request target as it was sent; never write an error into the middle of a reply. Timeouts are
+looked at once a second for all connections, so that a request costs no timer.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any, cast
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from chain.clock import Clock, SystemClock
+from chain.net.http_exchange import App, ErrorBody, plain_error
+from chain.net.http_protocol import HttpLimits, HttpProtocol
+
+__all__ = ["HttpLimits", "reload_certificate", "serve", "tls_context"]
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 2048
+SWEEP_SECONDS = 1.0
+TLS_HANDSHAKE_SECONDS = 15.0
+CANCEL_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class _Site:
+    """What all connections of one `serve` share."""
+
+    app: App
+    limits: HttpLimits
+    error_body: ErrorBody
+    clock: Clock
+    config: uvicorn.Config
+    state: ServerState = field(default_factory=ServerState)
+    date: bytes = b""
+
+    def tick(self) -> None:
+        """Once a second: the Date header, and every connection's timeouts."""
+        seconds = self.clock.now_ns() / 1e9
+        self.date = b"date: " + formatdate(seconds, usegmt=True).encode()
+        now = asyncio.get_running_loop().time()
+        for connection in list(self.connections):
+            connection.check(now)
+
+    @property
+    def connections(self) -> set[HttpProtocol]:
+        return cast("set[HttpProtocol]", self.state.connections)
+
+    def protocol(self) -> HttpProtocol:
+        """A protocol for a new connection."""
+        return HttpProtocol(
+            self.config, self.state, limits=self.limits, error_body=self.error_body,
+            date_header=lambda: self.date,
+        )  # fmt: skip
+
+
+async def serve(
+    app: App,
+    sockets: Sequence[socket.socket],
+    *,
+    tls: ssl.SSLContext | None = None,
+    limits: HttpLimits | None = None,
+    stop: asyncio.Event,
+    error_body: ErrorBody = plain_error,
+    clock: Clock | None = None,
+) -> None:
+    """Serve `app` (raw ASGI; no lifespan events) on listening sockets until `stop` is set.
+
+    Then: no new connections, idle ones are closed, requests in flight get `limits.shutdown`
+    seconds. `error_body` forms the replies that the protocol itself gives. Returns with every
+    connection closed and every task ended; the sockets are closed.
+    """
+    limits = limits or HttpLimits()
+    config = uvicorn.Config(
+        cast("Any", app), lifespan="off", ws="none", log_config=None, access_log=False,
+        interface="asgi3", proxy_headers=False, server_header=False, date_header=False,
+    )  # fmt: skip
+    config.load()
+    site = _Site(app, limits, error_body, clock or SystemClock(), config)
+    site.tick()
+    loop = asyncio.get_running_loop()
+    servers: list[asyncio.Server] = []
+    handshake = TLS_HANDSHAKE_SECONDS if tls else None
+    try:
+        for listener in sockets:
+            server = await loop.create_server(
+                site.protocol, sock=listener, ssl=tls, backlog=BACKLOG,
+                ssl_handshake_timeout=handshake,
+            )  # fmt: skip
+            servers.append(server)
+        while not stop.is_set():
+            site.tick()
+            try:
+                async with asyncio.timeout(SWEEP_SECONDS):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+    finally:
+        for server in servers:
+            server.close()
+        await _finish(site)
+
+
+async def _finish(site: _Site) -> None:
+    """Let requests in flight end, then end them."""
+    state = site.state
+    for connection in list(site.connections):
+        connection.shutdown()
+    try:
+        async with asyncio.timeout(site.limits.shutdown):
+            while state.connections or state.tasks:
+                site.tick()
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        log.warning("shutdown: %d requests were cut off", len(state.tasks))
+    finally:
+        for task in list(state.tasks):
+            task.cancel()
+        for connection in list(site.connections):
+            connection.transport.abort()
+        if state.tasks:
+            await asyncio.wait(list(state.tasks), timeout=CANCEL_SECONDS)
+
+
+def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """A server's context: TLS 1.2 or newer, HTTP/1.1. Raises OSError, ssl.SSLError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+def reload_certificate(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Use a new certificate for new connections; a bad pair changes nothing and raises."""
+    tls_context(certificate, key)
+    context.load_cert_chain(certificate, key)
