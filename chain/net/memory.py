@@ -6,9 +6,9 @@ event loop's time, which a simulation makes virtual (chain/net/simulation.py).
 """
 
 import asyncio
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random
 
 from chain.ids import AccountId
 from chain.net import wire
@@ -36,7 +36,7 @@ class Faults:
 class MemoryNetwork:
     """Served names and the state of the links between them."""
 
-    random: random.Random = field(default_factory=lambda: random.Random(0))  # noqa: S311 - simulation
+    random: Random = field(default_factory=lambda: Random(0))  # noqa: S311 - simulation
     faults: Faults = field(default_factory=Faults)
     _servers: dict[str, "MemoryServer"] = field(default_factory=dict)
     _peers: set["MemoryPeer"] = field(default_factory=set)
