@@ -1,0 +1,105 @@
+"""DAG-PB blocks (https://ipld.io/specs/codecs/dag-pb/spec/), canonical and strict.
+
+`encode` writes the one canonical form: links before data, fields of a link in order Hash, Name,
+Tsize. `decode` takes that form only, whatever protobuf would allow: so a node has one encoding and
+one CID. (Links of a HAMT or a file keep the order they are given; a directory's are sorted by name
+bytes by whoever builds it.)
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from chain.cids import DAG_PB, SHA2_256, Cid, InvalidCid
+from gateway.ipfs.errors import BlockError
+from gateway.ipfs.varint import decode as read_varint
+from gateway.ipfs.varint import encode as varint
+
+# Blocks are at most 2 MiB everywhere in IPFS.
+BLOCK_BYTES_MAX = 2 << 20
+LINKS_MAX = 65_536
+
+_LINKS, _DATA = b"\x12", b"\x0a"  # field 2 and 1 of the node, length-delimited
+_HASH, _NAME, _TSIZE = b"\x0a", b"\x12", b"\x18"
+
+
+class Link(NamedTuple):
+    """A link: target, name within the parent, bytes of everything below it."""
+
+    cid: Cid
+    name: str
+    size: int
+
+
+class Node(NamedTuple):
+    """A DAG-PB node. `data` is None when the block has no data field."""
+
+    links: tuple[Link, ...]
+    data: bytes | None
+
+
+def encode(links: Sequence[Link], data: bytes | None) -> bytes:
+    """The canonical block."""
+    out = []
+    for link in links:
+        name = link.name.encode("utf-8", "surrogateescape")
+        body = b"".join((
+            _HASH, varint(len(link.cid.raw)), link.cid.raw,
+            _NAME, varint(len(name)), name,
+            _TSIZE, varint(link.size),
+        ))  # fmt: skip
+        out += [_LINKS, varint(len(body)), body]
+    if data is not None:
+        out += [_DATA, varint(len(data)), data]
+    return b"".join(out)
+
+
+def cid_of(block: bytes) -> Cid:
+    """The CIDv1 (SHA2-256) of a DAG-PB block."""
+    return Cid.of(DAG_PB, SHA2_256, hashlib.sha256(block).digest())
+
+
+def decode(block: bytes) -> Node:
+    """Read a canonical block. Raises BlockError."""
+    if len(block) > BLOCK_BYTES_MAX:
+        raise BlockError("a DAG-PB block is larger than 2 MiB")
+    links: list[Link] = []
+    data: bytes | None = None
+    at = 0
+    while at < len(block):
+        tag = block[at : at + 1]
+        body, at = _field(block, at + 1)
+        if tag == _LINKS and data is None:
+            if len(links) == LINKS_MAX:
+                raise BlockError("too many links")
+            links.append(_link(body))
+        elif tag == _DATA and data is None:
+            data = body
+        else:
+            raise BlockError("not a canonical DAG-PB node")
+    return Node(tuple(links), data)
+
+
+def _field(block: bytes, at: int) -> tuple[bytes, int]:
+    size, at = read_varint(block, at)
+    if size > len(block) - at:
+        raise BlockError("a field is longer than the block")
+    return block[at : at + size], at + size
+
+
+def _link(body: bytes) -> Link:
+    if body[:1] != _HASH:
+        raise BlockError("a link without a hash")
+    raw, at = _field(body, 1)
+    try:
+        cid = Cid.from_bytes(raw)
+    except InvalidCid as error:
+        raise BlockError(f"a link: {error}") from None
+    name, size = b"", 0
+    if body[at : at + 1] == _NAME:
+        name, at = _field(body, at + 1)
+    if body[at : at + 1] == _TSIZE:
+        size, at = read_varint(body, at + 1)
+    if at != len(body):
+        raise BlockError("a link has unknown or misplaced fields")
+    return Link(cid, name.decode("utf-8", "surrogateescape"), size)

@@ -1,0 +1,44 @@
+"""What can be wrong with IPFS bytes and requests; `app` maps them to a status."""
+
+from http import HTTPStatus
+from typing import ClassVar
+
+
+class BlockError(ValueError):
+    """Bytes that are no block of the codec they claim, or break a limit."""
+
+
+class IpfsError(Exception):
+    """Base: the request cannot be answered with content. The text goes to the client."""
+
+    status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+class BadRequest(IpfsError):
+    """The path, CID or a parameter is malformed."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
+class NotFound(IpfsError):
+    """This network holds no such content, or not in the open."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class NotHere(IpfsError):
+    """`Cache-Control: only-if-cached`, and it is not here."""
+
+    status = HTTPStatus.PRECONDITION_FAILED
+
+
+class NotAcceptable(IpfsError):
+    """The content cannot be had in the format asked for."""
+
+    status = HTTPStatus.NOT_ACCEPTABLE
+
+
+class NotSupported(IpfsError):
+    """A known request that this release does not serve."""
+
+    status = HTTPStatus.NOT_IMPLEMENTED
