@@ -132,11 +132,31 @@ class CatalogUnavailable(Exception):
     """The writer is gone, restarting, or its disk is full. Retry later (S3: 503)."""
 
 
+class CommitUncertain(CatalogUnavailable):
+    """The answer to a commit was lost: it may or may not have been made.
+
+    Whoever must know re-reads, once the catalog is back, a row that only this commit writes (its
+    version id or stream id). Until then nothing that the batch refers to may be released.
+    """
+
+
+class CatalogDamaged(Exception):
+    """Stored bytes fail their checksum, or a part of the log is missing; says which."""
+
+
+class BadBatch(ValueError):
+    """A batch that no catalog takes: a key of 0 or over 2,048 bytes, over 16 MiB, …"""
+
+
 class Reader(Protocol):
     """One snapshot. Keep it for one page of work, never across an await."""
 
     def get(self, space: Space, key: bytes) -> bytes | None:
-        """The row's value, or None. BODIES are read from the log."""
+        """The row's value, or None. BODIES are read from the log.
+
+        A body that was removed and compacted away since the snapshot began is None too.
+        Raises CatalogDamaged.
+        """
         ...
 
     def counter(self, key: bytes) -> int:
@@ -171,3 +191,24 @@ class Catalog(Protocol):
 
 # Builds a batch from a fresh snapshot; called again after a Conflict.
 Attempt = Callable[[Reader], Batch]
+
+
+# A batch that loses this often against others is better refused than tried for ever.
+ATTEMPTS_MAX = 16
+
+
+async def commit_with(catalog: Catalog, attempt: Attempt) -> tuple[int, Batch]:
+    """Build a batch from a snapshot and commit it; after a Conflict build it anew, up to 16 times.
+
+    Returns the sequence number and the batch that was committed. Raises the last Conflict,
+    CatalogUnavailable, and whatever `attempt` raises to give up.
+    """
+    for remaining in reversed(range(ATTEMPTS_MAX)):
+        with catalog.read() as reader:
+            batch = attempt(reader)
+        try:
+            return await catalog.commit(batch), batch
+        except Conflict:
+            if not remaining:
+                raise
+    raise AssertionError("unreachable")

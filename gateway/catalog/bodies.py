@@ -1,0 +1,125 @@
+"""Reading bodies and rows: a snapshot of the index, and positioned reads of the log."""
+
+import os
+from collections import OrderedDict
+from pathlib import Path
+from typing import Self
+
+from gateway.catalog import record
+from gateway.catalog.index import Index
+from gateway.catalog.interface import CatalogDamaged, Space
+from gateway.catalog.judge import unpack_counter
+from gateway.catalog.log import file_path
+from gateway.catalog.record import Damaged, Place
+
+OPEN_FILES_MAX = 64
+# How often a body may move while one reader looks for it.
+_LOOKS_MAX = 8
+
+
+class LogReader:
+    """Frames of the log by place. One thread only; keeps the files used last open.
+
+    A file's number is never used again, so an open descriptor of a removed file still gives the
+    bytes that its places name.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._open: OrderedDict[int, int] = OrderedDict()
+
+    def read(self, place: Place, space: Space, key: bytes) -> bytes:
+        """The row's value at `place`. Raises FileNotFoundError, CatalogDamaged."""
+        size = record.frame_bytes(key, place.length)
+        raw = os.pread(self._descriptor(place.file), size, place.offset)
+        try:
+            return record.frame_value(raw, space, key, place.length)
+        except Damaged as error:
+            path = file_path(self.directory, place.file)
+            raise CatalogDamaged(f"{path} byte {place.offset}: {error}") from error
+
+    def _descriptor(self, number: int) -> int:
+        descriptor = self._open.get(number)
+        if descriptor is None:
+            path = file_path(self.directory, number)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._open[number] = descriptor
+            if len(self._open) > OPEN_FILES_MAX:
+                os.close(self._open.popitem(last=False)[1])
+        else:
+            self._open.move_to_end(number)
+        return descriptor
+
+    def forget(self, number: int) -> None:
+        """Close a removed file, so that its blocks are freed."""
+        descriptor = self._open.pop(number, None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def forget_missing(self) -> None:
+        """Close every file that is no longer there."""
+        for number in list(self._open):
+            if not file_path(self.directory, number).exists():
+                self.forget(number)
+
+    def close(self) -> None:
+        """Close all files."""
+        for number in list(self._open):
+            self.forget(number)
+
+
+class Snapshot:
+    """A Reader: rows from the index, bodies from the log."""
+
+    __slots__ = ("_index", "_log", "_rows")
+
+    def __init__(self, index: Index, log: LogReader) -> None:
+        self._index, self._log = index, log
+        self._rows = index.begin()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._rows.transaction.abort()
+
+    def get(self, space: Space, key: bytes) -> bytes | None:
+        """See Reader."""
+        value = self._rows.get(space, key)
+        if space == Space.BODIES and value is not None:
+            return self._body(key, Place.unpack(value))
+        return value
+
+    def has(self, space: Space, key: bytes) -> bool:
+        """Whether there is such a row."""
+        return self._rows.get(space, key) is not None
+
+    def counter(self, key: bytes) -> int:
+        """See Reader."""
+        return unpack_counter(self._rows.get(Space.COUNTERS, key))
+
+    def scan(
+        self, space: Space, start: bytes, end: bytes | None, limit: int, *, reverse: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        """See Reader."""
+        rows = self._rows.scan(space, start, end, limit, reverse=reverse)
+        if space != Space.BODIES:
+            return rows
+        bodies = ((key, self._body(key, Place.unpack(value))) for key, value in rows)
+        return [(key, body) for key, body in bodies if body is not None]
+
+    def _body(self, key: bytes, place: Place | None) -> bytes | None:
+        for _ in range(_LOOKS_MAX):
+            if place is None:
+                return None
+            try:
+                return self._log.read(place, Space.BODIES, key)
+            except FileNotFoundError:
+                # Compacted since the snapshot began: look where it is now.
+                moved = place
+            with self._index.begin() as fresh:
+                place = fresh.place(key)
+            if place == moved:
+                break
+        path = file_path(self._log.directory, moved.file)
+        raise CatalogDamaged(f"{path} is missing and holds a live body")

@@ -1,0 +1,235 @@
+"""The catalog's index: LMDB, made again from the log whenever in doubt (docs/specs/catalog.md).
+
+Rules of LMDB kept here: an environment is opened once in a process, after spawn and never before a
+fork; dead readers are cleared at start; the map is large and sparse, never a writable map.
+"""
+
+import struct
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import lmdb
+
+from chain.format import write_durably
+from gateway.catalog.interface import CatalogUnavailable, Space
+from gateway.catalog.record import Place
+from gateway.catalog.trie import STEP, Trie
+
+MAP_BYTES = 1 << 40  # address space only; the file grows as it is used
+READERS_MAX = 1024
+ID_BYTES = 16
+_DATABASES_MAX = 64
+_POSITION = struct.Struct("<QQQ")
+_TALLY = struct.Struct("<QQQ")
+_FILE = struct.Struct(">Q")
+_SPACES = tuple(Space)
+
+
+class Position(NamedTuple):
+    """How far the index follows the log: the last sequence and where the next record starts."""
+
+    sequence: int
+    file: int
+    offset: int
+
+
+class Tally(NamedTuple):
+    """What is known of a log file: its last sequence, live bytes of bodies, and its length."""
+
+    last: int
+    live: int
+    length: int
+
+
+class Index:
+    """An open LMDB environment with the catalog's databases."""
+
+    def __init__(self, environment: Any, spaces: tuple[Any, ...], own: dict[str, Any]) -> None:
+        self.environment = environment
+        self.spaces = spaces
+        self.deep, self.catalog, self.files = own["deep"], own["catalog"], own["files"]
+
+    @classmethod
+    def create(cls, path: Path, identifier: bytes, first: Position, *, map_bytes: int) -> Self:
+        """Open for writing, made if need be with `identifier` and `first`. Raises lmdb.Error."""
+        path.mkdir(parents=True, exist_ok=True)
+        environment = lmdb.open(
+            str(path),
+            map_size=map_bytes,
+            max_dbs=_DATABASES_MAX,
+            max_readers=READERS_MAX,
+            sync=False,
+            writemap=False,
+            mode=0o600,
+        )
+        try:
+            environment.reader_check()
+            with environment.begin(write=True) as transaction:
+                index = cls._open(environment, transaction, create=True)
+                if transaction.get(b"applied", db=index.catalog) is None:
+                    transaction.put(b"applied", _POSITION.pack(*first), db=index.catalog)
+                    transaction.put(b"id", identifier, db=index.catalog)
+        except BaseException:
+            environment.close()
+            raise
+        return index
+
+    @classmethod
+    def open_readonly(cls, path: Path, *, lock: bool = True) -> Self:
+        """Open for reading: the directory, or a checkpoint's file. Raises lmdb.Error."""
+        environment = lmdb.open(
+            str(path),
+            map_size=MAP_BYTES,
+            max_dbs=_DATABASES_MAX,
+            max_readers=READERS_MAX,
+            readonly=True,
+            create=False,
+            lock=lock,
+            subdir=path.is_dir(),
+        )
+        try:
+            with environment.begin() as transaction:
+                return cls._open(environment, transaction, create=False)
+        except BaseException:
+            environment.close()
+            raise
+
+    @classmethod
+    def _open(cls, environment: Any, transaction: Any, *, create: bool) -> Self:
+        def database(name: str) -> Any:
+            return environment.open_db(name.encode(), txn=transaction, create=create)
+
+        spaces = tuple(database(str(int(space))) for space in _SPACES)
+        own = {name: database(name) for name in ("deep", "catalog", "files")}
+        return cls(environment, spaces, own)
+
+    def close(self) -> None:
+        """Close the environment; no transaction may be open."""
+        self.environment.close()
+
+    @property
+    def identifier(self) -> bytes:
+        """16 random bytes that change when the index is built anew."""
+        with self.environment.begin() as transaction:
+            return transaction.get(b"id", db=self.catalog) or b""
+
+    def rename(self, identifier: bytes) -> None:
+        """Give an index made from a copy an identifier of its own."""
+        with self.environment.begin(write=True) as transaction:
+            transaction.put(b"id", identifier, db=self.catalog)
+
+    def begin(self) -> "Rows":
+        """A snapshot; use it as a context manager. Raises CatalogUnavailable."""
+        try:
+            return Rows(self, self.environment.begin())
+        except lmdb.Error as error:
+            raise CatalogUnavailable(f"the index cannot be read: {error}") from error
+
+    def applied(self) -> Position:
+        """How far the committed index follows the log."""
+        with self.begin() as rows:
+            return rows.applied()
+
+
+class Rows:
+    """All keyspaces inside one transaction."""
+
+    __slots__ = ("_tries", "index", "transaction")
+
+    def __init__(self, index: Index, transaction: Any) -> None:
+        self.index, self.transaction = index, transaction
+        self._tries: dict[Space, Trie] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.transaction.abort()
+
+    def _trie(self, space: Space) -> Trie:
+        trie = self._tries.get(space)
+        if trie is None:
+            trie = Trie(self.transaction, int(space), self.index.spaces[space], self.index.deep)
+            self._tries[space] = trie
+        return trie
+
+    def get(self, space: Space, key: bytes) -> bytes | None:
+        """The row as the index holds it: of BODIES the place."""
+        if 0 < len(key) < STEP:
+            value: bytes | None = self.transaction.get(key, db=self.index.spaces[space])
+            return value
+        return self._trie(space).get(key)
+
+    def put(self, space: Space, key: bytes, value: bytes) -> None:
+        """Set a row."""
+        if len(key) < STEP:
+            self.transaction.put(key, value, db=self.index.spaces[space])
+        else:
+            self._trie(space).put(key, value)
+
+    def delete(self, space: Space, key: bytes) -> None:
+        """Remove a row if it is there."""
+        self._trie(space).delete(key)
+
+    def scan(
+        self, space: Space, start: bytes, end: bytes | None, limit: int, *, reverse: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        """As Reader.scan; of BODIES the places."""
+        return self._trie(space).scan(start, end, limit, reverse=reverse)
+
+    def holds_prefix(self, space: Space, prefix: bytes) -> bool:
+        """Whether a row's key starts with `prefix`."""
+        return self._trie(space).holds_prefix(prefix)
+
+    def place(self, key: bytes) -> Place | None:
+        """Where a body lies."""
+        raw = self.get(Space.BODIES, key)
+        return None if raw is None else Place.unpack(raw)
+
+    def applied(self) -> Position:
+        """How far this transaction follows the log."""
+        raw = self.transaction.get(b"applied", db=self.index.catalog)
+        return Position._make(_POSITION.unpack(raw))
+
+    def set_applied(self, position: Position) -> None:
+        """Say how far this transaction follows the log."""
+        self.transaction.put(b"applied", _POSITION.pack(*position), db=self.index.catalog)
+
+    def tally(self, file: int) -> Tally:
+        """A log file's tally; zeros if it has none."""
+        raw = self.transaction.get(_FILE.pack(file), db=self.index.files)
+        return Tally(0, 0, 0) if raw is None else Tally._make(_TALLY.unpack(raw))
+
+    def tallies(self) -> dict[int, Tally]:
+        """All files' tallies by file number."""
+        return {
+            _FILE.unpack(key)[0]: Tally._make(_TALLY.unpack(raw))
+            for key, raw in self.transaction.cursor(self.index.files)
+        }
+
+    def set_tally(self, file: int, tally: Tally) -> None:
+        """Set a log file's tally."""
+        self.transaction.put(_FILE.pack(file), _TALLY.pack(*tally), db=self.index.files)
+
+    def forget_file(self, file: int) -> None:
+        """Remove a log file's tally."""
+        self.transaction.delete(_FILE.pack(file), db=self.index.files)
+
+
+class StateFile:
+    """Whether the index may be trusted: `clean`, or the boot id of the machine's run that wrote."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def trusted(self, boot: str) -> bool:
+        """Whether what the last writer left is whole, on a machine whose boot id is `boot`."""
+        try:
+            text = self.path.read_text(encoding="ascii")
+        except (OSError, ValueError):
+            return False
+        return text == "clean\n" or (bool(boot) and text == f"open {boot}\n")
+
+    def write(self, text: str) -> None:
+        """Replace the file durably: `clean` must never outlive the next writer's first change."""
+        write_durably(self.path, f"{text}\n".encode("ascii"), 0o600)

@@ -1,0 +1,41 @@
+"""A catalog whose writer and readers are one process."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from gateway.catalog.bodies import LogReader, Snapshot
+from gateway.catalog.interface import Batch, Reader
+from gateway.catalog.store import CatalogStore
+from gateway.catalog.writer import CatalogWriter
+
+
+class LocalCatalog:
+    """Catalog over a store that this process owns. Make it inside the event loop."""
+
+    def __init__(self, store: CatalogStore) -> None:
+        self.store = store
+        self.writer = CatalogWriter(store)
+        self._log = LogReader(store.log.directory)
+        self._closed = False
+
+    @classmethod
+    def open(cls, directory: Path, **options: Any) -> "LocalCatalog":
+        """As CatalogStore.open."""
+        return cls(CatalogStore.open(directory, **options))
+
+    def read(self) -> AbstractContextManager[Reader]:
+        """See Catalog."""
+        return Snapshot(self.store.index, self._log)
+
+    async def commit(self, batch: Batch) -> int:
+        """See Catalog."""
+        return await self.writer.commit(batch)
+
+    async def close(self) -> None:
+        """See Catalog."""
+        if not self._closed:
+            self._closed = True
+            await self.writer.close()
+            self._log.close()
+            self.store.close()

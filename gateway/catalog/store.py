@@ -1,0 +1,347 @@
+"""Log and index together: opening, committing groups, checkpoints. One thread, no asyncio.
+
+Rule: the index transaction of a group commits after the group's records are on stable storage, so
+the index never knows more than the log.
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import lmdb
+
+from chain.clock import Entropy, system_entropy
+from chain.format import DirectoryLock, Upgrade, lock_directory, open_store
+from gateway.catalog import record
+from gateway.catalog.bodies import LogReader
+from gateway.catalog.disk import Disk, boot_id
+from gateway.catalog.group import Group, Move
+from gateway.catalog.index import ID_BYTES, MAP_BYTES, Index, Position, Rows, StateFile
+from gateway.catalog.interface import Batch, CatalogDamaged, CatalogUnavailable, Conflict
+from gateway.catalog.log import FILE_BYTES, Log, LogFailed, file_numbers
+
+logger = logging.getLogger(__name__)
+
+KIND = "catalog"
+# One entry per older version that can be upgraded: see chain/format.py.
+UPGRADES: dict[int, Upgrade] = {}
+FIRST = Position(0, 1, record.FILE_HEADER_BYTES)
+# Records that one index transaction takes at replay.
+_REPLAY_RECORDS = 2048
+_COPY_BYTES = 1 << 20
+
+Item = Batch | Sequence[Move]
+# A sequence number, or why the batch was refused: a condition, or a body that had to be compared.
+Outcome = int | Conflict | CatalogDamaged
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Sizes of a catalog's files."""
+
+    file_bytes: int = FILE_BYTES
+    map_bytes: int = MAP_BYTES
+
+
+class CatalogStore:
+    """The catalog's files, held by its one writer."""
+
+    def __init__(self, directory: Path, disk: Disk, settings: StoreSettings) -> None:
+        self.directory, self.disk, self.settings = directory, disk, settings
+        self.failed: LogFailed | None = None
+        self._checkpoints = Checkpoints(directory / "checkpoint", disk)
+        self._state = StateFile(directory / "index-state")
+        self._lock: DirectoryLock
+        self.index: Index
+        self.log: Log
+        self._reader: LogReader
+        self.position: Position
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        *,
+        disk: Disk | None = None,
+        entropy: Entropy = system_entropy,
+        boot: Callable[[], str] = boot_id,
+        settings: StoreSettings | None = None,
+        salvage: bool = False,
+    ) -> "CatalogStore":
+        """Open or make the catalog in `directory`, and bring the index up to the log.
+
+        Raises chain.format.StoreError (locked, newer), CatalogDamaged, OSError.
+        """
+        lock = lock_directory(directory)
+        try:
+            open_store(directory, KIND, record.FORMAT, UPGRADES)
+            store = cls(directory, disk or Disk(), settings or StoreSettings())
+            store._lock = lock
+            store._start(entropy, boot(), salvage=salvage)
+        except BaseException:
+            lock.release()
+            raise
+        return store
+
+    # ------------------------------------------------------------------ start and end
+    def _start(self, entropy: Entropy, boot: str, *, salvage: bool) -> None:
+        trusted = self._state.trusted(boot)
+        self._state.write(f"open {boot or 'unknown'}")
+        path = self.directory / "log"
+        self.log = Log.open(path, self.disk, file_bytes=self.settings.file_bytes)
+        self._reader = LogReader(path)
+        try:
+            self.index = self._open_index(entropy(ID_BYTES), trusted=trusted)
+        except BaseException:
+            self.log.close()
+            raise
+        try:
+            self.position = self._replay(salvage=salvage)
+        except BaseException:
+            self.index.close()
+            self.log.close()
+            raise
+
+    def _open_index(self, identifier: bytes, *, trusted: bool) -> Index:
+        path = self.directory / "index"
+        if trusted:
+            try:
+                return Index.create(path, identifier, FIRST, map_bytes=self.settings.map_bytes)
+            except lmdb.Error as error:
+                logger.warning("the index does not open (%s); making it again", error)
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(mode=0o700)
+        restored = self._checkpoints.restore(path / "data.mdb")
+        logger.info("making the index again from %s", restored or "the log alone")
+        index = Index.create(path, identifier, FIRST, map_bytes=self.settings.map_bytes)
+        index.rename(identifier)
+        return index
+
+    def _replay(self, *, salvage: bool) -> Position:
+        position = self.index.applied()
+        located = self.log.replay(position, salvage=salvage)
+        started = position.sequence
+        while some := list(islice(located, _REPLAY_RECORDS)):
+            with self._writing() as rows:
+                group = Group(rows, position, self._reader)
+                for one in some:
+                    group.replay(one)
+                group.finish()
+            position = group.position
+        if position.sequence != started:
+            logger.info("replayed commits %d to %d", started + 1, position.sequence)
+        with self._writing() as rows:
+            present = set(file_numbers(self.log.directory))
+            for file in set(rows.tallies()) - present:
+                rows.forget_file(file)
+        return Position(position.sequence, self.log.number, self.log.offset)
+
+    def close(self) -> None:
+        """Close; the next start finds a whole index unless the writer failed."""
+        try:
+            if self.failed is None:
+                self.index.environment.sync(True)
+                self._state.write("clean")
+        except (lmdb.Error, OSError) as error:
+            logger.warning("the index was not closed cleanly: %s", error)
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of everything as a crash would, apart from this process's handles."""
+        self.index.close()
+        self.log.close()
+        self._reader.close()
+        self._lock.release()
+
+    def _writing(self) -> "_Writing":
+        return _Writing(self.index)
+
+    # ------------------------------------------------------------------ commits
+    def commit(self, items: Sequence[Item]) -> list[Outcome]:
+        """Judge and commit batches (checked, see judge.check) as one group, one after the other.
+
+        Returns for each its sequence number or why it was refused. Raises CatalogUnavailable
+        (disk full: none of them was made), LogFailed (unknown: the store is of no more use).
+        """
+        if self.failed is not None:
+            raise self.failed
+        try:
+            if self.log.full:
+                self.log.roll()
+                number = self.log.number
+                self.position = Position(self.position.sequence, number, self.log.offset)
+            return self._commit(items)
+        except LogFailed as error:
+            self.failed = error
+            raise
+        except OSError as error:
+            raise CatalogUnavailable(f"the catalog's log cannot be written: {error}") from error
+        except lmdb.Error as error:
+            raise CatalogUnavailable(f"the index cannot be written: {error}") from error
+
+    def _commit(self, items: Sequence[Item]) -> list[Outcome]:
+        start = self.position
+        writing = _Writing(self.index)
+        written = False
+        try:
+            group = Group(Rows(self.index, writing.transaction), start, self._reader)
+            outcomes = [_judge(group, item) for item in items]
+            if not group.records:
+                writing.abort()
+                return outcomes
+            group.finish()
+            written = True
+            self.log.append(group.records)
+            self.disk.reached("commit index")
+            writing.commit()
+        except (OSError, lmdb.Error):
+            writing.abort()
+            if written:
+                self.disk.reached("undo group")
+                self.log.undo(start.offset)
+            raise
+        except BaseException as error:
+            writing.abort()
+            if written and not isinstance(error, LogFailed):
+                self.failed = LogFailed(f"a commit broke off: {error!r}")
+            raise
+        self.position = group.position
+        return outcomes
+
+    # ------------------------------------------------------------------ housekeeping
+    def checkpoint(self) -> int:
+        """Copy the index durably; returns the sequence it has. May run beside commits.
+
+        Raises OSError, lmdb.Error.
+        """
+        return self._checkpoints.write(self.index)
+
+    @property
+    def checkpointed(self) -> int:
+        """The newest checkpoint's sequence; 0 if there is none."""
+        return self._checkpoints.newest()
+
+    def remove_files(self) -> list[int]:
+        """Delete log files without live bodies that the checkpoint covers. Raises OSError."""
+        covered = self._checkpoints.newest()
+        with self.index.begin() as rows:
+            tallies = rows.tallies()
+        removed = []
+        for number in file_numbers(self.log.directory):
+            tally = tallies.get(number)
+            if number == self.log.number or (tally is not None and tally.live > 0):
+                continue
+            if tally is None or tally.last > covered:
+                continue
+            self.disk.reached("remove log file")
+            self.log.remove(number)
+            self._reader.forget(number)
+            removed.append(number)
+        if removed:
+            self.disk.sync_directory(self.log.directory)
+            with self._writing() as rows:
+                for number in removed:
+                    rows.forget_file(number)
+        return removed
+
+
+def _judge(group: Group, item: Item) -> Outcome:
+    try:
+        return group.add(item) if isinstance(item, Batch) else group.move(item)
+    except (Conflict, CatalogDamaged) as refusal:
+        return refusal
+
+
+class _Writing:
+    """An index transaction for writing; as a context manager it commits at the end."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self.transaction: Any = index.environment.begin(write=True)
+
+    def __enter__(self) -> Rows:
+        return Rows(self.index, self.transaction)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.commit()
+        else:
+            self.abort()
+
+    def commit(self) -> None:
+        """Make it visible. Raises lmdb.Error."""
+        self.transaction.commit()
+
+    def abort(self) -> None:
+        """Drop it; nothing if it ended already."""
+        self.transaction.abort()
+
+
+class Checkpoints:
+    """Copies of the index under names that say their sequence and checksum."""
+
+    def __init__(self, directory: Path, disk: Disk) -> None:
+        self.directory, self.disk = directory, disk
+
+    def _found(self) -> list[tuple[int, int, Path]]:
+        """(sequence, CRC-32C, path), newest first."""
+        found = []
+        for path in self.directory.glob("*.mdb"):
+            sequence, _, checksum = path.stem.partition("-")
+            try:
+                found.append((int(sequence, 16), int(checksum, 16), path))
+            except ValueError:
+                continue
+        return sorted(found, reverse=True)
+
+    def newest(self) -> int:
+        """The newest checkpoint's sequence; 0 if there is none."""
+        return next((sequence for sequence, _, _ in self._found()), 0)
+
+    def write(self, index: Index) -> int:
+        """Copy `index`; older copies go when the new one is durable. Raises OSError, lmdb.Error."""
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        temporary = self.directory / "new"
+        self.disk.reached("copy checkpoint")
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            index.environment.copyfd(descriptor, compact=True)
+            self.disk.sync(descriptor)
+        finally:
+            os.close(descriptor)
+        copy = Index.open_readonly(temporary, lock=False)
+        sequence = copy.applied().sequence
+        copy.close()
+        self.disk.reached("name checkpoint")
+        path = self.directory / f"{sequence:016x}-{_file_crc(temporary):08x}.mdb"
+        older = [old for _, _, old in self._found() if old != path]
+        temporary.replace(path)
+        self.disk.sync_directory(self.directory)
+        for old in older:
+            self.disk.reached("remove checkpoint")
+            old.unlink()
+        return sequence
+
+    def restore(self, target: Path) -> Path | None:
+        """Copy the newest checkpoint that is whole to `target`; None if there is none."""
+        for _, checksum, path in self._found():
+            if _file_crc(path) == checksum:
+                shutil.copyfile(path, target)
+                return path
+            logger.error("%s does not have its checksum; looking for an older one", path)
+        return None
+
+
+def _file_crc(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while some := file.read(_COPY_BYTES):
+            checksum = google_crc32c.extend(checksum, some)
+    return checksum
