@@ -6,11 +6,12 @@ Each group of commands is one file of gateway/commands, imported only when it is
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-# command -> what it does; its file is gateway/commands/NAME.py unless FILES says otherwise.
+# command -> what it does; its file is gateway/commands/NAME.py.
 GROUPS = {
     "up": "run a whole network here",
     "status": "what runs and how it is",
@@ -20,12 +21,13 @@ GROUPS = {
     "ipfs": "publish a bucket, see its state",
     "market": "bid, leases, price",
     "doctor": "check this node and say what is wrong",
-    "chain": "run one ledger node",
-    "miner": "run one storage miner",
-    "edge": "run one edge",
-    "gateway": "run one gateway",
 }
-FILES = {"chain": "nodes", "miner": "nodes", "edge": "nodes", "gateway": "nodes"}
+# Single nodes: what follows the name is that layer's own command line.
+NODES = {
+    "chain": ("run one ledger node", "chain.cli"),
+    "miner": ("run one storage miner", "miner.cli"),
+    "edge": ("run one edge", "cdn.cli"),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,16 +49,22 @@ def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
     asked = next((word for word in arguments if not word.startswith("-")), "")
     for name, text in GROUPS.items():
         if name == asked:
-            module = importlib.import_module(f"gateway.commands.{FILES.get(name, name)}")
+            module = importlib.import_module(f"gateway.commands.{name}")
             module.add(parsers)
         else:
             parsers.add_parser(name, help=text)
+    for name, (text, _) in NODES.items():
+        parsers.add_parser(name, help=text)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in NODES:
+        node = importlib.import_module(NODES[given[0]][1])
+        code: int = node.main(given[1:])
+        return code
     parser = parser_for(given)
     options = parser.parse_args(given)
     if not hasattr(options, "run"):
@@ -65,11 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from gateway.commands.failures import describe  # not for --help
 
     try:
-        code: int = options.run(options)
+        code = options.run(options)
     except KeyboardInterrupt:
         return 1
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader of our output is gone; Python would say so at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:  # noqa: BLE001 - describe() raises what is no user's mistake
         line, code = describe(error)

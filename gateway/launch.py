@@ -28,6 +28,7 @@ def prepare(
     entropy: Entropy,
 ) -> Network:
     """Everything that must be on disk before the first child starts. Raises ConfigError."""
+    (config.data_dir / "run").mkdir(parents=True, exist_ok=True, mode=0o700)
     tls = _tls(config, clock)
     run_dir = socket_dir(config.data_dir)
     network = Network(

@@ -1,8 +1,47 @@
 """Options that several commands share."""
 
 import argparse
+from collections.abc import Callable
+from typing import Any
 
 from gateway.config import ROWS
+
+# What argparse calls the object that makes subcommands.
+Parsers = Any
+Run = Callable[[argparse.Namespace], int]
+
+
+def group(parsers: Parsers, name: str, text: str) -> Parsers:
+    """A command with subcommands; without one it prints its help and ends with code 2."""
+    parser = parsers.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+
+    def usage(_: argparse.Namespace) -> int:
+        parser.print_help()
+        return 2
+
+    parser.set_defaults(run=usage)
+    return parser.add_subparsers(metavar="ACTION")
+
+
+def action(
+    parsers: Parsers, name: str, run: Run, text: str, example: str
+) -> argparse.ArgumentParser:
+    """One thing to do, with `--data-dir`, `--json` and an example in its help."""
+    parser: argparse.ArgumentParser = parsers.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=f"example: {example}",
+    )
+    add_data_dir(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """Where the network lives."""
+    parser.add_argument("--data-dir", metavar="DIR", help="the network's data (CUMULUS_DATA_DIR)")
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -19,14 +58,4 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(flag, dest=name, action="append", metavar="X", help=text)
         else:
             shown = "" if row.default in (None, "") else f" (default {row.default})"
-            parser.add_argument(flag, dest=name, metavar="X", help=text.replace("%", "%%") + shown)
-
-
-def add_data_dir(parser: argparse.ArgumentParser) -> None:
-    """Where the network lives."""
-    parser.add_argument("--data-dir", metavar="DIR", help="the network's data (CUMULUS_DATA_DIR)")
-
-
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """Output for machines."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+            parser.add_argument(flag, dest=name, metavar="X", help=text + shown)

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -73,7 +74,7 @@ async def up(config: Config, clock: Clock, make: Commands = commands) -> int:
 
 
 def _forget(run_dir: Path) -> None:
-    for name in ("endpoints.json", "network.json", "supervisor.pid"):
+    for name in ("endpoints.json", "network.json", "processes.json", "supervisor.pid"):
         (run_dir / name).unlink(missing_ok=True)
 
 
@@ -81,7 +82,16 @@ async def _keep(
     network: Network, children: Sequence[Command], clock: Clock, journal: Journal
 ) -> str:
     """Run the children; why they refuse to run, "" after an orderly end."""
-    supervisor = Supervisor(children, network.config.data_dir / "logs", clock, journal)
+    processes = network.config.data_dir / "run" / "processes.json"
+
+    def note() -> None:
+        state = {
+            c.command.name: {"pid": c.pid, "restarts": c.restarts} for c in supervisor.children
+        }
+        write_durably(processes, json.dumps({"processes": state}).encode(), 0o600)
+
+    logs = network.config.data_dir / "logs"
+    supervisor = Supervisor(children, logs, clock, journal, on_change=note)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop)

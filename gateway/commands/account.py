@@ -1,0 +1,113 @@
+"""`cumulus account …`: users of the store."""
+
+import argparse
+
+from gateway.commands.options import Parsers, action, group
+from gateway.commands.session import ask, network_of, show, table
+from gateway.credentials import check_keys, read_credentials, write_credentials
+from gateway.network import Network
+from gateway.protocol import (
+    AccountCreated,
+    AccountRecord,
+    CreateAccount,
+    DeleteAccount,
+    ListAccounts,
+    RotateAccessKeys,
+    RotateEncryptionKey,
+    ShowAccount,
+)
+
+
+def add(parsers: Parsers) -> None:
+    """Declare the commands."""
+    actions = group(parsers, "account", "users of the store")
+    make = action(actions, "create", create, "make an account", "cumulus account create 'Ann Lee'")
+    make.add_argument("name", metavar="NAME", help="display name, at most 128 bytes")
+    make.add_argument("--id", default="", help="canonical id (default: generated)")
+    make.add_argument("--email", default="")
+    make.add_argument("--access-key", default="", metavar="A", help="with --secret-key")
+    make.add_argument("--secret-key", default="", metavar="S", help="with --access-key")
+    action(actions, "list", list_all, "all accounts", "cumulus account list --json")
+    for name, run, text in (
+        ("show", show_one, "one account, by name, id or access key"),
+        ("rotate-access-keys", rotate_access, "replace its S3 keys by a new pair"),
+        ("rotate-encryption-key", rotate_encryption, "begin a new encryption key"),
+        ("delete", delete, "remove an account that owns no bucket"),
+    ):
+        parser = action(actions, name, run, text, f"cumulus account {name} ann")
+        parser.add_argument("account", metavar="ACCOUNT")
+
+
+def create(options: argparse.Namespace) -> int:
+    """Make an account and show its keys, once."""
+    if options.access_key or options.secret_key:
+        check_keys(options.access_key, options.secret_key)
+    message = CreateAccount(
+        name=options.name,
+        id=options.id,
+        email=options.email,
+        access_key=options.access_key,
+        secret_key=options.secret_key,
+    )
+    made = ask(network_of(options), message)
+    return show(options, made, lambda: _keys(made))
+
+
+def list_all(options: argparse.Namespace) -> int:
+    """Print all accounts."""
+    found = ask(network_of(options), ListAccounts()).accounts
+    rows: list[tuple[object, ...]] = [(a.name, a.id, ",".join(a.access_keys)) for a in found]
+    plain = [_record(account) for account in found]
+    return show(options, plain, lambda: table(("NAME", "ID", "ACCESS KEYS"), rows))
+
+
+def show_one(options: argparse.Namespace) -> int:
+    """Print one account."""
+    found = ask(network_of(options), ShowAccount(options.account))
+    return show(
+        options, found, lambda: "\n".join(f"{k:<12} {v}" for k, v in _record(found).items())
+    )
+
+
+def rotate_access(options: argparse.Namespace) -> int:
+    """Replace key pairs; DIR/credentials follows when it held one of them."""
+    network = network_of(options)
+    before = ask(network, ShowAccount(options.account))
+    made = ask(network, RotateAccessKeys(options.account))
+    _follow(network, before, made)
+    return show(options, made, lambda: _keys(made))
+
+
+def _follow(network: Network, before: AccountRecord, made: AccountCreated) -> None:
+    if read_credentials(network.credentials_path)[0] in before.access_keys:
+        write_credentials(network.credentials_path, made.access_key, made.secret_key)
+
+
+def rotate_encryption(options: argparse.Namespace) -> int:
+    """Begin a new account key-encryption key."""
+    ask(network_of(options), RotateEncryptionKey(options.account))
+    return show(options, {"account": options.account, "rotated": True}, lambda: "rotated")
+
+
+def delete(options: argparse.Namespace) -> int:
+    """Remove an account."""
+    ask(network_of(options), DeleteAccount(options.account))
+    return show(options, {"account": options.account, "deleted": True}, lambda: "deleted")
+
+
+def _record(account: AccountRecord) -> dict[str, object]:
+    return {
+        "name": account.name,
+        "id": account.id,
+        "email": account.email,
+        "access_keys": account.access_keys,
+    }
+
+
+def _keys(made: AccountCreated) -> str:
+    return (
+        f"name                  {made.account.name}\n"
+        f"id                    {made.account.id}\n"
+        f"aws_access_key_id     {made.access_key}\n"
+        f"aws_secret_access_key {made.secret_key}"
+    )

@@ -1,0 +1,57 @@
+"""`cumulus bucket …`: make, list, remove, open to the public."""
+
+import argparse
+
+from gateway.commands.options import Parsers, action, group
+from gateway.commands.s3 import delete_prefix, list_buckets, s3_errors
+from gateway.commands.session import ask, network_of, s3_client, show, table
+from gateway.protocol import SetPublic
+
+
+def add(parsers: Parsers) -> None:
+    """Declare the commands."""
+    actions = group(parsers, "bucket", "make, list, remove and publish buckets")
+    parser = action(actions, "create", create, "make a bucket", "cumulus bucket create photos")
+    parser.add_argument("bucket", metavar="BUCKET")
+    action(actions, "ls", list_all, "your buckets", "cumulus bucket ls")
+    parser = action(actions, "rm", remove, "remove a bucket", "cumulus bucket rm photos --force")
+    parser.add_argument("bucket", metavar="BUCKET")
+    parser.add_argument("--force", action="store_true", help="with everything in it")
+    parser = action(
+        actions, "public", public, "let everybody read it", "cumulus bucket public photos on"
+    )
+    parser.add_argument("bucket", metavar="BUCKET")
+    parser.add_argument("state", choices=("on", "off"))
+
+
+def create(options: argparse.Namespace) -> int:
+    """Make a bucket."""
+    with s3_errors():
+        s3_client(network_of(options)).create_bucket(Bucket=options.bucket)
+    return show(options, {"bucket": options.bucket}, lambda: f"made s3://{options.bucket}")
+
+
+def list_all(options: argparse.Namespace) -> int:
+    """Print the account's buckets."""
+    with s3_errors():
+        found = list_buckets(s3_client(network_of(options)))
+    rows: list[tuple[object, ...]] = [(name, created) for name, created in found]
+    plain = [{"name": name, "created": created} for name, created in found]
+    return show(options, plain, lambda: table(("BUCKET", "CREATED"), rows))
+
+
+def remove(options: argparse.Namespace) -> int:
+    """Remove a bucket; with --force its objects first."""
+    with s3_errors():
+        client = s3_client(network_of(options))
+        removed = delete_prefix(client, options.bucket, "") if options.force else 0
+        client.delete_bucket(Bucket=options.bucket)
+    plain = {"bucket": options.bucket, "objects": removed}
+    return show(options, plain, lambda: f"removed s3://{options.bucket}")
+
+
+def public(options: argparse.Namespace) -> int:
+    """Switch anonymous reading."""
+    state = ask(network_of(options), SetPublic(options.bucket, options.state == "on"))
+    word = "everybody may read" if state.public else "only its owner reads"
+    return show(options, state, lambda: f"s3://{state.name}: {word}")

@@ -1,0 +1,103 @@
+"""`cumulus status`: what runs, where, and how it is."""
+
+import argparse
+import asyncio
+import json
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+
+from chain.net.transport import RemoteError, Unreachable
+from gateway.commands.options import Parsers, action
+from gateway.commands.session import ask, network_of, show, size_text, table
+from gateway.health import report
+from gateway.network import Network
+from gateway.protocol import NetworkState, ShowNetwork
+
+
+def add(parsers: Parsers) -> None:
+    """Declare the command."""
+    action(parsers, "status", status, "what runs and how it is", "cumulus status --json")
+
+
+def status(options: argparse.Namespace) -> int:
+    """Print the state; exit code 1 when the network is not ready."""
+    network = network_of(options)
+    found = collect(network)
+    show(options, found, lambda: _text(found))
+    return 0 if found["ready"] else 1
+
+
+def collect(network: Network) -> dict[str, Any]:
+    """Everything that is known, as plain values."""
+    state = _ask(network)
+    console = network.endpoints.console
+    health = asyncio.run(report(console)) if console else {}
+    known = {(n.kind, n.name): n for n in state.nodes} if state else {}
+    nodes = []
+    for name, entry in _processes(network).items():
+        kind, _, short = name.partition("-")
+        node = known.get((kind, short))
+        space = {"pledged": node.pledged, "used": node.used} if node and kind == "miner" else {}
+        nodes.append({"name": name, "kind": kind, **entry, **space})
+    return {
+        "ready": health.get("ready") is True,
+        "missing": health.get("missing", ["no answer from the console port"] if console else []),
+        "data_dir": str(network.config.data_dir),
+        "endpoints": asdict(network.endpoints),
+        "profile": network.profile,
+        "nodes": nodes,
+        "height": state.height if state else None,
+        "price": state.price if state else None,
+        "space": {
+            "pledged": sum(n.pledged for n in state.nodes) if state else None,
+            "used": sum(n.used for n in state.nodes) if state else None,
+        },
+        "repair": {
+            "pending_fragments": state.pending_fragments if state else None,
+            "rebuilt_fragments": state.rebuilt_fragments if state else None,
+        },
+    }
+
+
+def _ask(network: Network) -> NetworkState | None:
+    try:
+        return ask(network, ShowNetwork())
+    except (Unreachable, RemoteError):
+        return None
+
+
+class _Processes(msgspec.Struct):
+    """`run/processes.json`, written by the supervisor."""
+
+    processes: dict[str, dict[str, int | None]]
+
+
+def _processes(network: Network) -> dict[str, dict[str, int | None]]:
+    path = network.config.data_dir / "run" / "processes.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Processes).processes
+    except (OSError, msgspec.DecodeError, json.JSONDecodeError):
+        return {}
+
+
+def _text(found: dict[str, Any]) -> str:
+    ends = found["endpoints"]
+    lines = ["ready" if found["ready"] else "not ready: " + "; ".join(found["missing"])]
+    lines += [f"{name:<9} {url}" for name, url in ends.items() if url]
+    if found["height"] is not None:
+        lines.append(f"height    {found['height']}, price {found['price']} per GiB and epoch")
+        space = found["space"]
+        lines.append(f"space     {size_text(space['used'])} of {size_text(space['pledged'])}")
+        lines.append(f"repair    {found['repair']['pending_fragments']} fragments pending")
+    rows: list[tuple[object, ...]] = [
+        (
+            node["name"],
+            node["pid"] or "-",
+            node["restarts"],
+            size_text(node["used"]) if "used" in node else "",
+        )
+        for node in found["nodes"]
+    ]
+    return "\n".join([*lines, "", table(("NODE", "PID", "RESTARTS", "USED"), rows)])
