@@ -1,0 +1,88 @@
+"""IpfsPublisher: the catalog rows that put an object version on IPFS, and take it off.
+
+Pure: rows in, changes out; ObjectService commits them with the version itself.
+"""
+
+from collections.abc import Iterator
+
+from chain.cids import RAW, Cid
+from gateway.catalog.interface import Append, Change, Delete, Put, Reader, Space
+from gateway.ipfs import dagpb, rows, unixfs
+from gateway.ipfs.unixfs import DIGEST_BYTES, FileDag
+from gateway.model import Bucket, ObjectVersion
+from gateway.records import PublishJob, encode
+
+PUBLISH_JOBS = b"publish/"
+# A catalog record takes 65,535 changes and 16 MiB; the rows of 16 GiB of file take 1.3 MiB.
+LEAVES_MAX = 16_384
+
+
+class IpfsPublisher:
+    """The Publisher of gateway/store.py."""
+
+    def rows(
+        self, bucket: Bucket, key: str, uid: bytes, size: int, leaves: bytes
+    ) -> tuple[str, list[Change]]:
+        """(CID text, rows). `leaves`: packed SHA2-256 digests of each MiB (none: an empty file).
+
+        A file beyond LEAVES_MAX leaves gets its CID now and its rows by a job.
+        """
+        dag = unixfs.build_file(size, leaves or unixfs.EMPTY_DIGEST)
+        if unixfs.leaf_count(size) > LEAVES_MAX:
+            job = PublishJob(bucket.name, bucket.id, key, uid)
+            return str(dag.root), [Append(Space.JOBS, PUBLISH_JOBS, encode(job))]
+        changes: list[Change] = [*block_rows(dag, uid, leaves or unixfs.EMPTY_DIGEST)]
+        changes.append(version_row(bucket, key, uid, dag))
+        return str(dag.root), changes
+
+    def unpublish_rows(self, reader: Reader, version: ObjectVersion, uid: bytes) -> list[Change]:
+        """The changes that remove the version's rows; other holders of its blocks keep theirs.
+
+        The row of the version goes, and with it every block is unserved. Beyond LEAVES_MAX blocks
+        the rest of the rows stay behind, dead.
+        """
+        del version  # the row knows the root
+        row_key = rows.version_key(uid)
+        value = reader.get(Space.BLOCKS, row_key)
+        if value is None:
+            return []
+        changes: list[Change] = [Delete(Space.BLOCKS, row_key)]
+        root = Cid(rows.published_version(value).root)
+        for key in _block_keys(reader, root, uid):
+            if len(changes) > LEAVES_MAX + 64:
+                break
+            changes.append(Delete(Space.BLOCKS, key))
+        return changes
+
+
+def version_row(bucket: Bucket, key: str, uid: bytes, dag: FileDag) -> Put:
+    """The row that makes a version's blocks public."""
+    record = rows.PublishedVersion(bucket.name, bucket.id, key, dag.size, dag.root.raw, dag.total)
+    return Put(Space.BLOCKS, rows.version_key(uid), rows.pack(record))
+
+
+def block_rows(dag: FileDag, uid: bytes, leaves: bytes) -> Iterator[Put]:
+    """The rows of a file's blocks: leaves, then nodes."""
+    for number in range(len(leaves) // DIGEST_BYTES):
+        digest = leaves[number * DIGEST_BYTES : (number + 1) * DIGEST_BYTES]
+        key = rows.leaf_key(b"\x12\x20" + digest, uid, number)
+        yield Put(Space.BLOCKS, key, rows.LEAF)
+    for cid, block in dag.nodes:
+        yield Put(Space.BLOCKS, rows.node_key(cid.multihash, uid), rows.NODE + block)
+
+
+def _block_keys(reader: Reader, root: Cid, uid: bytes) -> Iterator[bytes]:
+    """Keys of all of a file's block rows, found by walking its stored nodes."""
+    number = 0
+    waiting = [root]
+    while waiting:
+        cid = waiting.pop()
+        if cid.codec == RAW:
+            yield rows.leaf_key(cid.multihash, uid, number)
+            number += 1
+            continue
+        key = rows.node_key(cid.multihash, uid)
+        value = reader.get(Space.BLOCKS, key)
+        yield key
+        if value is not None:
+            waiting += [link.cid for link in reversed(dagpb.decode(value[1:]).links)]

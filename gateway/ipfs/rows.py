@@ -1,0 +1,118 @@
+"""Keys and values of the IPFS rows in the catalog: docs/specs/unixfs-index.md."""
+
+from typing import TypeVar
+
+import msgspec
+
+from gateway.records import CorruptRecord
+
+FORMAT = b"\x01"
+LEAF, NODE, DIRECTORY = b"\x01", b"\x02", b"\x03"
+NODE_PLACE = b"\xff\xff\xff\xff"
+DIRECTORY_PLACE = b"\xff\xff\xff\xfe"
+ID_BYTES = 16
+SUFFIX_BYTES = ID_BYTES + 4
+
+# Jobs
+BUCKET_JOBS = b"ipfs-bucket/"
+
+
+class PublishedVersion(msgspec.Struct, frozen=True, array_like=True):
+    """Row 00 ‖ uid: a version whose blocks are served."""
+
+    bucket: str
+    bucket_id: bytes
+    key: str
+    size: int
+    root: bytes  # binary CID
+    total: int  # Tsize of a link to the root
+
+
+class DirectoryRoot(msgspec.Struct, frozen=True, array_like=True):
+    """Row 02 ‖ bucket id ‖ time: a directory that was handed out, and the digests of its blocks."""
+
+    root: bytes
+    prefix: str
+    digests: bytes
+
+
+class BucketJob(msgspec.Struct, frozen=True, array_like=True):
+    """Row `ipfs-bucket/` ‖ bucket id: index (or sweep) the objects from key `start` on."""
+
+    bucket: str
+    on: bool
+    start: bytes
+
+
+def leaf_key(multihash: bytes, uid: bytes, number: int) -> bytes:
+    """A leaf of a version."""
+    return multihash + uid + number.to_bytes(4, "big")
+
+
+def node_key(multihash: bytes, uid: bytes) -> bytes:
+    """A DAG-PB node of a version."""
+    return multihash + uid + NODE_PLACE
+
+
+def directory_key(multihash: bytes, bucket_id: bytes) -> bytes:
+    """A block of a directory of a bucket."""
+    return multihash + bucket_id + DIRECTORY_PLACE
+
+
+def version_key(uid: bytes) -> bytes:
+    """The published version."""
+    return b"\x00" + uid
+
+
+def roots_prefix(bucket_id: bytes) -> bytes:
+    """The directory roots of a bucket, oldest first."""
+    return b"\x02" + bucket_id
+
+
+def job_key(bucket_id: bytes) -> bytes:
+    """The job of a whole bucket."""
+    return BUCKET_JOBS + bucket_id
+
+
+def after(prefix: bytes) -> bytes:
+    """The first key behind all that start with `prefix` (which is not all FF)."""
+    cut = prefix.rstrip(b"\xff")
+    return cut[:-1] + bytes([cut[-1] + 1])
+
+
+def pack(row: PublishedVersion | DirectoryRoot | BucketJob) -> bytes:
+    """The value of a row."""
+    return FORMAT + msgspec.msgpack.encode(row)
+
+
+def published_version(value: bytes) -> PublishedVersion:
+    """Raises CorruptRecord."""
+    return _unpack(value, PublishedVersion)
+
+
+def directory_root(value: bytes) -> DirectoryRoot:
+    """Raises CorruptRecord."""
+    return _unpack(value, DirectoryRoot)
+
+
+def bucket_job(value: bytes) -> BucketJob:
+    """Raises CorruptRecord."""
+    return _unpack(value, BucketJob)
+
+
+R = TypeVar("R", PublishedVersion, DirectoryRoot, BucketJob)
+
+
+def _unpack(value: bytes, kind: type[R]) -> R:
+    if value[:1] != FORMAT:
+        raise CorruptRecord(f"{kind.__name__} of unknown format {value[:1].hex()}")
+    try:
+        return msgspec.msgpack.decode(memoryview(value)[1:], type=kind)
+    except msgspec.MsgspecError as error:
+        raise CorruptRecord(f"{kind.__name__}: {error}") from None
+
+
+def place_of(key: bytes, multihash: bytes) -> tuple[bytes, bytes]:
+    """(uid or bucket id, four bytes that say what) of a block row."""
+    suffix = key[len(multihash) :]
+    return suffix[:ID_BYTES], suffix[ID_BYTES:]
