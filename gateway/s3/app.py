@@ -1,0 +1,240 @@
+"""The S3 front end as an ASGI application: parse, prove, decide, serve, reply.
+
+Raw ASGI: no framework on the hot path. Every reply has x-amz-request-id, x-amz-id-2, Date and
+Server; every error is S3's XML. What is not a StoreError is our bug: it is logged with the request
+id and answered 500.
+"""
+
+import asyncio
+import logging
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from chain.clock import Clock, Entropy, SystemClock, system_entropy
+from gateway.catalog.interface import CatalogUnavailable
+from gateway.errors import (
+    AccessDenied,
+    InvalidRange,
+    ServiceUnavailable,
+    SlowDown,
+    StoreError,
+)
+from gateway.s3 import xml
+from gateway.s3.access import Action, allowed
+from gateway.s3.auth import Authenticator
+from gateway.s3.body import RequestBody
+from gateway.s3.config import S3Config
+from gateway.s3.exchange import XML_TYPE, Exchange, Reply
+from gateway.s3.handlers import HANDLERS
+from gateway.s3.request import Receive, Request, Send, parse_request, raw_target, request_id
+from gateway.s3.router import route
+from gateway.s3.sigv4 import Credentials
+from gateway.s3.timestamps import http_date
+from gateway.s3.unsupported import check_expected_owner
+
+if TYPE_CHECKING:
+    from gateway.objects import ObjectService
+
+log = logging.getLogger(__name__)
+SERVER = b"Cumulus"
+# Longer bodies are worth a watch for a client that has gone.
+WATCHED_BYTES = 4 << 20
+_NO_BODY = (204, 304)
+
+
+class S3App:
+    """An ASGI 3 application.
+
+    `credentials` looks an access key up (in memory: it is called on every signed request).
+    `objects` must be open before the first request and is not closed here.
+    """
+
+    def __init__(
+        self,
+        objects: "ObjectService",
+        credentials: Credentials,
+        config: S3Config | None = None,
+        clock: Clock | None = None,
+        entropy: Entropy = system_entropy,
+    ) -> None:
+        self._objects = objects
+        self._config = config or S3Config()
+        self._clock = clock or SystemClock()
+        self._entropy = entropy
+        self._authenticator = Authenticator(
+            credentials, region=self._config.region, sigv2=self._config.sigv2
+        )
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        else:
+            raise RuntimeError(f"not an HTTP connection: {scope['type']}")
+
+    # -------------------------------------------------------------- one request
+    async def _http(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        identifier = self._entropy(8).hex().upper()
+        token = request_id.set(identifier)
+        reading = _Tracked(receive)
+        try:
+            try:
+                reply = await self._serve(scope, reading.receive)
+            except Exception as error:  # noqa: BLE001 - the last door: nothing leaves but S3's XML
+                reply = self._failure(error, scope, identifier)
+            await self._send(reply, scope, reading, send, identifier)
+        finally:
+            request_id.reset(token)
+
+    async def _serve(self, scope: Mapping[str, Any], receive: Receive) -> Reply:
+        request = parse_request(scope, receive, self._config.domains)
+        now = self._clock.now_ns() / 1e9
+        caller = self._authenticator.authenticate(request, now)
+        operation = route(request)
+        handler = HANDLERS[type(operation)]
+        bucket = None
+        if handler.action is not Action.SERVICE:
+            bucket = self._objects.bucket(request.bucket)
+        if not allowed(caller.account, handler.action, bucket):
+            raise AccessDenied
+        if bucket is not None:
+            check_expected_owner(request.headers, bucket, "x-amz-expected-bucket-owner")
+        body = RequestBody(request, caller)
+        _check_empty(request, body)
+        exchange = Exchange(request, caller, body, self._objects, self._config, bucket)
+        return await handler.serve(exchange, operation)
+
+    # -------------------------------------------------------------- errors
+    def _failure(self, error: Exception, scope: Mapping[str, Any], identifier: str) -> Reply:
+        if isinstance(error, CatalogUnavailable):
+            error = ServiceUnavailable()
+        if not isinstance(error, StoreError):
+            log.error(
+                "request %s failed: %s %r", identifier, scope["method"], raw_target(scope)[:256],
+                exc_info=error,
+            )  # fmt: skip
+            error = StoreError()
+        headers = [XML_TYPE]
+        if isinstance(error, InvalidRange) and "ActualObjectSize" in error.details:
+            size = error.details["ActualObjectSize"]
+            headers.append((b"content-range", f"bytes */{size}".encode()))
+        if isinstance(error, SlowDown | ServiceUnavailable):
+            headers.append((b"retry-after", b"1"))
+        resource = raw_target(scope).decode("utf-8", "replace")
+        document = xml.error(
+            error.code, error.text, error.details,
+            resource=resource, request_id=identifier, host_id=_host_id(identifier),
+        )  # fmt: skip
+        return Reply(int(error.status), headers, document)
+
+    # -------------------------------------------------------------- replies
+    async def _send(
+        self,
+        reply: Reply,
+        scope: Mapping[str, Any],
+        reading: "_Tracked",
+        send: Send,
+        identifier: str,
+    ) -> None:
+        headers = [
+            (b"x-amz-request-id", identifier.encode()),
+            (b"x-amz-id-2", _host_id(identifier).encode()),
+            *reply.headers,
+        ]
+        if self._config.server_headers:
+            headers.append((b"date", http_date(self._clock.now_ns() // 1_000_000_000)))
+            headers.append((b"server", SERVER))
+        head = scope["method"] == "HEAD"
+        if reply.status not in _NO_BODY:
+            length = len(reply.body) if reply.length is None else reply.length
+            headers.append((b"content-length", b"%d" % length))
+        if not reading.started and _awaits_continue(scope):
+            # Whether the body follows is not known: the connection cannot be used again.
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        body = b"" if head or reply.status in _NO_BODY else reply.body
+        if reply.stream is None:
+            await send({"type": "http.response.body", "body": body})
+            return
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await self._stream(reply, reading, send, identifier)
+
+    async def _stream(self, reply: Reply, reading: "_Tracked", send: Send, identifier: str) -> None:
+        try:
+            if (reply.length or 0) >= WATCHED_BYTES:
+                await _send_watched(reply, reading, send)
+            else:
+                await _send_stream(reply, send)
+        except Exception:
+            # The status is out: all that is left is to end the connection early, so that the
+            # client sees a short body. Leaving without the last message does that.
+            log.exception("request %s broke off while sending", identifier)
+
+
+class _Tracked:
+    """Remembers whether the request's body was asked for."""
+
+    __slots__ = ("_receive", "started")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.started = False
+
+    async def receive(self) -> Any:
+        self.started = True
+        return await self._receive()
+
+
+async def _send_stream(reply: Reply, send: Send) -> None:
+    assert reply.stream is not None
+    async for piece in reply.stream:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_watched(reply: Reply, reading: _Tracked, send: Send) -> None:
+    """Send, and stop reading from the miners when the client has gone."""
+    gone = asyncio.Event()
+
+    async def watch() -> None:
+        while (await reading.receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    assert reply.stream is not None
+    async with asyncio.TaskGroup() as group:
+        watcher = group.create_task(watch())
+        async for piece in reply.stream:
+            if gone.is_set():
+                break
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        else:
+            await send({"type": "http.response.body", "body": b""})
+        watcher.cancel()
+    await reply.stream.aclose()
+
+
+def _awaits_continue(scope: Mapping[str, Any]) -> bool:
+    return any(name == b"expect" for name, _ in scope["headers"])
+
+
+def _host_id(identifier: str) -> str:
+    return b64encode(identifier.encode()).decode()
+
+
+def _check_empty(request: Request, body: RequestBody) -> None:
+    """A signed payload hash of a request without a body must be that of nothing."""
+    if request.method in ("GET", "HEAD", "DELETE") and body.sha256 is not None:
+        nothing = request.headers.get("content-length", "0") == "0" and not body.chunked_transfer
+        if nothing:
+            body.check_hash(b"")
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

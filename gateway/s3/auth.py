@@ -1,0 +1,72 @@
+"""Who asks: chooses the signature scheme of a request and checks it."""
+
+from dataclasses import dataclass
+
+from gateway.errors import InvalidArgument
+from gateway.model import Account
+from gateway.s3.errors import AuthError
+from gateway.s3.request import Request
+from gateway.s3.sigv2 import SigV2
+from gateway.s3.sigv4 import UNSIGNED_PAYLOAD, ChunkSigner, Credentials, SigV4
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A proved account, or nobody; and what the signature says about the body."""
+
+    account: Account | None = None
+    payload: str = UNSIGNED_PAYLOAD  # x-amz-content-sha256
+    chunks: ChunkSigner | None = None
+
+
+class Authenticator:
+    """SigV4 and (unless switched off) SigV2, by header or query; neither is anonymous."""
+
+    def __init__(self, credentials: Credentials, *, region: str = "", sigv2: bool = True) -> None:
+        self._v4 = SigV4(credentials, region=region)
+        self._v2 = SigV2(credentials) if sigv2 else None
+
+    def authenticate(self, request: Request, now: float) -> Caller:
+        """Raises AuthError and what the schemes raise."""
+        header = request.headers.get("authorization")
+        query = request.query
+        v4_query = any(
+            name in query for name in ("X-Amz-Algorithm", "X-Amz-Signature", "X-Amz-Credential")
+        )
+        v2_query = "AWSAccessKeyId" in query or ("Signature" in query and not v4_query)
+        if (header is not None) + v4_query + v2_query > 1:
+            raise InvalidArgument(
+                "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, "
+                "Signature query string parameter or the Authorization header should be specified",
+            )
+        if header is not None:
+            return self._by_header(request, header, now)
+        if v4_query:
+            proved = self._v4.verify_query(request, now)
+            return Caller(proved.account, proved.payload, proved.chunks)
+        payload = request.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD)
+        if v2_query:
+            return Caller(self._sigv2().verify_query(request, now), payload)
+        return Caller(None, payload)
+
+    def _by_header(self, request: Request, header: str, now: float) -> Caller:
+        scheme = header.partition(" ")[0]
+        if scheme == "AWS4-HMAC-SHA256":
+            proved = self._v4.verify_header(request, now)
+            return Caller(proved.account, proved.payload, proved.chunks)
+        if scheme == "AWS":
+            payload = request.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD)
+            return Caller(self._sigv2().verify_header(request, now), payload)
+        raise InvalidArgument(
+            "Unsupported Authorization Type",
+            ArgumentName="Authorization",
+            ArgumentValue=header[:64],
+        )
+
+    def _sigv2(self) -> SigV2:
+        if self._v2 is None:
+            raise AuthError(
+                "The authorization mechanism you have provided is not supported. Please use "
+                "AWS4-HMAC-SHA256."
+            )
+        return self._v2

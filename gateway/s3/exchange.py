@@ -1,0 +1,77 @@
+"""What a handler gets and what it gives back."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from chain.net.transport import Buffer
+from gateway.errors import AccessDenied
+from gateway.model import Account, Bucket
+from gateway.s3.attributes import Headers
+from gateway.s3.auth import Caller
+from gateway.s3.body import RequestBody
+from gateway.s3.checksums import digests_of, plan
+from gateway.s3.config import S3Config
+from gateway.s3.errors import MissingRequestBody
+from gateway.s3.request import Request
+
+if TYPE_CHECKING:
+    from gateway.objects import ObjectService
+
+XML_TYPE = (b"content-type", b"application/xml")
+
+
+@dataclass(slots=True)
+class Reply:
+    """A status, headers, and a body: `body`, then what `stream` gives (`length` bytes in all)."""
+
+    status: int = 200
+    headers: Headers = field(default_factory=list)
+    body: Buffer = b""
+    stream: AsyncGenerator[Buffer] | None = None
+    length: int | None = None
+
+
+def xml_reply(document: bytes, headers: Headers | None = None) -> Reply:
+    """200 with a document."""
+    return Reply(200, [XML_TYPE, *(headers or [])], document)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One authorised request on its way through a handler."""
+
+    request: Request
+    caller: Caller
+    body: RequestBody
+    objects: "ObjectService"
+    config: S3Config
+    found: Bucket | None  # the bucket the operation names
+
+    @property
+    def bucket(self) -> Bucket:
+        assert self.found is not None  # the app looked it up
+        return self.found
+
+    @property
+    def account(self) -> Account:
+        """The caller. Raises AccessDenied for an anonymous one."""
+        if self.caller.account is None:
+            raise AccessDenied
+        return self.caller.account
+
+    async def document(self, limit: int, *, required: bool = True, claims: bool = True) -> bytes:
+        """The request's XML, its signed hash and the checksums it claims verified.
+
+        `claims` False: x-amz-checksum-* speak of something else than this document.
+        Raises MissingRequestBody, MaxMessageLengthExceeded, BadDigest, ContentSHA256Mismatch.
+        """
+        headers = self.request.headers
+        if not claims:
+            headers = {n: v for n, v in headers.items() if not n.startswith("x-amz-checksum-")}
+        integrity = plan(headers, self.body)
+        data = await self.body.document(limit)
+        if required and not data:
+            raise MissingRequestBody
+        integrity.verify(digests_of(data, integrity.algorithms))
+        return data

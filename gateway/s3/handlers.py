@@ -1,0 +1,59 @@
+"""The table of handlers: operation -> what it does to the bucket, and who serves it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from gateway.s3 import buckets, listing, multipart, reading, writing
+from gateway.s3 import operations as ops
+from gateway.s3.access import Action
+from gateway.s3.exchange import Exchange, Reply
+
+Op = TypeVar("Op")
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """`serve` is only ever called with the operation type that it is registered for."""
+
+    action: Action
+    serve: Callable[[Exchange, Any], Awaitable[Reply]]
+
+
+HANDLERS: dict[type, Handler] = {}
+
+
+def _on(
+    operation: type[Op], action: Action, serve: Callable[[Exchange, Op], Awaitable[Reply]]
+) -> None:
+    HANDLERS[operation] = Handler(action, serve)
+
+
+_on(ops.GetObject, Action.READ, reading.get_object)
+_on(ops.PutObject, Action.WRITE, writing.put_object)
+_on(ops.DeleteObject, Action.WRITE, writing.delete_object)
+_on(ops.CopyObject, Action.WRITE, writing.copy_object)
+_on(ops.DeleteObjects, Action.WRITE, writing.delete_objects)
+_on(ops.GetObjectAttributes, Action.READ, reading.get_attributes)
+_on(ops.ListObjects, Action.READ, listing.list_objects)
+_on(ops.ListObjectsV2, Action.READ, listing.list_objects_v2)
+_on(ops.ListObjectVersions, Action.READ, listing.list_versions)
+_on(ops.ListMultipartUploads, Action.WRITE, listing.list_uploads)
+_on(ops.CreateMultipartUpload, Action.WRITE, multipart.create)
+_on(ops.UploadPart, Action.WRITE, multipart.upload_part)
+_on(ops.UploadPartCopy, Action.WRITE, multipart.upload_part_copy)
+_on(ops.ListParts, Action.WRITE, multipart.list_parts)
+_on(ops.CompleteMultipartUpload, Action.WRITE, multipart.complete)
+_on(ops.AbortMultipartUpload, Action.WRITE, multipart.abort)
+_on(ops.ListBuckets, Action.SERVICE, buckets.list_buckets)
+_on(ops.CreateBucket, Action.SERVICE, buckets.create_bucket)
+_on(ops.HeadBucket, Action.READ, buckets.head_bucket)
+_on(ops.DeleteBucket, Action.CONFIGURE, buckets.delete_bucket)
+_on(ops.GetBucketLocation, Action.READ, buckets.get_location)
+_on(ops.GetBucketAcl, Action.CONFIGURE, buckets.get_bucket_acl)
+_on(ops.PutBucketAcl, Action.CONFIGURE, buckets.put_bucket_acl)
+_on(ops.GetObjectAcl, Action.CONFIGURE, buckets.get_object_acl)
+_on(ops.PutObjectAcl, Action.CONFIGURE, buckets.put_object_acl)
+_on(ops.GetObjectTagging, Action.READ, buckets.get_object_tagging)
+_on(ops.GetBucketPolicyStatus, Action.CONFIGURE, buckets.get_policy_status)
+_on(ops.Fixed, Action.CONFIGURE, buckets.fixed)

@@ -1,0 +1,227 @@
+"""Handlers of multipart uploads."""
+
+from urllib.parse import quote
+
+from gateway.errors import InvalidArgument, InvalidRequest
+from gateway.model import Algorithm, Checksum, CompletedPart, PartSummary, Upload
+from gateway.s3 import operations as ops
+from gateway.s3 import xml
+from gateway.s3.attributes import Headers, read_attributes
+from gateway.s3.body import PUT_MAX
+from gateway.s3.checksums import (
+    HEADER_BYTES,
+    encode,
+    parse_whole_object,
+    plan,
+    upload_checksum,
+)
+from gateway.s3.conditions import write_condition
+from gateway.s3.exchange import Exchange, Reply, xml_reply
+from gateway.s3.ranges import parse_copy_range
+from gateway.s3.storage_classes import profile_of
+from gateway.s3.timestamps import iso
+from gateway.s3.unsupported import check_object_acl, refuse_unsupported
+from gateway.s3.writing import check_before_body, find_source, sse_headers
+from gateway.s3.xml_requests import DOCUMENT_MAX, parse_complete
+
+# S3's largest object: 10,000 parts of 5 GiB would be more.
+OBJECT_MAX = 5 << 40
+
+
+def _upload(exchange: Exchange, key: str, upload_id: str) -> Upload:
+    return exchange.objects.upload(exchange.bucket, key, upload_id)
+
+
+def _type(upload: Upload) -> str:
+    return "COMPOSITE" if upload.composite else "FULL_OBJECT"
+
+
+def _part_headers(exchange: Exchange, part: PartSummary) -> Headers:
+    headers = [(b"etag", f'"{part.etag}"'.encode())]
+    if part.checksum is not None:
+        kept = part.checksum
+        headers.append((HEADER_BYTES[kept.algorithm], encode(kept).encode()))
+    return headers + sse_headers(exchange)
+
+
+async def create(exchange: Exchange, operation: ops.CreateMultipartUpload) -> Reply:
+    """Begin an upload; its checksum algorithm and type are settled here."""
+    headers = exchange.request.headers
+    refuse_unsupported(headers)
+    check_object_acl(headers, exchange.bucket)
+    algorithm, composite = upload_checksum(headers)
+    upload = await exchange.objects.create_upload(
+        exchange.bucket,
+        operation.key,
+        read_attributes(headers),
+        algorithm=algorithm,
+        composite=composite,
+        profile=profile_of(headers.get("x-amz-storage-class")),
+    )
+    body = (
+        f"<Bucket>{xml.escape(operation.bucket)}</Bucket><Key>{xml.escape(operation.key)}</Key>"
+        f"<UploadId>{xml.escape(upload.upload_id)}</UploadId>"
+    )
+    reply = sse_headers(exchange)
+    if "x-amz-checksum-algorithm" in headers:
+        reply.append((b"x-amz-checksum-algorithm", algorithm.value.encode()))
+        reply.append((b"x-amz-checksum-type", _type(upload).encode()))
+    return xml_reply(xml.document("InitiateMultipartUploadResult", body), reply)
+
+
+async def upload_part(exchange: Exchange, operation: ops.UploadPart) -> Reply:
+    """Store one part."""
+    headers, body = exchange.request.headers, exchange.body
+    refuse_unsupported(headers)
+    length = body.upload_length()
+    upload = _upload(exchange, operation.key, operation.upload_id)
+    integrity = plan(headers, body, upload.algorithm or Algorithm.CRC64NVME)
+    # CRC64NVME is what an upload gets that asked for nothing: its parts may claim any algorithm.
+    settled = upload.algorithm not in (None, Algorithm.CRC64NVME)
+    if integrity.explicit and settled and integrity.keep is not upload.algorithm:
+        raise InvalidRequest(
+            "Checksum Type mismatch occurred, expected checksum Type: "
+            f"{upload.algorithm.lower() if upload.algorithm else 'null'}, actual checksum Type: "
+            f"{integrity.keep.lower()}"
+        )
+    part = await exchange.objects.put_part(
+        upload,
+        operation.number,
+        body.stream(),
+        length=length,
+        algorithms=integrity.algorithms,
+        verify=integrity.verify,
+    )
+    return Reply(200, _part_headers(exchange, part))
+
+
+async def upload_part_copy(exchange: Exchange, operation: ops.UploadPartCopy) -> Reply:
+    """Store a range of another object as a part."""
+    headers = exchange.request.headers
+    refuse_unsupported(headers)
+    upload = _upload(exchange, operation.key, operation.upload_id)
+    source = find_source(exchange, operation.source)
+    asked = headers.get("x-amz-copy-source-range")
+    start, end = (0, source.size) if asked is None else parse_copy_range(asked, source.size)
+    if end - start > PUT_MAX:
+        raise InvalidRequest(
+            "The specified copy source is larger than the maximum allowable size for a copy "
+            f"source: {PUT_MAX}"
+        )
+    part = await exchange.objects.copy_part(upload, operation.number, source, start, end)
+    body = (
+        f"<LastModified>{iso(part.modified_ns)}</LastModified>"
+        f"<ETag>&quot;{part.etag}&quot;</ETag>{xml.checksum(part.checksum, with_type=False)}"
+    )
+    reply = sse_headers(exchange)
+    if source.version_id != "null":
+        reply.append((b"x-amz-copy-source-version-id", source.version_id.encode()))
+    return xml_reply(xml.document("CopyPartResult", body), reply)
+
+
+async def list_parts(exchange: Exchange, operation: ops.ListParts) -> Reply:
+    """One page of parts by number."""
+    op = operation
+    upload = _upload(exchange, op.key, op.upload_id)
+    parts: list[PartSummary] = []
+    more = False
+    if op.max_parts:
+        parts, more = exchange.objects.list_parts(upload, after=op.after, limit=op.max_parts)
+    owner = exchange.bucket.owner
+    key = xml.url_encode(op.key) if op.url_encoded else xml.escape(op.key)
+    storage = upload.attributes.headers.get("x-amz-storage-class", "STANDARD")
+    body = (
+        f"<Bucket>{xml.escape(op.bucket)}</Bucket><Key>{key}</Key>"
+        f"<UploadId>{xml.escape(op.upload_id)}</UploadId>"
+        f"{xml.owner(owner, 'Initiator')}{xml.owner(owner)}"
+        f"<StorageClass>{xml.escape(storage)}</StorageClass>"
+        f"<PartNumberMarker>{op.after}</PartNumberMarker>"
+    )
+    if more:
+        body += f"<NextPartNumberMarker>{parts[-1].number}</NextPartNumberMarker>"
+    body += (
+        f"<MaxParts>{op.max_parts}</MaxParts>"
+        f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>"
+    )
+    if upload.algorithm is not None:
+        body += f"<ChecksumAlgorithm>{upload.algorithm}</ChecksumAlgorithm>"
+        body += f"<ChecksumType>{_type(upload)}</ChecksumType>"
+    body += "".join([_part_row(part) for part in parts])
+    return xml_reply(xml.document("ListPartsResult", body))
+
+
+def _part_row(part: PartSummary) -> str:
+    return (
+        f"<Part><PartNumber>{part.number}</PartNumber>"
+        f"<LastModified>{iso(part.modified_ns)}</LastModified>"
+        f"<ETag>&quot;{part.etag}&quot;</ETag><Size>{part.size}</Size>"
+        f"{xml.checksum(part.checksum, with_type=False)}</Part>"
+    )
+
+
+async def complete(exchange: Exchange, operation: ops.CompleteMultipartUpload) -> Reply:
+    """Make the object of the named parts."""
+    headers = exchange.request.headers
+    upload = _upload(exchange, operation.key, operation.upload_id)
+    # Here x-amz-checksum-* speak of the object, not of the document.
+    data = await exchange.document(DOCUMENT_MAX, claims=False)
+    parts = parse_complete(data, upload.algorithm)
+    condition = write_condition(headers)
+    check_before_body(exchange, operation.key, condition)
+    version = await exchange.objects.complete_upload(
+        upload,
+        parts,
+        checksum=_claimed_checksum(exchange, upload, parts),
+        condition=condition,
+        size=_claimed_size(headers.get("x-amz-mp-object-size")),
+    )
+    scheme = "https" if exchange.request.secure else "http"
+    host = headers.get("host", "")
+    path = exchange.request.raw_path.decode("latin-1")
+    location = f"{scheme}://{host}{quote(path, safe='/%-_.~!*()')}"
+    body = (
+        f"<Location>{xml.escape(location)}</Location>"
+        f"<Bucket>{xml.escape(operation.bucket)}</Bucket><Key>{xml.escape(operation.key)}</Key>"
+        f"<ETag>&quot;{version.etag}&quot;</ETag>{xml.checksum(version.checksum)}"
+    )
+    reply = [] if version.version_id == "null" else [
+        (b"x-amz-version-id", version.version_id.encode())
+    ]  # fmt: skip
+    return xml_reply(xml.document("CompleteMultipartUploadResult", body), reply)
+
+
+def _claimed_checksum(
+    exchange: Exchange, upload: Upload, parts: list[CompletedPart]
+) -> Checksum | None:
+    headers = exchange.request.headers
+    kind = headers.get("x-amz-checksum-type")
+    if kind is not None and kind != _type(upload):
+        raise InvalidRequest(
+            f"The upload was created using the {_type(upload)} checksum mode. The complete request "
+            f"must use the same checksum mode."
+        )
+    claim = parse_whole_object(headers, composite=upload.composite)
+    if claim is None:
+        return None
+    if claim.algorithm is not upload.algorithm:
+        raise InvalidRequest(
+            f"The upload was created using a {upload.algorithm} checksum. The complete request "
+            "must use the same algorithm."
+        )
+    if upload.composite and not claim.composite_parts:
+        return Checksum(claim.algorithm, claim.digest, len(parts))
+    return claim
+
+
+def _claimed_size(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 14 and int(text) <= OBJECT_MAX):
+        raise InvalidArgument(ArgumentName="x-amz-mp-object-size", ArgumentValue=text)
+    return int(text)
+
+
+async def abort(exchange: Exchange, operation: ops.AbortMultipartUpload) -> Reply:
+    """Drop the upload."""
+    await exchange.objects.abort_upload(_upload(exchange, operation.key, operation.upload_id))
+    return Reply(204)

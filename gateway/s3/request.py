@@ -1,0 +1,68 @@
+"""A request as the S3 front end sees it, made once from an ASGI scope."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.s3.addressing import host_bucket, parse_query, split_path
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+# The id that is in the reply, in every log line and in every message to other nodes.
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Method, address, query and headers; the body is read through gateway/s3/body.py."""
+
+    method: str
+    raw_path: bytes  # as sent, without the query
+    pairs: tuple[tuple[str, str], ...]  # the query, decoded, in order
+    query: Mapping[str, str]  # the same; of a repeated name the first value
+    headers: Mapping[str, str]  # lower-case name -> value as Latin-1; repeated ones joined by ","
+    bucket: str  # "" for the service itself
+    key: str  # "" for a bucket or the service
+    virtual_hosted: bool
+    secure: bool
+    receive: Receive
+
+
+def join_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """ASGI headers as a dictionary."""
+    headers: dict[str, str] = {}
+    for name_bytes, value_bytes in raw:
+        name = name_bytes.decode("latin-1")
+        value = value_bytes.decode("latin-1")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers
+
+
+def raw_target(scope: Mapping[str, Any]) -> bytes:
+    """The path exactly as sent, without its query."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    return raw.partition(b"?")[0]
+
+
+def parse_request(scope: Mapping[str, Any], receive: Receive, domains: Sequence[str]) -> Request:
+    """Raises InvalidURI, KeyTooLong."""
+    headers = join_headers(scope["headers"])
+    raw_path = raw_target(scope)
+    virtual = host_bucket(headers.get("host", ""), domains)
+    bucket, key = split_path(raw_path, virtual)
+    pairs = parse_query(scope.get("query_string", b""))
+    return Request(
+        method=scope["method"],
+        raw_path=raw_path,
+        pairs=pairs,
+        query=dict(reversed(pairs)),
+        headers=headers,
+        bucket=bucket,
+        key=key,
+        virtual_hosted=bool(virtual),
+        secure=scope.get("scheme") == "https",
+        receive=receive,
+    )

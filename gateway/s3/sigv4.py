@@ -1,0 +1,357 @@
+"""AWS Signature Version 4 (HMAC-SHA256): header, presigned query and chunk signatures.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.html
+Pure: time is an argument. What the signature says is compared in constant time and only after every
+field has been parsed; nothing of the request is believed before.
+"""
+
+import hmac
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from hashlib import sha256
+from urllib.parse import quote, unquote_to_bytes
+
+from gateway.model import Account, Credential
+from gateway.s3.errors import (
+    AuthError,
+    AuthorizationHeaderMalformed,
+    AuthorizationQueryParametersError,
+    HeadersNotSigned,
+    InvalidAccessKeyId,
+    InvalidToken,
+    RequestExpired,
+    RequestTimeTooSkewed,
+    SignatureDoesNotMatch,
+)
+from gateway.s3.request import Request
+
+Credentials = Callable[[str], Credential | None]
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+EMPTY_SHA256 = sha256(b"").hexdigest()
+UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+SKEW_SECONDS = 15 * 60
+EXPIRES_MAX = 7 * 24 * 3600
+SIGNED_HEADERS_MAX = 128
+
+_DATE = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+_SIGNATURE = re.compile(r"[0-9a-f]{64}")
+_PLAIN_PATH = re.compile(rb"[A-Za-z0-9\-._~/]*")
+_PRESIGNED_FIELDS = (
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-SignedHeaders",
+    "X-Amz-Signature",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a signing key is good for."""
+
+    access_key: str
+    date: str  # YYYYMMDD
+    region: str
+    service: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.date}/{self.region}/{self.service}/aws4_request"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The parts of a signature as a request states them; nothing is verified yet."""
+
+    scope: Scope
+    signed_headers: tuple[str, ...]
+    signature: str
+
+
+class SigningKeys:
+    """Derived keys by (secret, day, region, service).
+
+    Four HMACs cost 5 µs, so they are kept; at `limit` entries the cache starts anew.
+    """
+
+    def __init__(self, limit: int = 1024) -> None:
+        self._limit = limit
+        self._keys: dict[tuple[str, str, str, str], bytes] = {}
+
+    def get(self, secret: str, scope: Scope) -> bytes:
+        name = (secret, scope.date, scope.region, scope.service)
+        key = self._keys.get(name)
+        if key is None:
+            key = f"AWS4{secret}".encode()
+            for step in (scope.date, scope.region, scope.service, "aws4_request"):
+                key = hmac.digest(key, step.encode(), "sha256")
+            if len(self._keys) >= self._limit:
+                self._keys.clear()
+            self._keys[name] = key
+        return key
+
+
+class ChunkSigner:
+    """The running signature of a STREAMING-AWS4-HMAC-SHA256-PAYLOAD body."""
+
+    def __init__(self, key: bytes, timestamp: str, scope: str, seed: str) -> None:
+        self._key = key
+        self._context = f"{timestamp}\n{scope}\n"
+        self._previous = seed
+
+    def check_chunk(self, digest: str, signature: str) -> None:
+        """Check one chunk; `digest` is the SHA-256 of its data. Raises SignatureDoesNotMatch."""
+        self._check("AWS4-HMAC-SHA256-PAYLOAD", f"{EMPTY_SHA256}\n{digest}", signature)
+
+    def check_trailer(self, digest: str, signature: str) -> None:
+        """Check the trailer's signature; `digest` is over its `name:value\\n` lines."""
+        self._check("AWS4-HMAC-SHA256-TRAILER", digest, signature)
+
+    def _check(self, kind: str, rest: str, signature: str) -> None:
+        text = f"{kind}\n{self._context}{self._previous}\n{rest}"
+        expected = hmac.digest(self._key, text.encode(), "sha256").hex()
+        if not hmac.compare_digest(expected.encode(), signature.encode()):
+            raise SignatureDoesNotMatch
+        self._previous = expected
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A proved request."""
+
+    account: Account
+    payload: str  # the x-amz-content-sha256 that was signed
+    chunks: ChunkSigner | None  # for bodies whose chunks are signed
+
+
+# ------------------------------------------------------------------ parsing
+def parse_scope(text: str, refuse: type[AuthError]) -> Scope:
+    """`AK/20261123/us-east-1/s3/aws4_request`; an access key may itself hold slashes."""
+    parts = text.rsplit("/", 4)
+    if len(parts) != 5 or not all(parts):
+        raise refuse(
+            'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/'
+            'aws4_request".'
+        )
+    access_key, date, region, service, terminal = parts
+    if terminal != "aws4_request":
+        raise refuse(f'incorrect terminal "{terminal}". This endpoint uses "aws4_request".')
+    if len(date) != 8 or not (date.isascii() and date.isdigit()):
+        raise refuse(f'incorrect date format "{date}". This date in the credential must be '
+                     'in the format "yyyyMMdd".')  # fmt: skip
+    return Scope(access_key, date, region, service)
+
+
+def parse_signed_headers(text: str, refuse: type[AuthError]) -> tuple[str, ...]:
+    """Semicolon-separated lower-case names; `host` must be among them."""
+    names = tuple(text.split(";"))
+    if len(names) > SIGNED_HEADERS_MAX or "host" not in names or len(set(names)) != len(names):
+        raise refuse("SignedHeaders must name each signed header once, and host among them.")
+    return names
+
+
+def parse_authorization(value: str) -> Claim:
+    """Parse `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…` (any order and spaces).
+
+    Raises AuthorizationHeaderMalformed.
+    """
+    refuse = AuthorizationHeaderMalformed
+    fields: dict[str, str] = {}
+    for part in value[len(ALGORITHM) :].split(","):
+        name, mark, text = part.strip().partition("=")
+        if not mark or name in fields:
+            raise refuse("The authorization header is malformed; it must be a list of "
+                         "Name=Value pairs.")  # fmt: skip
+        fields[name] = text.strip()
+    if fields.keys() != {"Credential", "SignedHeaders", "Signature"}:
+        raise refuse("The authorization header requires Credential, SignedHeaders and Signature.")
+    if not _SIGNATURE.fullmatch(fields["Signature"]):
+        raise SignatureDoesNotMatch
+    return Claim(
+        parse_scope(fields["Credential"], refuse),
+        parse_signed_headers(fields["SignedHeaders"], refuse),
+        fields["Signature"],
+    )
+
+
+def timestamp_seconds(text: str) -> int | None:
+    """Seconds since the epoch of `20261123T003923Z`; None if it is not such a time."""
+    if not _DATE.fullmatch(text):
+        return None
+    try:
+        moment = datetime(
+            int(text[:4]), int(text[4:6]), int(text[6:8]),
+            int(text[9:11]), int(text[11:13]), int(text[13:15]), tzinfo=UTC,
+        )  # fmt: skip
+    except ValueError:
+        return None
+    return int(moment.timestamp())
+
+
+def request_timestamp(headers: Mapping[str, str]) -> str:
+    """x-amz-date, or Date in the same form. Raises AccessDenied without a usable one."""
+    text = headers.get("x-amz-date")
+    if text is None and (date := headers.get("date")) is not None:
+        try:
+            text = parsedate_to_datetime(date).astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+        except (ValueError, TypeError, OverflowError):
+            text = date
+    if text is None or timestamp_seconds(text) is None:
+        raise AuthError("AWS authentication requires a valid Date or x-amz-date header")
+    return text
+
+
+# ------------------------------------------------------------------ canonical forms
+def canonical_path(raw_path: bytes) -> str:
+    """The path percent-encoded once, in one way, without normalisation."""
+    if _PLAIN_PATH.fullmatch(raw_path):
+        return raw_path.decode("ascii") or "/"
+    return quote(unquote_to_bytes(raw_path), safe="/-_.~") or "/"
+
+
+def canonical_query(pairs: Sequence[tuple[str, str]]) -> str:
+    """Sorted, encoded pairs without the signature itself."""
+    if not pairs:
+        return ""
+    encoded = [
+        (quote(name, safe="-_.~"), quote(value, safe="-_.~"))
+        for name, value in pairs
+        if name != "X-Amz-Signature"
+    ]
+    return "&".join([f"{name}={value}" for name, value in sorted(encoded)])
+
+
+def string_to_sign(request: Request, claim: Claim, timestamp: str, payload: str) -> bytes:
+    """The bytes under the HMAC."""
+    headers = request.headers
+    lines = []
+    for name in claim.signed_headers:
+        value = headers.get(name, "")
+        if "  " in value or value[:1].isspace() or value[-1:].isspace():
+            value = " ".join(value.split())
+        lines.append(f"{name}:{value}\n")
+    canonical = (
+        f"{request.method}\n{canonical_path(request.raw_path)}\n{canonical_query(request.pairs)}\n"
+        f"{''.join(lines)}\n{';'.join(claim.signed_headers)}\n{payload}"
+    )
+    digest = sha256(canonical.encode("latin-1", "replace")).hexdigest()
+    return f"{ALGORITHM}\n{timestamp}\n{claim.scope.text}\n{digest}".encode("latin-1", "replace")
+
+
+# ------------------------------------------------------------------ verification
+class SigV4:
+    """Checks requests against the accounts' secrets."""
+
+    def __init__(self, credentials: Credentials, *, region: str = "") -> None:
+        self._credentials = credentials
+        self._region = region
+        self._keys = SigningKeys()
+
+    def verify_header(self, request: Request, now: float) -> Verified:
+        """Check an Authorization header. Raises AuthError."""
+        headers = request.headers
+        claim = parse_authorization(headers["authorization"])
+        timestamp = request_timestamp(headers)
+        self._check_scope(claim.scope, timestamp, AuthorizationHeaderMalformed)
+        _check_skew(timestamp, now)
+        payload = headers.get("x-amz-content-sha256")
+        if payload is None:
+            raise AuthorizationHeaderMalformed(
+                "Missing required header for this request: x-amz-content-sha256"
+            )
+        return self._verify(request, claim, timestamp, payload, headers.get("x-amz-security-token"))
+
+    def verify_query(self, request: Request, now: float) -> Verified:
+        """Check a presigned URL. Raises AuthError."""
+        refuse = AuthorizationQueryParametersError
+        query = request.query
+        names = [name for name, _ in request.pairs]
+        if any(names.count(field) != 1 for field in _PRESIGNED_FIELDS):
+            raise refuse(
+                "Query-string authentication version 4 requires the X-Amz-Algorithm, "
+                "X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and "
+                "X-Amz-Expires parameters."
+            )
+        if query["X-Amz-Algorithm"] != ALGORITHM:
+            raise refuse(f'X-Amz-Algorithm only supports "{ALGORITHM}"')
+        if not _SIGNATURE.fullmatch(query["X-Amz-Signature"]):
+            raise SignatureDoesNotMatch
+        timestamp = query["X-Amz-Date"]
+        signed_at = timestamp_seconds(timestamp)
+        if signed_at is None:
+            raise refuse("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
+        claim = Claim(
+            parse_scope(query["X-Amz-Credential"], refuse),
+            parse_signed_headers(query["X-Amz-SignedHeaders"], refuse),
+            query["X-Amz-Signature"],
+        )
+        self._check_scope(claim.scope, timestamp, refuse)
+        _check_expiry(signed_at, query["X-Amz-Expires"], now)
+        payload = request.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD)
+        return self._verify(request, claim, timestamp, payload, query.get("X-Amz-Security-Token"))
+
+    def _check_scope(self, scope: Scope, timestamp: str, refuse: type[AuthError]) -> None:
+        if scope.service != "s3":
+            raise refuse(f'incorrect service "{scope.service}". This endpoint belongs to "s3".')
+        if self._region and scope.region != self._region:
+            raise refuse(
+                f"the region '{scope.region}' is wrong; expecting '{self._region}'",
+                Region=self._region,
+            )
+        if scope.date != timestamp[:8]:
+            raise refuse("Invalid credential date. Date is not the same as X-Amz-Date.")
+
+    def _verify(
+        self, request: Request, claim: Claim, timestamp: str, payload: str, token: str | None
+    ) -> Verified:
+        credential = self._credentials(claim.scope.access_key)
+        if credential is None:
+            raise InvalidAccessKeyId(AWSAccessKeyId=claim.scope.access_key)
+        key = self._keys.get(credential.secret_key, claim.scope)
+        text = string_to_sign(request, claim, timestamp, payload)
+        expected = hmac.digest(key, text, "sha256").hex()
+        if not hmac.compare_digest(expected.encode(), claim.signature.encode()):
+            raise SignatureDoesNotMatch(AWSAccessKeyId=claim.scope.access_key)
+        _check_coverage(request.headers, claim.signed_headers)
+        if token:  # these accounts have no temporary keys
+            raise InvalidToken
+        chunks = None
+        if payload.startswith("STREAMING-AWS4-HMAC-SHA256-PAYLOAD"):
+            chunks = ChunkSigner(key, timestamp, claim.scope.text, expected)
+        return Verified(credential.account, payload, chunks)
+
+
+def _check_coverage(headers: Mapping[str, str], signed: tuple[str, ...]) -> None:
+    missing = [
+        name
+        for name in headers
+        # The payload hash is a line of the canonical request of its own.
+        if name.startswith("x-amz-") and name not in signed and name != "x-amz-content-sha256"
+    ]
+    if missing:
+        raise HeadersNotSigned(HeadersNotSigned=", ".join(missing))
+
+
+def _check_skew(timestamp: str, now: float) -> None:
+    signed_at = timestamp_seconds(timestamp)
+    assert signed_at is not None  # request_timestamp saw to it
+    if abs(now - signed_at) > SKEW_SECONDS:
+        raise RequestTimeTooSkewed(RequestTime=timestamp, MaxAllowedSkewMilliseconds="900000")
+
+
+def _check_expiry(signed_at: int, expires: str, now: float) -> None:
+    refuse = AuthorizationQueryParametersError
+    if not (expires.isascii() and expires.isdigit()) or len(expires) > 9:
+        raise refuse("X-Amz-Expires should be a non-negative number")
+    seconds = int(expires)
+    if not 0 < seconds <= EXPIRES_MAX:
+        raise refuse("X-Amz-Expires must be between 1 and 604800 seconds")
+    if signed_at - now > SKEW_SECONDS:
+        raise RequestTimeTooSkewed(MaxAllowedSkewMilliseconds="900000")
+    if now > signed_at + seconds:
+        raise RequestExpired(Expires=str(signed_at + seconds), ServerTime=str(int(now)))

@@ -1,0 +1,151 @@
+"""Sub-resources that S3 has and that this release answers in one fixed way.
+
+A client that asks for what a bucket has not got expects AWS's "not configured" code or an empty
+document, and goes on; a client that wants to set it must hear NotImplemented.
+"""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from gateway.errors import NotImplementedHere, StoreError
+from gateway.s3 import errors
+
+_XMLNS = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An operation's name and its fixed answer: an error, or a status and a document."""
+
+    name: str
+    error: type[StoreError] | None = None
+    status: HTTPStatus = HTTPStatus.OK
+    body: str = ""
+
+
+def _empty(name: str, element: str) -> Answer:
+    return Answer(name, body=f"<{element} {_XMLNS}/>")
+
+
+def _gone(name: str) -> Answer:
+    # Deleting what is not there succeeds, as on AWS.
+    return Answer(name, status=HTTPStatus.NO_CONTENT)
+
+
+def _refused(name: str) -> Answer:
+    return Answer(name, error=NotImplementedHere)
+
+
+def _settings(
+    parameter: str, noun: str, missing: type[StoreError], *, put: str = "", delete: str = ""
+) -> dict[tuple[str, str], Answer]:
+    """GET, PUT and DELETE of one bucket setting that is never there."""
+    return {
+        ("GET", parameter): Answer(f"Get{noun}", error=missing),
+        ("PUT", parameter): _refused(put or f"Put{noun}"),
+        ("DELETE", parameter): _gone(delete or f"Delete{noun}"),
+    }
+
+
+# (method, parameter) -> answer, for buckets
+BUCKET_ANSWERS: dict[tuple[str, str], Answer] = {
+    **_settings("cors", "BucketCors", errors.NoSuchCORSConfiguration),
+    **_settings("policy", "BucketPolicy", errors.NoSuchBucketPolicy),
+    **_settings("tagging", "BucketTagging", errors.NoSuchTagSet),
+    **_settings("website", "BucketWebsite", errors.NoSuchWebsiteConfiguration),
+    **_settings("encryption", "BucketEncryption", errors.EncryptionConfigurationNotFound),
+    **_settings("replication", "BucketReplication", errors.ReplicationConfigurationNotFound),
+    **_settings(
+        "ownershipControls", "BucketOwnershipControls", errors.OwnershipControlsNotFound
+    ),
+    **_settings("publicAccessBlock", "PublicAccessBlock", errors.NoSuchPublicAccessBlock),
+    **_settings(
+        "lifecycle", "BucketLifecycleConfiguration", errors.NoSuchLifecycleConfiguration,
+        delete="DeleteBucketLifecycle",
+    ),
+    ("GET", "object-lock"): Answer(
+        "GetObjectLockConfiguration", error=errors.ObjectLockConfigurationNotFound
+    ),
+    ("PUT", "object-lock"): _refused("PutObjectLockConfiguration"),
+    ("GET", "versioning"): _empty("GetBucketVersioning", "VersioningConfiguration"),
+    ("PUT", "versioning"): _refused("PutBucketVersioning"),
+    ("GET", "accelerate"): _empty("GetBucketAccelerateConfiguration", "AccelerateConfiguration"),
+    ("PUT", "accelerate"): _refused("PutBucketAccelerateConfiguration"),
+    ("GET", "logging"): _empty("GetBucketLogging", "BucketLoggingStatus"),
+    ("PUT", "logging"): _refused("PutBucketLogging"),
+    ("GET", "notification"): _empty("GetBucketNotificationConfiguration",
+                                    "NotificationConfiguration"),
+    ("PUT", "notification"): _refused("PutBucketNotificationConfiguration"),
+    ("GET", "requestPayment"): Answer(
+        "GetBucketRequestPayment",
+        body=f"<RequestPaymentConfiguration {_XMLNS}><Payer>BucketOwner</Payer>"
+        "</RequestPaymentConfiguration>",
+    ),
+    ("PUT", "requestPayment"): _refused("PutBucketRequestPayment"),
+    ("GET", "abac"): _refused("GetBucketAbac"),
+    ("PUT", "abac"): _refused("PutBucketAbac"),
+    ("GET", "session"): _refused("CreateSession"),
+    ("POST", "metadataConfiguration"): _refused("CreateBucketMetadataConfiguration"),
+    ("GET", "metadataConfiguration"): _refused("GetBucketMetadataConfiguration"),
+    ("DELETE", "metadataConfiguration"): _refused("DeleteBucketMetadataConfiguration"),
+    ("POST", "metadataTable"): _refused("CreateBucketMetadataTableConfiguration"),
+    ("GET", "metadataTable"): _refused("GetBucketMetadataTableConfiguration"),
+    ("DELETE", "metadataTable"): _refused("DeleteBucketMetadataTableConfiguration"),
+    ("PUT", "metadataAnnotationTable"): _refused(
+        "UpdateBucketMetadataAnnotationTableConfiguration"
+    ),
+    ("PUT", "metadataInventoryTable"): _refused("UpdateBucketMetadataInventoryTableConfiguration"),
+    ("PUT", "metadataJournalTable"): _refused("UpdateBucketMetadataJournalTableConfiguration"),
+}  # fmt: skip
+
+# Settings of which a bucket may have several: without `id` GET lists them.
+_NUMBERED = {
+    "analytics": "AnalyticsConfiguration",
+    "intelligent-tiering": "IntelligentTieringConfiguration",
+    "inventory": "InventoryConfiguration",
+    "metrics": "MetricsConfiguration",
+}
+
+# (method, parameter) -> answer, for objects
+OBJECT_ANSWERS: dict[tuple[str, str], Answer] = {
+    ("PUT", "tagging"): _refused("PutObjectTagging"),
+    ("DELETE", "tagging"): _gone("DeleteObjectTagging"),
+    ("GET", "legal-hold"): Answer("GetObjectLegalHold", error=errors.NoSuchObjectLockConfiguration),
+    ("PUT", "legal-hold"): _refused("PutObjectLegalHold"),
+    ("GET", "retention"): Answer("GetObjectRetention", error=errors.NoSuchObjectLockConfiguration),
+    ("PUT", "retention"): _refused("PutObjectRetention"),
+    ("GET", "torrent"): _refused("GetObjectTorrent"),
+    # (without annotationName: ListObjectAnnotations)
+    ("GET", "annotation"): _refused("GetObjectAnnotation"),
+    ("PUT", "annotation"): _refused("PutObjectAnnotation"),
+    ("DELETE", "annotation"): _refused("DeleteObjectAnnotation"),
+    ("PUT", "renameObject"): _refused("RenameObject"),
+    ("POST", "restore"): _refused("RestoreObject"),
+    ("POST", "select"): _refused("SelectObjectContent"),
+    ("PUT", "encryption"): _refused("UpdateObjectEncryption"),
+}
+
+SERVED_BUCKET = frozenset({"acl", "location", "policyStatus", "uploads", "versions", "delete"})
+SERVED_OBJECT = frozenset({"acl", "attributes", "tagging", "uploads", "uploadId"})
+BUCKET_PARAMETERS = SERVED_BUCKET | {name for _, name in BUCKET_ANSWERS} | _NUMBERED.keys()
+OBJECT_PARAMETERS = SERVED_OBJECT | {name for _, name in OBJECT_ANSWERS}
+
+
+def bucket_answer(method: str, parameter: str, *, numbered: bool) -> Answer | None:
+    """The fixed answer for a bucket's sub-resource; `numbered`: the query has an `id`."""
+    noun = _NUMBERED.get(parameter)
+    if noun is None:
+        return BUCKET_ANSWERS.get((method, parameter))
+    match method:
+        case "GET" if numbered:
+            return Answer(f"GetBucket{noun}", error=errors.NoSuchConfiguration)
+        case "GET":
+            result = f"ListBucket{noun}sResult"
+            document = f"<{result} {_XMLNS}><IsTruncated>false</IsTruncated></{result}>"
+            return Answer(f"ListBucket{noun}s", body=document)
+        case "PUT":
+            return _refused(f"PutBucket{noun}")
+        case "DELETE":
+            return Answer(f"DeleteBucket{noun}", error=errors.NoSuchConfiguration)
+        case _:
+            return None

@@ -1,0 +1,230 @@
+"""Handlers of PUT, COPY and DELETE."""
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gateway.errors import (
+    AccessDenied,
+    InvalidArgument,
+    InvalidRequest,
+    NoSuchKey,
+    NoSuchVersion,
+    StoreError,
+)
+from gateway.model import Attributes, Bucket, ObjectVersion, WriteCondition
+from gateway.s3 import operations as ops
+from gateway.s3 import xml
+from gateway.s3.access import Action, allowed
+from gateway.s3.addressing import parse_copy_source
+from gateway.s3.attributes import Headers, read_attributes
+from gateway.s3.body import PUT_MAX
+from gateway.s3.checksums import HEADER_BYTES, encode, parse_algorithm, plan, type_of
+from gateway.s3.conditions import ANY, check_copy_source, failed, write_condition
+from gateway.s3.exchange import Exchange, Reply, xml_reply
+from gateway.s3.storage_classes import profile_of
+from gateway.s3.timestamps import iso
+from gateway.s3.unsupported import check_expected_owner, check_object_acl, refuse_unsupported
+from gateway.s3.xml_requests import DOCUMENT_MAX, DeleteEntry, parse_delete
+
+if TYPE_CHECKING:
+    from gateway.objects import ObjectService
+
+# Deletions of one DeleteObjects under way at once: they share group commits.
+DELETES_AT_ONCE = 64
+_NS = 1_000_000_000
+_NOT_COPIED = ("x-amz-storage-class", "x-amz-website-redirect-location")
+
+
+def write_headers(exchange: Exchange, version: ObjectVersion) -> Headers:
+    """What a finished write says of its version."""
+    headers = [(b"etag", f'"{version.etag}"'.encode())]
+    if version.checksum is not None:
+        kept = version.checksum
+        headers.append((HEADER_BYTES[kept.algorithm], encode(kept).encode()))
+        headers.append((b"x-amz-checksum-type", type_of(kept).encode()))
+    if version.version_id != "null":
+        headers.append((b"x-amz-version-id", version.version_id.encode()))
+    return headers + sse_headers(exchange)
+
+
+def sse_headers(exchange: Exchange) -> Headers:
+    """x-amz-server-side-encryption as asked for."""
+    if "x-amz-server-side-encryption" in exchange.request.headers:
+        return [(b"x-amz-server-side-encryption", b"AES256")]
+    return []
+
+
+def check_before_body(exchange: Exchange, key: str, condition: WriteCondition) -> None:
+    """Refuse at once what would be refused behind the last byte. Raises PreconditionFailed …"""
+    if condition is ANY:
+        return
+    try:
+        etag = exchange.objects.head(exchange.bucket, key).etag
+    except NoSuchKey:
+        if condition.if_match is not None:
+            raise
+        return
+    if condition.if_none_match is not None:
+        raise failed("If-None-Match")
+    if condition.if_match not in (None, "*", etag):
+        raise failed("If-Match")
+
+
+async def put_object(exchange: Exchange, operation: ops.PutObject) -> Reply:
+    """Store the body; every claim about it is judged before it becomes visible."""
+    headers, body = exchange.request.headers, exchange.body
+    refuse_unsupported(headers)
+    check_object_acl(headers, exchange.bucket)
+    length = body.upload_length()
+    attributes = read_attributes(headers)
+    profile = profile_of(headers.get("x-amz-storage-class"))
+    integrity = plan(headers, body)
+    condition = write_condition(headers)
+    check_before_body(exchange, operation.key, condition)
+    version = await exchange.objects.put(
+        exchange.bucket,
+        operation.key,
+        body.stream(),
+        attributes,
+        length=length,
+        algorithms=integrity.algorithms,
+        keep=integrity.keep,
+        verify=integrity.verify,
+        condition=condition,
+        profile=profile,
+    )
+    return Reply(200, write_headers(exchange, version))
+
+
+# ------------------------------------------------------------------ copy
+def find_source(exchange: Exchange, value: str) -> ObjectVersion:
+    """The version that x-amz-copy-source names, when the caller may read it and conditions hold.
+
+    Raises AccessDenied, NoSuchBucket, NoSuchKey, PreconditionFailed, InvalidArgument …
+    """
+    headers = exchange.request.headers
+    named = parse_copy_source(value)
+    bucket = exchange.objects.bucket(named.bucket)
+    if not allowed(exchange.caller.account, Action.READ, bucket):
+        raise AccessDenied
+    check_expected_owner(headers, bucket, "x-amz-source-expected-bucket-owner")
+    version = exchange.objects.head(bucket, named.key, named.version_id)
+    check_copy_source(headers, version.etag, version.modified_ns // _NS)
+    return version
+
+
+def copied_attributes(exchange: Exchange, source: ObjectVersion) -> tuple[Attributes | None, bool]:
+    """(attributes or None to keep the source's, whether anything is asked to change)."""
+    headers = exchange.request.headers
+    directive = headers.get("x-amz-metadata-directive", "COPY")
+    if directive == "REPLACE":
+        return read_attributes(headers), True
+    if directive != "COPY":
+        raise InvalidArgument(
+            "Unknown metadata directive.",
+            ArgumentName="x-amz-metadata-directive",
+            ArgumentValue=directive,
+        )
+    kept = {n: v for n, v in source.attributes.headers.items() if n not in _NOT_COPIED}
+    given = {n: headers[n] for n in _NOT_COPIED if headers.get(n)}
+    changes = bool(given) or "x-amz-server-side-encryption" in headers
+    if given.get("x-amz-storage-class") == "STANDARD":
+        del given["x-amz-storage-class"]
+    merged = kept | given
+    if merged == source.attributes.headers:
+        return None, changes
+    return replace(source.attributes, headers=merged), changes
+
+
+async def copy_object(exchange: Exchange, operation: ops.CopyObject) -> Reply:
+    """Copy on the server; the sealed segments are shared."""
+    headers = exchange.request.headers
+    refuse_unsupported(headers)
+    check_object_acl(headers, exchange.bucket)
+    profile = profile_of(headers.get("x-amz-storage-class"))
+    condition = write_condition(headers)
+    source = find_source(exchange, operation.source)
+    if source.size > PUT_MAX:
+        raise InvalidRequest(
+            "The specified copy source is larger than the maximum allowable size for a copy "
+            f"source: {PUT_MAX}"
+        )
+    attributes, changes = copied_attributes(exchange, source)
+    name = headers.get("x-amz-checksum-algorithm")
+    algorithm = None if name is None else parse_algorithm(name)
+    same = source.bucket.id == exchange.bucket.id and source.key == operation.key
+    if same and not changes and algorithm is None and "?versionId=" not in operation.source:
+        raise InvalidRequest(
+            "This copy request is illegal because it is trying to copy an object to itself without "
+            "changing the object's metadata, storage class, website redirect location or "
+            "encryption attributes."
+        )
+    version = await exchange.objects.copy(
+        source,
+        exchange.bucket,
+        operation.key,
+        attributes=attributes,
+        algorithm=algorithm,
+        condition=condition,
+        profile=profile,
+    )
+    body = (
+        f"<LastModified>{iso(version.modified_ns)}</LastModified>"
+        f"<ETag>&quot;{version.etag}&quot;</ETag>{xml.checksum(version.checksum)}"
+    )
+    reply_headers = sse_headers(exchange)
+    if source.version_id != "null":
+        reply_headers.append((b"x-amz-copy-source-version-id", source.version_id.encode()))
+    if version.version_id != "null":
+        reply_headers.append((b"x-amz-version-id", version.version_id.encode()))
+    return xml_reply(xml.document("CopyObjectResult", body), reply_headers)
+
+
+# ------------------------------------------------------------------ delete
+def _check_version(version_id: str | None) -> None:
+    # Without versioning the one version of a key is called null.
+    if version_id not in (None, "", "null"):
+        raise NoSuchVersion
+
+
+async def delete_object(exchange: Exchange, operation: ops.DeleteObject) -> Reply:
+    """204 whether or not there was something."""
+    _check_version(operation.version_id)
+    condition = write_condition(exchange.request.headers)
+    await exchange.objects.delete(exchange.bucket, operation.key, condition=condition)
+    return Reply(204)
+
+
+async def delete_objects(exchange: Exchange, operation: ops.DeleteObjects) -> Reply:
+    """Each key for itself: one that fails does not stop the others."""
+    del operation
+    entries, quiet = parse_delete(await exchange.document(DOCUMENT_MAX))
+    slots = asyncio.Semaphore(DELETES_AT_ONCE)
+    rows = [""] * len(entries)
+
+    async def remove(index: int, entry: DeleteEntry) -> None:
+        async with slots:
+            rows[index] = await _delete_entry(exchange.objects, exchange.bucket, entry, quiet=quiet)
+
+    async with asyncio.TaskGroup() as group:
+        for index, entry in enumerate(entries):
+            group.create_task(remove(index, entry))
+    return xml_reply(xml.document("DeleteResult", "".join(rows)))
+
+
+async def _delete_entry(
+    objects: "ObjectService", bucket: Bucket, entry: DeleteEntry, *, quiet: bool
+) -> str:
+    version = "" if entry.version_id is None else (
+        f"<VersionId>{xml.escape(entry.version_id)}</VersionId>"
+    )  # fmt: skip
+    name = f"<Key>{xml.escape(entry.key)}</Key>{version}"
+    condition = ANY if entry.etag is None else WriteCondition(if_match=entry.etag.strip('"'))
+    try:
+        _check_version(entry.version_id)
+        await objects.delete(bucket, entry.key, condition=condition)
+    except StoreError as error:
+        text = f"<Code>{error.code}</Code><Message>{xml.escape(error.text)}</Message>"
+        return f"<Error>{name}{text}</Error>"
+    return "" if quiet else f"<Deleted>{name}</Deleted>"

