@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; 
   "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' >/dev/null 2>&1 \
   && { echo "$$p"; break; }; done)
 
-.PHONY: up test check bench sim lock python clean
+.PHONY: up test check bench sim lock python which-python clean
 .DEFAULT_GOAL := up
 
 up: $(VENV)/.run
@@ -50,6 +50,9 @@ python:
 	@if [ -z "$(PYTHON)" ]; then \
 	  echo "Python 3.11 to 3.14 is needed: 'apt install python3.11', 'brew install python@3.13', or python.org" >&2; \
 	  exit 2; fi
+
+which-python: python
+	@echo "$(PYTHON)"
 
 $(VENV)/.run: requirements.lock requirements-build.lock pyproject.toml scripts/make_venv.py
 	@$(MAKE) -s python

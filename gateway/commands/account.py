@@ -20,7 +20,7 @@ from gateway.protocol import (
 
 def add(parsers: Parsers) -> None:
     """Declare the commands."""
-    actions = group(parsers, "account", "users of the store")
+    actions = group(parsers, "account", "users of the store", "cumulus account create ann")
     make = action(actions, "create", create, "make an account", "cumulus account create 'Ann Lee'")
     make.add_argument("name", metavar="NAME", help="display name, at most 128 bytes")
     make.add_argument("--id", default="", help="canonical id (default: generated)")

@@ -10,7 +10,7 @@ from gateway.protocol import SetPublic
 
 def add(parsers: Parsers) -> None:
     """Declare the commands."""
-    actions = group(parsers, "bucket", "make, list, remove and publish buckets")
+    actions = group(parsers, "bucket", "make, list, remove, open buckets", "cumulus bucket ls")
     parser = action(actions, "create", create, "make a bucket", "cumulus bucket create photos")
     parser.add_argument("bucket", metavar="BUCKET")
     action(actions, "ls", list_all, "your buckets", "cumulus bucket ls")

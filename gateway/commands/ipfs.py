@@ -9,7 +9,7 @@ from gateway.protocol import PublishState, SetPublishing, ShowPublishing
 
 def add(parsers: Parsers) -> None:
     """Declare the commands."""
-    actions = group(parsers, "ipfs", "publish buckets to IPFS")
+    actions = group(parsers, "ipfs", "publish buckets to IPFS", "cumulus ipfs publish photos on")
     parser = action(
         actions, "publish", publish, "give its objects CIDs, or stop",
         "cumulus ipfs publish photos on",

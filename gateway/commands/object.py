@@ -14,7 +14,9 @@ from gateway.commands.session import network_of, s3_client, show, size_text, tab
 
 def add(parsers: Parsers) -> None:
     """Declare the commands."""
-    actions = group(parsers, "object", "copy, list, remove and certify objects")
+    actions = group(
+        parsers, "object", "copy, list, remove, certify objects", "cumulus object ls s3://photos/"
+    )
     parser = action(
         actions, "cp", copy, "copy files and objects",
         "cumulus object cp --recursive ./pictures s3://photos/2026/",

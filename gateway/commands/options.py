@@ -11,9 +11,14 @@ Parsers = Any
 Run = Callable[[argparse.Namespace], int]
 
 
-def group(parsers: Parsers, name: str, text: str) -> Parsers:
+def group(parsers: Parsers, name: str, text: str, example: str) -> Parsers:
     """A command with subcommands; without one it prints its help and ends with code 2."""
-    parser = parsers.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser = parsers.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=f"example: {example}",
+    )
 
     def usage(_: argparse.Namespace) -> int:
         parser.print_help()

@@ -1,0 +1,212 @@
+"""A whole network of processes, started as a user starts it, and the programs that talk to it."""
+
+import configparser
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.health import fetch
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+READY_SECONDS = 60.0
+STOP_SECONDS = 10.0
+# Set in CI: a client that is missing fails the test instead of skipping it.
+REQUIRED = os.environ.get("CUMULUS_REQUIRE_CLIENTS") == "1"
+
+
+class RunningNetwork:
+    """`cumulus up` on free ports over one data directory."""
+
+    def __init__(self, folder: Path, *options: str, **environ: str) -> None:
+        self.folder = folder
+        self.data_dir = folder / "data"
+        self.options = options
+        self.environ = environ
+        self.process: subprocess.Popen[bytes] | None = None
+        self.endpoints: dict[str, str | None] = {}
+
+    # ------------------------------------------------------------------ life
+    def command(self, *options: str) -> list[str]:
+        """The command line of `cumulus up` here."""
+        ports = [
+            w for p in ("s3", "ipfs", "ipfs-api", "edge", "console") for w in (f"--{p}-port", "0")
+        ]
+        up = [sys.executable, "-m", "gateway.cli", "up", "--data-dir", str(self.data_dir)]
+        return [*up, *ports, "--background", "off", *self.options, *options]
+
+    def start(self) -> None:
+        """Start and wait until ready."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.terminal = self.folder / "terminal.txt"
+        with self.terminal.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command(),
+                stdout=output,
+                stderr=output,
+                cwd=ROOT,
+                env=os.environ | self.environ,
+            )
+        self.wait_ready()
+        self.endpoints = json.loads((self.data_dir / "run" / "endpoints.json").read_text())
+
+    def wait_ready(self, seconds: float = READY_SECONDS) -> None:
+        """Wait for /health/ready; fail with the logs' last lines."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            assert self.process is not None
+            if self.process.poll() is not None:
+                break
+            path = self.data_dir / "run" / "endpoints.json"
+            if path.exists() and self._ask_ready(json.loads(path.read_text())["console"]):
+                return
+            time.sleep(0.05)
+        pytest.fail(f"the network is not ready after {seconds} s\n{self.logs()}")
+
+    def _ask_ready(self, console: str) -> bool:
+        import asyncio
+
+        return asyncio.run(fetch(console, "/health/ready"))[0] == 200
+
+    def logs(self) -> str:
+        """The last lines of every log, for a failed test."""
+        parts = []
+        for path in [self.terminal, *sorted((self.data_dir / "logs").glob("*.log"))]:
+            if path.exists():
+                lines = path.read_text(errors="replace").splitlines()[-8:]
+                parts.append("\n".join([f"--- {path.name}", *lines]))
+        return "\n".join(parts)[-20_000:]
+
+    def stop(self) -> int:
+        """SIGTERM, as Ctrl-C once; the exit code. Fails when it takes longer than promised."""
+        assert self.process is not None
+        children = list(self.pids().values())
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            pytest.fail(f"not stopped within {STOP_SECONDS} s\n{self.logs()}")
+        left = [pid for pid in children if is_alive(pid)]
+        assert not left, f"processes left behind: {left}"
+        return code
+
+    def pids(self) -> dict[str, int]:
+        """Name -> pid of the children that run now."""
+        path = self.data_dir / "run" / "processes.json"
+        if not path.exists():
+            return {}
+        state = json.loads(path.read_text())["processes"]
+        return {name: entry["pid"] for name, entry in state.items() if entry["pid"]}
+
+    # ------------------------------------------------------------------ clients
+    def keys(self) -> tuple[str, str]:
+        """The first account's key pair."""
+        parser = configparser.ConfigParser(interpolation=None)
+        parser.read(self.data_dir / "credentials")
+        section = parser["default"]
+        return section["aws_access_key_id"], section["aws_secret_access_key"]
+
+    @property
+    def authority(self) -> Path | None:
+        """The network's own certificate authority, if it speaks TLS."""
+        path = self.data_dir / "tls" / "ca.pem"
+        return path if path.exists() else None
+
+    def url(self, face: str) -> str:
+        """The base URL of a face."""
+        found = self.endpoints[face]
+        assert found is not None
+        return found
+
+    def client_environ(self) -> dict[str, str]:
+        """What the AWS tools need to find us, and nothing of the user's own settings."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        ours = {
+            "AWS_SHARED_CREDENTIALS_FILE": str(self.data_dir / "credentials"),
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ENDPOINT_URL": self.url("s3"),
+            "AWS_PAGER": "",
+            "NO_PROXY": "127.0.0.1,localhost",
+            "CUMULUS_DATA_DIR": str(self.data_dir),
+        }
+        if self.authority:
+            ours["AWS_CA_BUNDLE"] = str(self.authority)
+        return kept | ours
+
+    def run(self, *command: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """A client program; fails with what it said."""
+        done = subprocess.run(
+            [str(word) for word in command],
+            capture_output=True,
+            text=True,
+            env=self.client_environ(),
+            timeout=300,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            pytest.fail(f"{command}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def aws(self, *words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """The aws command line."""
+        return self.run(program("aws"), *words, check=check)
+
+    def cumulus(self, *words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """The cumulus command line."""
+        return self.run(sys.executable, "-m", "gateway.cli", *words, check=check)
+
+    def curl(self, url: str, *options: str | Path) -> bytes:
+        """The body of a URL; fails on a status of 400 and above."""
+        trust = ["--cacert", str(self.authority)] if self.authority else []
+        done = subprocess.run(
+            [program("curl"), "-sSf", "--max-time", "120", *trust, *map(str, options), url],
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            pytest.fail(f"curl {url}: {done.stderr.decode()}")
+        return done.stdout
+
+    def boto(self, **more: Any) -> Any:
+        """boto3's S3 client with its defaults."""
+        import boto3
+
+        access, secret = self.keys()
+        session = boto3.session.Session(access, secret, region_name="us-east-1")
+        trust = {"verify": str(self.authority)} if self.authority else {}
+        return session.client("s3", endpoint_url=self.url("s3"), **trust, **more)
+
+
+def program(name: str) -> str:
+    """A client's path; without it the test is skipped, or fails where clients are required."""
+    folders = [Path(sys.prefix) / "bin", ROOT / "node_modules" / ".bin"]
+    found = next((str(f / name) for f in folders if (f / name).exists()), None)
+    found = found or shutil.which(name)
+    if (
+        found
+        and subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0
+    ):
+        return found
+    if REQUIRED:
+        pytest.fail(f"client missing: {name} (CUMULUS_REQUIRE_CLIENTS=1)")
+    pytest.skip(f"client missing: {name}")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this id works; a zombie does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] != "Z"

@@ -1,0 +1,91 @@
+"""boto3 with its defaults, over http and https."""
+
+import io
+import random
+
+import pytest
+
+from tests.clients.running import RunningNetwork
+
+pytestmark = [pytest.mark.client, pytest.mark.network, pytest.mark.timeout(300)]
+
+MIB = 1 << 20
+
+
+def test_objects_come_back_whole_and_in_ranges(network: RunningNetwork) -> None:
+    client = network.boto()
+    client.create_bucket(Bucket="boto")
+    body = random.Random(1).randbytes(5 * MIB + 3)
+    put = client.put_object(Bucket="boto", Key="k/é", Body=body, Metadata={"who": "ann"})
+    got = client.get_object(Bucket="boto", Key="k/é")
+    assert got["Body"].read() == body
+    assert got["ETag"] == put["ETag"]
+    assert got["Metadata"] == {"who": "ann"}
+    for start, end in ((0, 0), (MIB - 1, MIB), (5 * MIB, 5 * MIB + 2), (100, 4 * MIB)):
+        part = client.get_object(Bucket="boto", Key="k/é", Range=f"bytes={start}-{end}")
+        assert part["Body"].read() == body[start : end + 1]
+    client.delete_object(Bucket="boto", Key="k/é")
+    with pytest.raises(client.exceptions.NoSuchKey):
+        client.get_object(Bucket="boto", Key="k/é")
+    client.delete_bucket(Bucket="boto")
+
+
+def test_the_transfer_manager_uploads_in_parts(network: RunningNetwork) -> None:
+    client = network.boto()
+    client.create_bucket(Bucket="parts")
+    body = random.Random(2).randbytes(25 * MIB + 1)
+    client.upload_fileobj(io.BytesIO(body), "parts", "large")
+    head = client.head_object(Bucket="parts", Key="large")
+    assert head["ContentLength"] == len(body)
+    assert head["ETag"].strip('"').endswith("-4")
+    back = io.BytesIO()
+    client.download_fileobj("parts", "large", back)
+    assert back.getvalue() == body
+    client.delete_object(Bucket="parts", Key="large")
+    client.delete_bucket(Bucket="parts")
+
+
+def test_listing_pages_through_everything_in_order(network: RunningNetwork) -> None:
+    client = network.boto()
+    client.create_bucket(Bucket="pages")
+    keys = sorted(f"d{n % 7}/k{n:03}" for n in range(120))
+    for key in keys:
+        client.put_object(Bucket="pages", Key=key, Body=b"x")
+    pages = client.get_paginator("list_objects_v2").paginate(
+        Bucket="pages", PaginationConfig={"PageSize": 17}
+    )
+    assert [item["Key"] for page in pages for item in page["Contents"]] == keys
+    tops = client.list_objects_v2(Bucket="pages", Delimiter="/")["CommonPrefixes"]
+    assert [top["Prefix"] for top in tops] == [f"d{n}/" for n in range(7)]
+    client.delete_objects(Bucket="pages", Delete={"Objects": [{"Key": key} for key in keys]})
+    client.delete_bucket(Bucket="pages")
+
+
+def test_another_account_sees_nothing_until_the_bucket_is_public(
+    plain_network: RunningNetwork,
+) -> None:
+    import json
+
+    import boto3
+    from botocore.exceptions import ClientError
+
+    made = plain_network.cumulus("account", "create", "Bob B. $mith", "--json").stdout
+    other = json.loads(made)
+    bob = boto3.client(
+        "s3",
+        endpoint_url=plain_network.url("s3"),
+        aws_access_key_id=other["access_key"],
+        aws_secret_access_key=other["secret_key"],
+        region_name="us-east-1",
+    )
+    owner = plain_network.boto()
+    owner.create_bucket(Bucket="mine")
+    owner.put_object(Bucket="mine", Key="k", Body=b"secret")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        bob.get_object(Bucket="mine", Key="k")
+    plain_network.cumulus("bucket", "public", "mine", "on")
+    assert plain_network.curl(f"{plain_network.url('s3')}/mine/k") == b"secret"
+    plain_network.cumulus("bucket", "public", "mine", "off")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        bob.get_object(Bucket="mine", Key="k")
+    plain_network.cumulus("bucket", "rm", "mine", "--force")
