@@ -43,6 +43,21 @@ def path(leaf_hashes: Sequence[bytes], index: int) -> list[bytes]:
     return siblings
 
 
+def paths(leaf_hashes: Sequence[bytes]) -> list[tuple[bytes, ...]]:
+    """`path` of every leaf, hashing each node once."""
+    level = list(leaf_hashes)
+    siblings: list[list[bytes]] = [[] for _ in level]
+    height = 0
+    while len(level) > 1:
+        for leaf, above in enumerate(siblings):
+            index = leaf >> height
+            if index ^ 1 < len(level):
+                above.append(level[index ^ 1])
+        level = _up(level)
+        height += 1
+    return [tuple(above) for above in siblings]
+
+
 def verify(
     root_hash: bytes, leaf: bytes, index: int, count: int, siblings: Sequence[bytes]
 ) -> bool:

@@ -130,11 +130,14 @@ class FragmentStoreSuite:
         self, store: FragmentStore
     ) -> None:
         held: list[FragmentRecord] = []
-        with pytest.raises(StoreFull):
-            for number in range(64):
-                record, payload = fragments(str(number), 2_000_000)[1][0]
+        full = False
+        while not full and len(held) < 64:
+            record, payload = fragments(str(len(held)), 2_000_000)[1][0]
+            try:
                 await store.put(record, payload)
                 held.append(record)
+            except StoreFull:
+                full = True
         assert 10 <= len(held) <= 16
         assert await store.verify(held[0].key)
         await store.drop([record.key for record in held])

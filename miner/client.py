@@ -1,0 +1,143 @@
+"""Miners as the pool talks to them: one connection each, latency estimates, a circuit breaker."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from chain.clock import Clock
+from chain.ids import AccountId
+from chain.net.rpc import AddressError
+from chain.net.transport import Message, Peer, RemoteError, Reply, Transport, Unreachable
+from miner import protocol
+from miner.placement import MinerInfo
+
+log = logging.getLogger(__name__)
+
+# A miner that failed or lagged so often in a row is left alone for a while.
+FAILURES_TO_OPEN = 3
+BACKOFF_FIRST, BACKOFF_MAX = 1.0, 30.0
+# Weight of the newest answer in the latency estimate, as TCP's (RFC 6298).
+_GAIN, _DEVIATION_GAIN = 1 / 8, 1 / 4
+_HEDGE_FLOOR = 0.03  # s: below this, waiting is cheaper than asking twice
+_UNKNOWN_LATENCY = 0.25  # s, before the first answer
+
+
+@dataclass(slots=True)
+class Health:
+    """What the answers of one miner say about it (pure)."""
+
+    latency: float = 0.0  # s, smoothed
+    deviation: float = 0.0
+    samples: int = 0
+    failures: int = 0  # in a row
+    open_until: float = 0.0
+    backoff: float = field(default=BACKOFF_FIRST)
+
+    def answered(self, seconds: float) -> None:
+        """A good answer: the breaker closes."""
+        if self.samples:
+            self.deviation += _DEVIATION_GAIN * (abs(seconds - self.latency) - self.deviation)
+            self.latency += _GAIN * (seconds - self.latency)
+        else:
+            self.latency, self.deviation = seconds, seconds / 2
+        self.samples += 1
+        self.failures = 0
+        self.open_until = 0.0
+        self.backoff = BACKOFF_FIRST
+
+    def failed(self, now: float, *, certain: bool) -> None:
+        """No answer. `certain`: the connection is gone; else it only lagged."""
+        self.failures += 1
+        if self.failures >= FAILURES_TO_OPEN or (certain and self.failures >= 2):
+            self.open_until = now + self.backoff
+            self.backoff = min(BACKOFF_MAX, self.backoff * 2)
+
+    def is_open(self, now: float) -> bool:
+        """Whether to leave the miner alone now. After the back-off one ask decides again."""
+        return now < self.open_until
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which an answer is late: the estimate and four deviations."""
+        if not self.samples:
+            return _UNKNOWN_LATENCY
+        return max(_HEDGE_FLOOR, self.latency + 4 * self.deviation)
+
+
+class MinerPeers:
+    """Connections to miners, made on first use and again when an address changes."""
+
+    def __init__(self, transport: Transport, clock: Clock) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._peers: dict[AccountId, tuple[str, Peer]] = {}
+        self._health: dict[AccountId, Health] = {}
+
+    def health(self, miner: AccountId) -> Health:
+        """The estimates of one miner; kept as long as it is known."""
+        return self._health.setdefault(miner, Health())
+
+    def is_up(self, miner: MinerInfo) -> bool:
+        """Whether asking it is worth a try."""
+        return not miner.lost and not self.health(miner.id).is_open(self._clock.monotonic())
+
+    def late(self, miner: AccountId) -> None:
+        """An ask was given up because others were faster."""
+        self.health(miner).failed(self._clock.monotonic(), certain=False)
+
+    async def ask(
+        self,
+        miner: MinerInfo,
+        message: Message[Reply],
+        *,
+        timeout: float,  # noqa: ASYNC109 - handed to the peer
+        timed: bool = True,
+    ) -> Reply:
+        """Ask one miner. Raises RemoteError, Unreachable (at once while its breaker is open).
+
+        `timed` answers count for the latency estimate.
+        """
+        health = self.health(miner.id)
+        start = self._clock.monotonic()
+        if miner.lost or health.is_open(start):
+            raise Unreachable(f"miner {miner.id.hex()[:16]} is left alone after failures")
+        try:
+            reply = await self._peer(miner).ask(message, timeout=timeout)
+        except Unreachable:
+            now = self._clock.monotonic()
+            health.failed(now, certain=now - start < timeout / 2)
+            raise
+        except RemoteError as error:
+            if error.code in (protocol.FAILED, protocol.BUSY):
+                health.failed(self._clock.monotonic(), certain=False)
+            raise
+        if timed:
+            health.answered(self._clock.monotonic() - start)
+        else:
+            health.failures = 0
+        return reply
+
+    def keep(self, miners: Iterable[AccountId]) -> None:
+        """Forget connections and estimates of all others."""
+        wanted = set(miners)
+        for miner in [miner for miner in self._peers if miner not in wanted]:
+            self._peers.pop(miner)[1].close()
+        for miner in [miner for miner in self._health if miner not in wanted]:
+            del self._health[miner]
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.keep(())
+
+    def _peer(self, miner: MinerInfo) -> Peer:
+        known = self._peers.get(miner.id)
+        if known is not None:
+            if known[0] == miner.address:
+                return known[1]
+            known[1].close()
+        try:
+            peer = self._transport.connect(miner.address, miner.id)
+        except AddressError as error:
+            raise Unreachable(f"miner {miner.id.hex()[:16]}: {error}") from None
+        self._peers[miner.id] = (miner.address, peer)
+        return peer

@@ -1,0 +1,46 @@
+"""Everything a miner may be told."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chain.ids import AccountId
+
+MIB = 1024**2
+PLEDGE_MIN = 16 * MIB
+_UNITS = {"": 1, "K": 1024, "M": MIB, "G": 1024 * MIB, "T": 1024 * 1024 * MIB}
+
+
+class InvalidConfig(ValueError):
+    """An option that cannot be; the message is one sentence for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class MinerConfig:
+    """One miner: its whole state is in `data_dir`."""
+
+    name: str
+    data_dir: Path
+    listen: str
+    pledge: int
+    owner: str = ""  # where the pool's owner serves AskCommitted; empty: staged fragments stay
+    ledger: str = ""
+    advertise: str = ""  # the address that the ledger is told; empty: `listen`
+    allowed: frozenset[AccountId] = field(default_factory=frozenset)
+    sweep_every: float = 600.0  # s between looks at staged fragments
+    staged_for: float = 24 * 3600.0  # s until a miner asks about them
+
+    def __post_init__(self) -> None:
+        if not self.name or len(self.name) > 100:
+            raise InvalidConfig("a miner's name has 1..100 characters")
+        if self.pledge < PLEDGE_MIN:
+            raise InvalidConfig(f"a pledge has at least {PLEDGE_MIN // MIB} MiB")
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `500M`, `8G`, `8GiB`, `1T` or a plain number (binary). Raises InvalidConfig."""
+    raw = text.strip().upper().removesuffix("B").removesuffix("I")
+    unit = raw[-1:] if raw[-1:].isalpha() else ""
+    number = raw.removesuffix(unit) if unit else raw
+    if unit not in _UNITS or not number.isascii() or not number.isdigit() or len(number) > 15:
+        raise InvalidConfig(f"{text!r:.40} is no size: say 500M, 8G or 1T")
+    return int(number) * _UNITS[unit]

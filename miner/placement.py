@@ -1,0 +1,228 @@
+"""Which miners get a segment's fragments, and the rows that say where they lie (pure).
+
+See docs/specs/placement.md.
+"""
+
+import math
+import re
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
+
+from blake3 import blake3
+
+from chain.ids import ID_BYTES, AccountId, SegmentId
+from miner.fragment import FRAGMENTS_MAX, InvalidFragment, describe
+from miner.records import Row
+from miner.segments import Profile, Segment
+
+VERSION = 1
+SEED_BYTES = 16
+_CROWDED, _MISSING = 1, 2
+_HEAD = struct.Struct(">BBBB")
+_TAIL = struct.Struct(">QI")
+_NOBODY = bytes(ID_BYTES)
+_NAME = re.compile(rb"[a-z0-9-]{1,32}\Z")
+
+
+class InvalidPlacement(ValueError):
+    """The bytes are no placement, repair or release row."""
+
+
+@dataclass(frozen=True, slots=True)
+class MinerInfo:
+    """A miner as the ledger or a configuration names it.
+
+    `domain` is what fails together (operator/host/disk; on one host, the miner). A `lost` miner
+    will not come back: nothing is written to it, read from it or asked of it.
+    """
+
+    id: AccountId
+    address: str
+    domain: str
+    free_bytes: int
+    lost: bool = False
+
+
+class MinerDirectory(Protocol):
+    """Who the miners are."""
+
+    def all(self) -> Sequence[MinerInfo]:
+        """Every known miner, lost ones included, in a stable order."""
+        ...
+
+    def get(self, miner: AccountId) -> MinerInfo | None:
+        """One miner; None when it was never heard of."""
+        ...
+
+
+class Choice(NamedTuple):
+    """Miners of distinct domains, best first, and who could stand in."""
+
+    chosen: list[MinerInfo]
+    spares: list[MinerInfo]
+
+
+def choose(miners: Iterable[MinerInfo], count: int, size: int, seed: bytes) -> Choice:
+    """Up to `count` miners with room for `size` bytes, no two of one domain."""
+    ranked = sorted(
+        (miner for miner in miners if miner.free_bytes >= size and not miner.lost),
+        key=lambda miner: (-_score(miner, seed), miner.id),
+    )
+    chosen: list[MinerInfo] = []
+    spares: list[MinerInfo] = []
+    domains: set[str] = set()
+    for miner in ranked:
+        if len(chosen) < count and miner.domain not in domains:
+            chosen.append(miner)
+            domains.add(miner.domain)
+        else:
+            spares.append(miner)
+    return Choice(chosen, spares)
+
+
+def _score(miner: MinerInfo, seed: bytes) -> float:
+    bits = int.from_bytes(blake3(seed + miner.id).digest(7), "big") >> 3
+    return -max(1, miner.free_bytes) / math.log((bits + 0.5) / 2.0**53)
+
+
+class Holder(NamedTuple):
+    """Where one fragment is: nowhere when `miner` is None."""
+
+    miner: AccountId | None
+    crowded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the fragments of a segment lie; `revision` counts its changes."""
+
+    segment: Segment
+    holders: tuple[Holder, ...]
+    revision: int = 0
+
+    @property
+    def missing(self) -> list[int]:
+        """Indices that no miner holds."""
+        return [i for i, holder in enumerate(self.holders) if holder.miner is None]
+
+    @property
+    def margin(self) -> int:
+        """Fragments that may still be lost."""
+        return max(0, len(self.holders) - len(self.missing) - self.segment.profile.k)
+
+    def moved(self, changes: Mapping[int, Holder]) -> "Placement":
+        """The next revision, with other holders for some indices."""
+        holders = tuple(changes.get(i, holder) for i, holder in enumerate(self.holders))
+        return replace(self, holders=holders, revision=self.revision + 1)
+
+    def encode(self) -> bytes:
+        """The row's value."""
+        profile = self.segment.profile
+        name = profile.name.encode()
+        assert len(self.holders) == profile.n
+        holders = b"".join(
+            bytes([_CROWDED * holder.crowded + _MISSING * (holder.miner is None)])
+            + (holder.miner or _NOBODY)
+            for holder in self.holders
+        )
+        return (
+            _HEAD.pack(VERSION, profile.k, profile.m, len(name))
+            + name
+            + _TAIL.pack(self.segment.length, self.revision)
+            + b"".join(self.segment.fragments)
+            + holders
+        )
+
+    @classmethod
+    def parse(cls, raw: bytes) -> "Placement":
+        """Read a row strictly. Raises InvalidPlacement."""
+        if len(raw) < _HEAD.size:
+            raise InvalidPlacement("a placement is truncated")
+        version, k, m, name_bytes = _HEAD.unpack_from(raw)
+        at = _HEAD.size + name_bytes
+        if version != VERSION:
+            raise InvalidPlacement(f"placement version {version} is not known")
+        if len(raw) != at + _TAIL.size + (k + m) * (2 * ID_BYTES + 1):
+            raise InvalidPlacement("a placement has another length than it says")
+        name = raw[_HEAD.size : at]
+        if not _NAME.match(name):
+            raise InvalidPlacement("not a profile name")
+        length, revision = _TAIL.unpack_from(raw, at)
+        at += _TAIL.size
+        ids = tuple(raw[i : i + ID_BYTES] for i in range(at, at + (k + m) * ID_BYTES, ID_BYTES))
+        at += (k + m) * ID_BYTES
+        step = ID_BYTES + 1
+        holders = tuple(_holder(raw[i : i + step]) for i in range(at, len(raw), step))
+        try:
+            record = describe(Profile(name.decode(), k, m), length, ids, 0)
+        except InvalidFragment as error:
+            raise InvalidPlacement(str(error)) from None
+        return cls(record.segment, holders, revision)
+
+
+def _holder(raw: bytes) -> Holder:
+    flags, miner = raw[0], raw[1:]
+    if flags > (_CROWDED | _MISSING) or (
+        flags & _MISSING and (miner != _NOBODY or flags & _CROWDED)
+    ):
+        raise InvalidPlacement("not the place of a fragment")
+    if flags & _MISSING:
+        return Holder(None)
+    return Holder(AccountId(miner), bool(flags & _CROWDED))
+
+
+def placement_rows(placement: Placement, before: Placement | None = None) -> list[Row]:
+    """Put a placement and keep its repair row right; `before` is what it replaces."""
+    segment = placement.segment.id
+    rows = [Row("placement", segment, placement.encode())]
+    old = repair_key(before) if before is not None and before.missing else None
+    new = repair_key(placement) if placement.missing else None
+    if old is not None and old != new:
+        rows.append(Row("repairs", old, None))
+    if new is not None:
+        rows.append(Row("repairs", new, bytes(placement.missing)))
+    return rows
+
+
+def repair_key(placement: Placement) -> bytes:
+    """margin ‖ segment id."""
+    return bytes([placement.margin]) + placement.segment.id
+
+
+def parse_repair(key: bytes, value: bytes) -> tuple[int, SegmentId, list[int]]:
+    """(margin, segment, missing indices). Raises InvalidPlacement."""
+    indices = list(value)
+    if len(key) != ID_BYTES + 1 or not indices or indices != sorted(set(indices)):
+        raise InvalidPlacement("not a repair row")
+    return key[0], SegmentId(key[1:]), indices
+
+
+def released_rows(placement: Placement) -> list[Row]:
+    """Take a placement away and queue its fragments for deletion."""
+    segment = placement.segment.id
+    held = [
+        (index, holder.miner)
+        for index, holder in enumerate(placement.holders)
+        if holder.miner is not None
+    ]
+    rows = [Row("placement", segment, None)]
+    if placement.missing:
+        rows.append(Row("repairs", repair_key(placement), None))
+    if held:
+        rows.append(Row("releases", segment, encode_release(held)))
+    return rows
+
+
+def encode_release(held: Sequence[tuple[int, AccountId]]) -> bytes:
+    """A release row's value."""
+    return bytes([VERSION]) + b"".join(bytes([index]) + miner for index, miner in held)
+
+
+def parse_release(raw: bytes) -> list[tuple[int, AccountId]]:
+    """(index, miner) that must still drop. Raises InvalidPlacement."""
+    step = ID_BYTES + 1
+    if len(raw) % step != 1 or raw[0] != VERSION or len(raw) > 1 + step * FRAGMENTS_MAX:
+        raise InvalidPlacement("not a release row")
+    return [(raw[at], AccountId(raw[at + 1 : at + step])) for at in range(1, len(raw), step)]

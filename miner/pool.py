@@ -1,0 +1,153 @@
+"""The storage pool: the layer's front door. Sealed segments in, sealed ranges out.
+
+The pool writes nothing to its records: rows are returned, so that the caller puts them into the
+commit of the object that they belong to. See docs/specs/placement.md.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from chain.clock import Clock, Entropy
+from chain.ids import SegmentId
+from chain.net.transport import Buffer
+from miner.client import MinerPeers
+from miner.fragment import SEGMENT_MAX
+from miner.placement import (
+    SEED_BYTES,
+    Choice,
+    MinerDirectory,
+    Placement,
+    choose,
+    placement_rows,
+    released_rows,
+)
+from miner.reading import Readers, ReadSettings, Report
+from miner.records import PoolRecords, Row
+from miner.segments import Segment, SegmentUnavailable
+from miner.writing import BelowQuorum, FragmentReceipt, SegmentWrite, WriteSettings
+
+__all__ = ["BelowQuorum", "Placed", "PoolSettings", "Release", "StoragePool"]
+
+# Room on a miner below which it is not chosen: the record and its blocks beside the fragment.
+_RECORD_ROOM = 16 * 1024
+# A miner asks about fragments that are staged for 24 h; the commit must come well before.
+_COMMIT_WITHIN_NS = 20 * 3600 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """How long to wait for miners."""
+
+    write: WriteSettings = field(default_factory=WriteSettings)
+    read: ReadSettings = field(default_factory=ReadSettings)
+
+
+class Placed(NamedTuple):
+    """A stored segment. It exists once `rows` are committed, by `deadline_ns` (clock.now_ns)."""
+
+    placement: Placement
+    rows: list[Row]
+    receipts: list[FragmentReceipt]
+    deadline_ns: int
+
+    @property
+    def missing(self) -> list[int]:
+        """Indices that are in the repair queue."""
+        return self.placement.missing
+
+
+class Release(NamedTuple):
+    """Rows to commit with a deletion, on condition that `expected` rows still hold."""
+
+    expected: list[Row]
+    changes: list[Row]
+
+
+class StoragePool:
+    """A SegmentSource that also stores. One per process; used from one event loop."""
+
+    def __init__(
+        self,
+        directory: MinerDirectory,
+        peers: MinerPeers,
+        records: PoolRecords,
+        clock: Clock,
+        entropy: Entropy,
+        *,
+        settings: PoolSettings | None = None,
+        report: Report | None = None,
+    ) -> None:
+        """`report` hears of fragments that are lost or wrong (see Reports in miner/owner.py)."""
+        self._directory = directory
+        self._peers = peers
+        self._records = records
+        self._clock = clock
+        self._entropy = entropy
+        self._settings = settings or PoolSettings()
+        self._readers = Readers(
+            peers, directory, clock, self._settings.read, report or (lambda _: None)
+        )
+
+    async def write(self, segment: Segment, shards: Sequence[Buffer]) -> Placed:
+        """Store all n shards (data first, each `segment.shard_bytes` long, ids as in `segment`).
+
+        Returns at all n stored, or soon after quorum when miners lag or fail; missing indices are
+        in the repair row. The shards must not change until it returns. Raises BelowQuorum.
+        """
+        profile = segment.profile
+        assert len(shards) == profile.n
+        assert 1 <= segment.length <= SEGMENT_MAX
+        assert all(len(shard) == segment.shard_bytes for shard in shards)
+        choice = self._choose(profile.n, segment.shard_bytes)
+        deadline_ns = self._clock.now_ns() + _COMMIT_WITHIN_NS
+        write = SegmentWrite(self._peers, self._settings.write, segment, choice)
+        written = await write.run(shards)
+        placement = Placement(segment, written.holders)
+        return Placed(placement, placement_rows(placement), written.receipts, deadline_ns)
+
+    async def read(
+        self, segment: Segment, ranges: Sequence[tuple[int, int]], *, verify: bool = False
+    ) -> list[Buffer]:
+        """See SegmentSource.read."""
+        assert all(0 <= start <= end <= segment.length for start, end in ranges)
+        placement = self.placement(segment.id)
+        if placement is None or placement.segment != segment:
+            raise SegmentUnavailable(f"segment {segment.id.hex()} is not placed")
+        if len(ranges) == 1:
+            return [await self._readers.read(placement, *ranges[0], verify=verify)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._readers.read(placement, *each, verify=verify))
+                    for each in ranges
+                ]
+        except* SegmentUnavailable as failed:
+            raise SegmentUnavailable(str(failed.exceptions[0])) from None
+        return [task.result() for task in tasks]
+
+    def placement(self, segment: SegmentId) -> Placement | None:
+        """Where the segment lies by the committed rows. Raises InvalidPlacement."""
+        raw = self._records.get("placement", segment)
+        return None if raw is None else Placement.parse(raw)
+
+    def release_rows(self, segment: SegmentId) -> Release:
+        """What to commit when the last reference to a segment goes; empty if it is not placed."""
+        raw = self._records.get("placement", segment)
+        if raw is None:
+            return Release([], [])
+        return Release([Row("placement", segment, raw)], released_rows(Placement.parse(raw)))
+
+    def can_write(self, quorum: int) -> bool:
+        """Whether miners of `quorum` distinct domains are up (readiness)."""
+        up = {miner.domain for miner in self._directory.all() if self._peers.is_up(miner)}
+        return len(up) >= quorum
+
+    def close(self) -> None:
+        """Close the connections to miners."""
+        self._peers.close()
+
+    def _choose(self, count: int, size: int) -> Choice:
+        up = [miner for miner in self._directory.all() if self._peers.is_up(miner)]
+        return choose(up, count, size + _RECORD_ROOM, self._entropy(SEED_BYTES))

@@ -1,0 +1,161 @@
+"""What is said to miners, and what miners say to the pool's owner. Bodies as docs/specs/wire.md.
+
+Error codes: `bad_request`, `wrong_fragment`, `no_such_fragment`, `full`, `busy`, `failed`,
+`not_allowed`.
+"""
+
+import msgspec
+
+from chain.net.transport import Message, Payload
+from chain.receipts import StorageReceipt
+
+BAD_REQUEST = "bad_request"
+WRONG_FRAGMENT = "wrong_fragment"
+NO_SUCH_FRAGMENT = "no_such_fragment"
+FULL = "full"
+BUSY = "busy"
+FAILED = "failed"
+NOT_ALLOWED = "not_allowed"
+
+# Most keys in one message, and most entries of an inventory page.
+KEYS_MAX = 1024
+# Most bytes of one ReadFragment; longer reads are asked in pieces.
+READ_MAX = 8 * 1024**2
+
+COMMITTED, NEVER, UNKNOWN = "committed", "never", "unknown"
+
+
+class Stored(msgspec.Struct, frozen=True, array_like=True):
+    """The fragment is on stable storage: leaf `index` under the receipt's root, with its path."""
+
+    receipt: StorageReceipt
+    index: int
+    path: tuple[bytes, ...]
+
+
+class StoreFragment(Message[Stored], frozen=True):
+    """Store fragment `index` of a segment; the payload must hash to `fragments[index]`.
+
+    The fields are those of docs/specs/fragment.md; storing again is no error.
+    """
+
+    profile: str
+    k: int
+    m: int
+    length: int
+    fragments: tuple[bytes, ...]
+    index: int
+    payload: Payload
+
+
+class FragmentBytes(msgspec.Struct, frozen=True, array_like=True):
+    """The bytes that were asked for, unchecked."""
+
+    payload: Payload
+
+
+class ReadFragment(Message[FragmentBytes], frozen=True):
+    """Bytes [start, end) of a fragment, at most READ_MAX."""
+
+    segment: bytes
+    index: int
+    start: int
+    end: int
+
+
+class Checked(msgspec.Struct, frozen=True, array_like=True):
+    """Whether the fragment is there and whole. A damaged one was dropped."""
+
+    present: bool
+    whole: bool
+
+
+class CheckFragment(Message[Checked], frozen=True):
+    """Read a fragment from disk and hash it."""
+
+    segment: bytes
+    index: int
+
+
+class Dropped(msgspec.Struct, frozen=True, array_like=True):
+    """How many of them were there; all are gone."""
+
+    count: int
+
+
+class DropFragments(Message[Dropped], frozen=True):
+    """Forget fragments by key (segment id ‖ index), at most KEYS_MAX."""
+
+    keys: tuple[bytes, ...]
+
+
+class Held(msgspec.Struct, frozen=True, array_like=True):
+    """One fragment of an inventory; `record` as in docs/specs/fragment.md."""
+
+    key: bytes
+    record: bytes
+    time_ns: int
+    confirmed: bool
+
+
+class InventoryPage(msgspec.Struct, frozen=True, array_like=True):
+    """Fragments in key order; ask on with the last key. An empty page ends it."""
+
+    held: tuple[Held, ...]
+
+
+class Inventory(Message[InventoryPage], frozen=True):
+    """Fragments with key > `after`, at most `limit` (1..KEYS_MAX)."""
+
+    after: bytes
+    limit: int
+
+
+class SpaceFigures(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes, and the number of fragments."""
+
+    pledged: int
+    used: int
+    free: int
+    reserved: int
+    fragments: int
+
+
+class SpaceReport(Message[SpaceFigures], frozen=True):
+    """How full the miner is. Answered without touching the disk: also the liveness probe."""
+
+
+class Answers(msgspec.Struct, frozen=True, array_like=True):
+    """One of COMMITTED, NEVER, UNKNOWN per key that was asked."""
+
+    states: tuple[str, ...]
+
+
+class AskCommitted(Message[Answers], frozen=True):
+    """Miner to owner: do these staged fragments (by key) belong to anything?
+
+    `never` is the only answer on which a miner deletes.
+    """
+
+    miner: bytes
+    keys: tuple[bytes, ...]
+
+
+class Noted(msgspec.Struct, frozen=True, array_like=True):
+    """How many repairs were queued by it."""
+
+    queued: int
+
+
+class Missing(msgspec.Struct, frozen=True, array_like=True):
+    """Fragment `index` is not readable at `miner`."""
+
+    segment: bytes
+    index: int
+    miner: bytes
+
+
+class ReportMissing(Message[Noted], frozen=True):
+    """Reader to owner: these fragments are lost or wrong where the placement map puts them."""
+
+    missing: tuple[Missing, ...]
