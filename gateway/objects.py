@@ -1,8 +1,18 @@
 """ObjectService: the only way in which objects are put, read, copied and deleted."""
 
 from collections.abc import AsyncIterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 
+from chain.clock import Clock, Entropy
 from chain.net.transport import Buffer
+from gateway import versions
+from gateway.buckets import Buckets
+from gateway.buffers import BufferPool
+from gateway.catalog.interface import Catalog
+from gateway.contents import Contents
+from gateway.errors import InvalidRange
+from gateway.keys import KeyRing
+from gateway.listing import list_page
 from gateway.model import (
     Account,
     Algorithm,
@@ -17,6 +27,11 @@ from gateway.model import (
     Verifier,
     WriteCondition,
 )
+from gateway.multipart import Multipart
+from gateway.segments import Engine
+from gateway.store import Leases, Publisher, StoragePool, Store, StoreSettings
+from gateway.writing import Writing
+from miner.segments import SegmentSource
 
 ANY = WriteCondition()
 
@@ -24,33 +39,80 @@ ANY = WriteCondition()
 class ObjectService:
     """Buckets, objects and uploads over the catalog and the storage pool.
 
-    Every method raises gateway.errors; none checks who asks.
+    Every method raises gateway.errors; none checks who asks. One event loop.
     """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        pool: StoragePool,
+        source: SegmentSource,
+        keys: KeyRing,
+        leases: Leases,
+        *,
+        clock: Clock,
+        entropy: Entropy,
+        settings: StoreSettings | None = None,
+        publisher: Publisher | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        """`source` reads what `pool` wrote: the pool itself, or an edge's cache before it."""
+        settings = settings or StoreSettings()
+        self._executor = executor or ThreadPoolExecutor(settings.threads, "objects")
+        engine = Engine(
+            pool,
+            self._executor,
+            BufferPool(settings.ring_bytes),
+            BufferPool(settings.frame_bytes),
+            settings.segment_chunks,
+        )
+        self._store = Store(
+            catalog=catalog,
+            pool=pool,
+            source=source,
+            keys=keys,
+            leases=leases,
+            publisher=publisher,
+            clock=clock,
+            entropy=entropy,
+            settings=settings,
+            engine=engine,
+            reads=BufferPool(settings.read_bytes),
+        )
+        self._buckets = Buckets(self._store)
+        self._contents = Contents(self._store)
+        self._writing = Writing(self._store, self._contents)
+        self._multipart = Multipart(self._store, self._contents)
+
+    def close(self) -> None:
+        """Stop the threads; call when no request runs any more."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
 
     # ------------------------------------------------------------------ buckets
     async def create_bucket(
         self, account: Account, name: str, *, region: str = "", public: bool = False
     ) -> Bucket:
         """Make a bucket. Raises InvalidBucketName, BucketAlreadyExists, BucketAlreadyOwnedByYou."""
-        raise NotImplementedError
+        return await self._buckets.create(account, name, region=region, public=public)
 
     async def delete_bucket(self, bucket: Bucket) -> None:
         """Remove an empty bucket (no objects; uploads in progress are aborted)."""
-        raise NotImplementedError
+        await self._multipart.abort_all(bucket)
+        await self._buckets.delete(bucket)
 
     def bucket(self, name: str) -> Bucket:
         """Raises NoSuchBucket."""
-        raise NotImplementedError
+        return self._buckets.get(name)
 
     def buckets(self, account: Account) -> list[Bucket]:
         """An account's buckets by name."""
-        raise NotImplementedError
+        return self._buckets.owned(account)
 
     async def configure_bucket(
         self, name: str, *, public: bool | None = None, publishes: bool | None = None
     ) -> Bucket:
         """Change a bucket's settings."""
-        raise NotImplementedError
+        return await self._buckets.configure(name, public=public, publishes=publishes)
 
     # ------------------------------------------------------------------ objects
     async def put(
@@ -73,23 +135,39 @@ class ObjectService:
         stored with the object. Durable and visible when this returns; after an exception nothing is
         stored. Raises IncompleteBody when the body ends before `length`.
         """
-        raise NotImplementedError
+        return await self._writing.put(
+            bucket,
+            key,
+            body,
+            attributes,
+            length=length,
+            algorithms=algorithms,
+            keep=keep,
+            verify=verify,
+            condition=condition,
+            profile=profile,
+        )
 
     def head(self, bucket: Bucket, key: str, version_id: str | None = None) -> ObjectVersion:
         """The latest (or the named) version. Raises NoSuchKey, NoSuchVersion."""
-        raise NotImplementedError
+        with self._store.catalog.read() as reader:
+            return versions.find(reader, bucket, key, version_id)
 
     def read(
         self, version: ObjectVersion, start: int = 0, end: int | None = None
     ) -> AsyncIterator[Buffer]:
         """The bytes [start, end) of a version. Raises SlowDown before the first byte."""
-        raise NotImplementedError
+        if end is None:
+            end = version.size
+        if not 0 <= start <= end <= version.size:
+            raise InvalidRange
+        return self._contents.read(version, start, end)
 
     async def delete(
         self, bucket: Bucket, key: str, *, condition: WriteCondition = ANY
     ) -> ObjectVersion | None:
         """Remove a key; returns what was removed, None if there was nothing."""
-        raise NotImplementedError
+        return await self._writing.delete(bucket, key, condition)
 
     async def copy(
         self,
@@ -107,7 +185,15 @@ class ObjectService:
         `attributes` None keeps the source's. The bytes are read again only when another checksum
         or profile is asked for.
         """
-        raise NotImplementedError
+        return await self._writing.copy(
+            source,
+            bucket,
+            key,
+            attributes=attributes,
+            algorithm=algorithm,
+            condition=condition,
+            profile=profile,
+        )
 
     def list_objects(
         self,
@@ -119,7 +205,15 @@ class ObjectService:
         limit: int = 1000,
     ) -> Listing:
         """One page of latest versions with key >= `start`; cost follows what is returned."""
-        raise NotImplementedError
+        with self._store.catalog.read() as reader:
+            return list_page(
+                reader,
+                bucket,
+                prefix.encode("utf-8", "surrogateescape"),
+                delimiter.encode("utf-8", "surrogateescape"),
+                start,
+                limit,
+            )
 
     # ------------------------------------------------------------------ multipart
     async def create_upload(
@@ -133,17 +227,19 @@ class ObjectService:
         profile: str = "",
     ) -> Upload:
         """Begin a multipart upload."""
-        raise NotImplementedError
+        return await self._multipart.create(
+            bucket, key, attributes, algorithm=algorithm, composite=composite, profile=profile
+        )
 
     def upload(self, bucket: Bucket, key: str, upload_id: str) -> Upload:
         """Raises NoSuchUpload."""
-        raise NotImplementedError
+        return self._multipart.get(bucket, key, upload_id)
 
     def list_uploads(
         self, bucket: Bucket, *, prefix: str = "", start: bytes = b"", limit: int = 1000
     ) -> tuple[list[Upload], bytes | None]:
         """Uploads in progress by key, then upload id; and where to go on."""
-        raise NotImplementedError
+        return self._multipart.uploads(bucket, prefix=prefix, start=start, limit=limit)
 
     async def put_part(
         self,
@@ -156,19 +252,21 @@ class ObjectService:
         verify: Verifier | None = None,
     ) -> PartSummary:
         """Store or replace part `number` (1..10,000); the upload's algorithm is always kept."""
-        raise NotImplementedError
+        return await self._multipart.put_part(
+            upload, number, body, length=length, algorithms=algorithms, verify=verify
+        )
 
     async def copy_part(
         self, upload: Upload, number: int, source: ObjectVersion, start: int, end: int
     ) -> PartSummary:
         """Store the source's bytes [start, end) as a part."""
-        raise NotImplementedError
+        return await self._multipart.copy_part(upload, number, source, start, end)
 
     def list_parts(
         self, upload: Upload, *, after: int = 0, limit: int = 1000
     ) -> tuple[list[PartSummary], bool]:
         """Parts with number > `after`, and whether there are more."""
-        raise NotImplementedError
+        return self._multipart.list_parts(upload, after=after, limit=limit)
 
     async def complete_upload(
         self,
@@ -184,8 +282,10 @@ class ObjectService:
         Raises InvalidPart, InvalidPartOrder, EntityTooSmall, BadDigest (`checksum`),
         InvalidRequest (`size`).
         """
-        raise NotImplementedError
+        return await self._multipart.complete(
+            upload, parts, checksum=checksum, condition=condition, size=size
+        )
 
     async def abort_upload(self, upload: Upload) -> None:
         """Drop the upload and release its parts; never touches a finished object."""
-        raise NotImplementedError
+        await self._multipart.abort(upload)

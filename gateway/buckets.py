@@ -1,0 +1,143 @@
+"""Buckets: their names, rows and owners."""
+
+import re
+
+import msgspec
+
+from gateway.catalog.interface import Empty, Reader, Space
+from gateway.errors import (
+    AccessDenied,
+    BucketAlreadyExists,
+    BucketAlreadyOwnedByYou,
+    BucketNotEmpty,
+    InvalidBucketName,
+    NoSuchBucket,
+    TooManyBuckets,
+)
+from gateway.listing import after_prefix
+from gateway.model import Account, Bucket
+from gateway.records import BucketRow, decode, encode, owned_prefix
+from gateway.store import Store, bucket_of
+from gateway.transaction import Transaction, commit
+from gateway.versions import bucket_row
+
+BUCKETS_MAX = 10_000  # of one account; AWS's default limit
+ID_BYTES = 16
+# Paths of the IPFS gateway under the same host.
+RESERVED = frozenset({"ipfs", "ipns"})
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
+_PREFIXES = ("xn--", "sthree-", "amzn-s3-demo-")
+_SUFFIXES = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
+
+
+def check_name(name: str) -> None:
+    """AWS's rules for general purpose buckets. Raises InvalidBucketName."""
+    if (
+        not _NAME.fullmatch(name)
+        or ".." in name
+        or _ADDRESS.fullmatch(name)
+        or name.startswith(_PREFIXES)
+        or name.endswith(_SUFFIXES)
+        or name in RESERVED
+    ):
+        raise InvalidBucketName
+
+
+class Buckets:
+    """Rows in BUCKETS and OWNED."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def create(self, account: Account, name: str, *, region: str, public: bool) -> Bucket:
+        """See ObjectService.create_bucket."""
+        check_name(name)
+        row = BucketRow(
+            id=self._store.entropy(ID_BYTES),
+            owner=account.id,
+            created_ns=self._store.clock.now_ns(),
+            region=region,
+            public=public,
+            publishes=False,
+            profile="",
+        )
+
+        def build(transaction: Transaction) -> None:
+            reader = transaction.reader
+            raw = reader.get(Space.BUCKETS, name.encode())
+            if raw is not None:
+                mine = decode(BucketRow, raw).owner == account.id
+                raise BucketAlreadyOwnedByYou if mine else BucketAlreadyExists
+            owner = reader.get(Space.ACCOUNTS, account.id.encode())
+            if owner is None:
+                raise AccessDenied
+            prefix = owned_prefix(account.id)
+            if (
+                len(reader.scan(Space.OWNED, prefix, after_prefix(prefix), BUCKETS_MAX))
+                >= BUCKETS_MAX
+            ):
+                raise TooManyBuckets
+            transaction.expect(Space.BUCKETS, name.encode(), None)
+            transaction.expect(Space.ACCOUNTS, account.id.encode(), owner)
+            transaction.put(Space.BUCKETS, name.encode(), encode(row))
+            transaction.put(Space.OWNED, prefix + name.encode(), b"")
+
+        await commit(self._store.catalog, self._store.pool, build)
+        return self.get(name)
+
+    async def delete(self, bucket: Bucket) -> None:
+        """Remove a bucket whose uploads were aborted. Raises BucketNotEmpty, NoSuchBucket."""
+
+        def build(transaction: Transaction) -> None:
+            raw = bucket_row(transaction.reader, bucket)
+            for space in (Space.LIVE, Space.VERSIONS, Space.UPLOADS):
+                if transaction.reader.scan(space, bucket.id, after_prefix(bucket.id), 1):
+                    raise BucketNotEmpty
+                transaction.require(Empty(space, bucket.id))
+            transaction.expect(Space.BUCKETS, bucket.name.encode(), raw)
+            transaction.delete(Space.BUCKETS, bucket.name.encode())
+            transaction.delete(Space.OWNED, owned_prefix(bucket.owner.id) + bucket.name.encode())
+
+        await commit(self._store.catalog, self._store.pool, build)
+
+    def get(self, name: str) -> Bucket:
+        """Raises NoSuchBucket."""
+        with self._store.catalog.read() as reader:
+            return _read(reader, name)
+
+    def owned(self, account: Account) -> list[Bucket]:
+        """An account's buckets by name."""
+        prefix = owned_prefix(account.id)
+        with self._store.catalog.read() as reader:
+            rows = reader.scan(Space.OWNED, prefix, after_prefix(prefix), BUCKETS_MAX)
+            return [_read(reader, key[len(prefix) :].decode()) for key, _ in rows]
+
+    async def configure(self, name: str, *, public: bool | None, publishes: bool | None) -> Bucket:
+        """See ObjectService.configure_bucket."""
+
+        def build(transaction: Transaction) -> None:
+            raw = transaction.reader.get(Space.BUCKETS, name.encode())
+            if raw is None:
+                raise NoSuchBucket
+            row = decode(BucketRow, raw)
+            changed = msgspec.structs.replace(
+                row,
+                public=row.public if public is None else public,
+                publishes=row.publishes if publishes is None else publishes,
+            )
+            transaction.expect(Space.BUCKETS, name.encode(), raw)
+            transaction.put(Space.BUCKETS, name.encode(), encode(changed))
+
+        await commit(self._store.catalog, self._store.pool, build)
+        return self.get(name)
+
+
+def _read(reader: Reader, name: str) -> Bucket:
+    key = name.encode("utf-8", "surrogateescape")
+    raw = reader.get(Space.BUCKETS, key) if 0 < len(key) <= 63 else None
+    if raw is None:
+        raise NoSuchBucket
+    owner = reader.get(Space.ACCOUNTS, decode(BucketRow, raw).owner.encode())
+    assert owner is not None, "accounts with buckets are not deleted"
+    return bucket_of(name, raw, owner)

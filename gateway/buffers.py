@@ -1,0 +1,133 @@
+"""One budget of reusable buffers per process; waiting for one is the back-pressure.
+
+Fresh anonymous memory costs a page fault per 4 KiB (0.25 CPU s per GiB), so buffers are kept and
+handed out again. They are page-aligned (O_DIRECT) and of few sizes.
+
+A slow miner's send queue or a client's socket may hold slices of a buffer after its transfer gave
+it back. Every slice keeps a reference to the mapping, so the pool can see that, and never hands out
+memory that someone still looks at.
+"""
+
+import asyncio
+import mmap
+import sys
+from collections import deque
+
+_SMALLEST = 64 << 10
+# Given back, but still looked at: kept for a while in the hope that it comes free.
+_RESTING_MAX = 16
+
+
+class Buffer:
+    """`view` is as long as was asked for. Give it back to the pool it came from."""
+
+    __slots__ = ("_memory", "capacity", "view")
+
+    def __init__(self, memory: mmap.mmap, capacity: int, size: int) -> None:
+        self._memory = memory
+        self.capacity = capacity
+        self.view = memoryview(memory)[:size]
+
+    def detach(self) -> mmap.mmap:
+        """Let go of the memory."""
+        self.view = memoryview(b"")
+        memory, self._memory = self._memory, _NOTHING
+        return memory
+
+
+_NOTHING = mmap.mmap(-1, 1)
+
+
+class BufferPool:
+    """At most `limit` bytes of buffers in use or kept. For one event loop."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+        self._free: dict[int, list[mmap.mmap]] = {}
+        self._resting: deque[mmap.mmap] = deque()
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def in_use(self) -> int:
+        """Bytes handed out, and bytes given back that someone still looks at."""
+        self._sweep()
+        return self._used - sum(size * len(kept) for size, kept in self._free.items())
+
+    async def take(self, size: int) -> Buffer:
+        """A buffer of `size` bytes, as soon as the budget has room; first come, first served."""
+        capacity = _capacity(size)
+        assert capacity <= self._limit, "a buffer larger than the whole budget"
+        if self._waiting or not self._room(capacity):
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((capacity, turn))
+            self._wake()
+            try:
+                await turn
+            except asyncio.CancelledError:
+                self._waiting.remove((capacity, turn))
+                self._wake()
+                raise
+            self._waiting.remove((capacity, turn))
+            buffer = self._make(capacity, size)
+            self._wake()
+            return buffer
+        return self._make(capacity, size)
+
+    def try_take(self, size: int) -> Buffer | None:
+        """A buffer if there is room now and nobody waits, else None."""
+        capacity = _capacity(size)
+        if self._waiting or capacity > self._limit or not self._room(capacity):
+            return None
+        return self._make(capacity, size)
+
+    def give(self, buffer: Buffer) -> None:
+        """Take a buffer back."""
+        self._resting.append(buffer.detach())
+        self._wake()
+
+    def _sweep(self) -> None:
+        """Move what nobody looks at any more to the free buffers."""
+        for _ in range(len(self._resting)):
+            memory = self._resting.popleft()
+            if sys.getrefcount(memory) == 2:  # `memory` and the argument
+                self._free.setdefault(len(memory), []).append(memory)
+            else:
+                self._resting.append(memory)
+        while len(self._resting) > (0 if self._waiting else _RESTING_MAX):
+            # Left to those who look at it; it is unmapped when they let go.
+            self._used -= len(self._resting.popleft())
+
+    def _make(self, capacity: int, size: int) -> Buffer:
+        kept = self._free.get(capacity)
+        if kept:
+            return Buffer(kept.pop(), capacity, size)
+        self._used += capacity
+        return Buffer(mmap.mmap(-1, capacity), capacity, size)
+
+    def _room(self, capacity: int) -> bool:
+        self._sweep()
+        if self._free.get(capacity):
+            return True
+        for kept in self._free.values():
+            while kept and self._used + capacity > self._limit:
+                self._used -= len(kept.pop())
+        return self._used + capacity <= self._limit
+
+    def _wake(self) -> None:
+        """Let the first in line go on if there is room; it takes its buffer when it runs."""
+        if self._waiting and not self._waiting[0][1].done() and self._room(self._waiting[0][0]):
+            self._waiting[0][1].set_result(None)
+
+
+def _capacity(size: int) -> int:
+    """The next of 64 KiB · {1, 1.5, 2, 3, 4, 6 …}: few sizes, at most half wasted.
+
+    What is not written to is never backed by memory.
+    """
+    step = _SMALLEST
+    while step < size:
+        if step + step // 2 >= size:
+            return step + step // 2
+        step *= 2
+    return step

@@ -1,0 +1,71 @@
+"""Listing keys: cost follows what is returned.
+
+A delimiter seeks: once a common prefix was found, the scan goes on behind everything that starts
+with it, so a prefix of a million keys costs one seek. Only the first fields of a row are decoded.
+"""
+
+from gateway.catalog.interface import Reader, Space
+from gateway.model import Attributes, Bucket, Listing, ObjectVersion
+from gateway.records import ListedRow, decode
+from gateway.versions import text_key, to_checksum
+
+# A scan under a delimiter may hit a common prefix at once: begin small, grow while keys come.
+_FIRST_SCAN = 16
+_ATTRIBUTES = Attributes()
+LIMIT_MAX = 1000
+
+
+def after_prefix(prefix: bytes) -> bytes | None:
+    """The first key behind all that start with `prefix`; None if there is no such key."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None
+
+
+def list_page(
+    reader: Reader, bucket: Bucket, prefix: bytes, delimiter: bytes, start: bytes, limit: int
+) -> Listing:
+    """One page of latest versions with key >= start."""
+    listing = Listing([], [], None)
+    if limit <= 0:
+        return listing
+    end = after_prefix(bucket.id + prefix)
+    at: bytes | None = bucket.id + max(start, prefix)
+    left, step = limit, _FIRST_SCAN if delimiter else limit + 1
+    while at is not None and (end is None or at < end):
+        rows = reader.scan(Space.LIVE, at, end, min(step, left + 1))
+        if not rows:
+            break
+        at = rows[-1][0] + b"\x00"
+        for key, value in rows:
+            name = key[16:]
+            cut = name.find(delimiter, len(prefix)) if delimiter else -1
+            if left == 0:
+                return Listing(listing.objects, listing.common_prefixes, name)
+            left -= 1
+            if cut >= 0:
+                common = name[: cut + len(delimiter)]
+                listing.common_prefixes.append(text_key(common))
+                at = after_prefix(bucket.id + common)
+                step = _FIRST_SCAN
+                break
+            listing.objects.append(_listed(bucket, name, value))
+        else:
+            step = min(2 * step, LIMIT_MAX)
+    return listing
+
+
+def _listed(bucket: Bucket, key: bytes, value: bytes) -> ObjectVersion:
+    row = decode(ListedRow, value)
+    return ObjectVersion(
+        bucket,
+        text_key(key),
+        row.version,
+        row.sequence,
+        row.size,
+        row.etag,
+        row.modified_ns,
+        _ATTRIBUTES,
+        b"",
+        row.profile,
+        to_checksum(row.checksum) if row.checksum else None,
+    )

@@ -1,0 +1,258 @@
+"""What the object path keeps in catalog rows: MessagePack arrays behind a format byte.
+
+Fields are only ever added at the end. See docs/specs/catalog-records.md.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from gateway.catalog.interface import KEY_MAX
+
+FORMAT = b"\x01"
+# Longest escaped object key: 16 bytes of bucket id before it, 00 00 and 16 bytes of id behind it.
+ESCAPED_MAX = KEY_MAX - 34
+_SEQUENCE_MAX = (1 << 64) - 1
+
+
+class CorruptRecord(Exception):
+    """A row of our own that cannot be read: the catalog is damaged or newer than this program."""
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True):
+    """Base of every record here."""
+
+
+class AccountRow(Row, frozen=True, array_like=True):
+    """ACCOUNTS: account id -> this."""
+
+    id: str
+    name: str
+    email: str
+    created_ns: int
+    owner: bytes  # public encryption key
+    capsules: tuple[bytes, ...]  # of the key-encryption keys, generation 1 first
+
+
+class AccessKeyRow(Row, frozen=True, array_like=True):
+    """ACCESS_KEYS: access key -> this."""
+
+    account: str
+    secret: str
+    created_ns: int
+
+
+class BucketRow(Row, frozen=True, array_like=True):
+    """BUCKETS: name -> this."""
+
+    id: bytes
+    owner: str
+    created_ns: int
+    region: str
+    public: bool
+    publishes: bool
+    profile: str
+
+
+class StoredChecksum(Row, frozen=True, array_like=True):
+    """A checksum: algorithm by S3's name, digest, parts (0: of the full object)."""
+
+    algorithm: str
+    digest: bytes
+    parts: int
+
+
+class StreamRef(Row, frozen=True, array_like=True):
+    """A stream as a version uses it."""
+
+    id: bytes
+    size: int
+    key: bytes  # stream key wrapped under the version key
+    commitment: bytes
+    inline: bool  # the sealed bytes are in BODIES; else segments are in STREAMS
+
+
+class StoredPart(Row, frozen=True, array_like=True):
+    """A part of a finished multipart object."""
+
+    number: int
+    size: int
+    etag: str
+    modified_ns: int
+    digest: bytes  # of the object's checksum algorithm; empty if there is none
+
+
+class ListedRow(Row, frozen=True, array_like=True):
+    """The first fields of a VersionRow: all that a listing decodes."""
+
+    version: str
+    sequence: int
+    size: int
+    etag: str
+    modified_ns: int
+    profile: str
+    checksum: StoredChecksum | None
+
+
+class VersionRow(ListedRow, frozen=True, array_like=True):
+    """LIVE and VERSIONS: one stored version."""
+
+    uid: bytes  # 16 random bytes: the version's name on the ledger and in IPFS rows
+    fid: bytes
+    content_type: str
+    headers: dict[str, str]
+    metadata: dict[str, str]
+    generation: int  # of the account's key-encryption key
+    key: bytes  # version key wrapped under it
+    lease: bytes
+    charged: int
+    complete: bool
+    cid: str | None
+    upload: bytes  # the upload that made it; empty for a PUT
+    streams: tuple[StreamRef, ...]
+    parts: tuple[StoredPart, ...]
+
+
+class StreamRow(Row, frozen=True, array_like=True):
+    """STREAMS: stream id -> this."""
+
+    references: int
+    size: int
+    profile: str
+    k: int
+    m: int
+    segment_chunks: int
+    fragments: bytes  # n ids of 32 bytes for each segment, in order
+
+
+class UploadRow(Row, frozen=True, array_like=True):
+    """UPLOADS: bucket id ‖ escaped key ‖ 00 00 ‖ upload id -> this."""
+
+    started_ns: int
+    content_type: str
+    headers: dict[str, str]
+    metadata: dict[str, str]
+    algorithm: str
+    composite: bool
+    profile: str
+    generation: int
+    key: bytes  # version key of the object to be
+
+
+class PartRow(Row, frozen=True, array_like=True):
+    """PARTS: upload id ‖ number (u16) -> this."""
+
+    size: int
+    etag: str
+    modified_ns: int
+    digest: bytes  # of the upload's algorithm; empty if it has none
+    stream: StreamRef
+    lease: bytes
+    charged: int
+    complete: bool
+    leaves: bytes  # SHA-256 of each MiB in a publishing bucket, else empty
+
+
+class OutboxRow(Row, frozen=True, array_like=True):
+    """OUTBOX: what the next object batch tells the ledger."""
+
+    operation: str  # put | delete | store (receipts of a part)
+    fid: bytes
+    uid: bytes
+    owner: bytes  # public encryption key
+    lease: bytes
+    size: int  # charged bytes
+    time_ns: int
+    receipts: tuple[bytes, ...]
+
+
+class PublishJob(Row, frozen=True, array_like=True):
+    """JOBS under `publish/`: a version to be read again for its IPFS leaves."""
+
+    bucket: str
+    bucket_id: bytes
+    key: str
+    uid: bytes
+
+
+R = TypeVar("R", bound=Row)
+
+_encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
+_decoders: dict[type[Row], Callable[[Any], Any]] = {
+    kind: msgspec.msgpack.Decoder(kind).decode
+    for kind in (
+        AccountRow,
+        AccessKeyRow,
+        BucketRow,
+        ListedRow,
+        VersionRow,
+        StreamRow,
+        UploadRow,
+        PartRow,
+        OutboxRow,
+        PublishJob,
+    )
+}
+
+
+def encode(row: Row) -> bytes:
+    """The row's bytes."""
+    return FORMAT + _encode(row)
+
+
+def decode(kind: type[R], data: bytes) -> R:
+    """Read a row back. Raises CorruptRecord."""
+    if data[:1] != FORMAT:
+        raise CorruptRecord(f"{kind.__name__} of unknown format {data[:1].hex()}")
+    try:
+        row: R = _decoders[kind](memoryview(data)[1:])
+    except msgspec.MsgspecError as error:
+        raise CorruptRecord(f"{kind.__name__}: {error}") from None
+    return row
+
+
+# ---------------------------------------------------------------- catalog keys
+def live_key(bucket_id: bytes, key: bytes) -> bytes:
+    """LIVE and NULL: bucket id ‖ object key."""
+    return bucket_id + key
+
+
+def owned_prefix(account: str) -> bytes:
+    """OWNED: account id ‖ 00, then bucket names."""
+    return account.encode() + b"\x00"
+
+
+def escape(key: bytes) -> bytes:
+    """00 becomes 00 FF, so that 00 00 ends a key and order stays byte order."""
+    return key.replace(b"\x00", b"\x00\xff")
+
+
+def unescape(escaped: bytes) -> bytes:
+    """The inverse of `escape`."""
+    return escaped.replace(b"\x00\xff", b"\x00")
+
+
+def versions_prefix(bucket_id: bytes, key: bytes) -> bytes:
+    """VERSIONS and UPLOADS: all rows of one object key."""
+    return bucket_id + escape(key) + b"\x00\x00"
+
+
+def version_key(bucket_id: bytes, key: bytes, sequence: int) -> bytes:
+    """VERSIONS: newest first within a key."""
+    return versions_prefix(bucket_id, key) + (_SEQUENCE_MAX - sequence).to_bytes(8, "big")
+
+
+def upload_key(bucket_id: bytes, key: bytes, upload_id: bytes) -> bytes:
+    """UPLOADS: by key, then upload id."""
+    return versions_prefix(bucket_id, key) + upload_id
+
+
+def part_key(upload_id: bytes, number: int) -> bytes:
+    """PARTS: by number."""
+    return upload_id + number.to_bytes(2, "big")
+
+
+def used_counter(lease: bytes) -> bytes:
+    """COUNTERS: bytes charged to a lease."""
+    return b"used/" + lease

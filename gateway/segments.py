@@ -1,0 +1,301 @@
+"""A stream's way into sealed segments: chunk buffers, lanes, erasure code, storage pool.
+
+    body -> 1 MiB chunk -> lanes: MD5 | SHA-256 | leaf | seal -> segment -> parity, ids -> pool
+
+The event loop only copies bytes into chunks. A chunk is free again when its last lane is through;
+a segment's buffer when the pool has stored it. Both come from budgets of the whole process, so a
+client is read no faster than its bytes are stored.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from blake3 import blake3
+
+from chain.ids import FragmentId
+from chain.net.transport import Buffer
+from gateway.buffers import Buffer as PoolBuffer
+from gateway.buffers import BufferPool
+from gateway.lanes import Countdown, Lane, call_on
+from gateway.seal import CHUNK, TAG, Sealer, SegmentSealer
+from miner.erasure import code_for
+from miner.records import Row
+from miner.segments import Profile, Segment, shard_bytes
+from miner.writing import FragmentReceipt
+
+# 8 MiB of ciphertext. Larger segments save little (parity and ids run at memory speed, and a miner
+# gets 2 MiB fragments already at k = 4) and hold the budget longer; smaller ones cost messages.
+SEGMENT_CHUNKS = 8
+# One chunk fills while one is hashed and one waits to learn whether it is the last.
+RING_CHUNKS = 3
+# Segments of one transfer that are being filled or stored.
+WINDOW = 3
+
+
+class Placed(Protocol):
+    """What the storage pool answers (miner/pool.py)."""
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """To be committed with the object."""
+        ...
+
+    @property
+    def receipts(self) -> Sequence[FragmentReceipt]:
+        """The miners' words."""
+        ...
+
+    @property
+    def missing(self) -> Sequence[int]:
+        """Fragments that were not stored in time; they are in the repair queue's rows."""
+        ...
+
+
+class SegmentSink(Protocol):
+    """The storage pool's writing face."""
+
+    async def write(self, segment: Segment, shards: Sequence[Buffer]) -> Placed:
+        """Store all shards, durably on a quorum. Raises BelowQuorum."""
+        ...
+
+
+@dataclass(slots=True)
+class Stored:
+    """Segments of a finished stream and what came with them."""
+
+    segments: list[Segment] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    receipts: list[FragmentReceipt] = field(default_factory=list)
+    complete: bool = True
+
+    def add(self, segment: Segment, placed: Placed) -> None:
+        """Count in one more segment."""
+        self.segments.append(segment)
+        self.rows.extend(placed.rows)
+        self.receipts.extend(placed.receipts)
+        self.complete = self.complete and not placed.missing
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What all transfers of a process share."""
+
+    sink: SegmentSink
+    executor: Executor
+    rings: BufferPool
+    frames: BufferPool
+    segment_chunks: int = SEGMENT_CHUNKS
+
+
+class Frame:
+    """One segment's memory: k data shards (the sealed bytes, zero-filled) and m parity shards."""
+
+    def __init__(self, memory: memoryview, profile: Profile) -> None:
+        self.memory = memory
+        self._profile = profile
+
+    @staticmethod
+    def size(plain: int, profile: Profile) -> int:
+        """Bytes of memory for a segment of up to `plain` bytes."""
+        chunks = max(1, -(-plain // CHUNK))
+        return shard_bytes(plain + TAG * chunks, profile.k) * profile.n + TAG
+
+    def encode(self, length: int) -> tuple[Segment, list[memoryview]]:
+        """Cut `length` sealed bytes in shards, add parity, name all: heavy, releases the GIL."""
+        k, size = self._profile.k, shard_bytes(length, self._profile.k)
+        self.memory[length : k * size] = bytes(k * size - length)
+        shards = [self.memory[i * size : (i + 1) * size] for i in range(self._profile.n)]
+        code_for(self._profile).encode(shards[:k], shards[k:])
+        ids = tuple(FragmentId(blake3(shard).digest()) for shard in shards)
+        return Segment(self._profile, length, ids), shards
+
+
+def seal_segment(key: bytes, plain: Buffer, profile: Profile) -> tuple[Segment, list[memoryview]]:
+    """A whole small stream (at most one chunk) as one segment, without any hop."""
+    memory = memoryview(bytearray(Frame.size(len(plain), profile)))
+    sealer = SegmentSealer(Sealer(key), memory)
+    sealer.add(plain, last=True)
+    return Frame(memory, profile).encode(sealer.finish())
+
+
+class Chunk:
+    """A piece of the ring."""
+
+    __slots__ = ("fill", "view")
+
+    def __init__(self, view: memoryview) -> None:
+        self.view = view
+        self.fill = 0
+
+
+class SegmentWriter:
+    """One stream on its way in. `write` the bytes, then `finish`; always `close`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        group: asyncio.TaskGroup,
+        key: bytes,
+        profile: Profile,
+        hashes: Sequence[Sequence[Callable[[Buffer], None]]],
+        length: int | None,
+    ) -> None:
+        """`hashes`: for each lane the functions that take every chunk.
+
+        `length`, where known, only keeps a short stream from taking long buffers.
+        """
+        self._engine = engine
+        self._group = group
+        self._profile = profile
+        self._sealer = Sealer(key)
+        self._loop = asyncio.get_running_loop()
+        self._hashes = [(Lane(engine.executor), functions) for functions in hashes]
+        self._seal_lane = Lane(engine.executor)
+        self._left = length
+        self._free: asyncio.Queue[Chunk] = asyncio.Queue()
+        self._ring: PoolBuffer | None = None
+        self._ring_chunks = 0
+        self._window = asyncio.Semaphore(WINDOW)
+        self._segment: _OpenSegment | None = None
+        self._frames: set[PoolBuffer] = set()
+        self._chunk: Chunk | None = None
+        self._stored: dict[int, tuple[Segment, Placed]] = {}
+        self._count = 0
+        self._failure: Exception | None = None
+
+    async def open(self) -> None:
+        """Take the ring of chunk buffers."""
+        longest = self._engine.segment_chunks * CHUNK if self._left is None else self._left
+        chunk = max(1, min(CHUNK, longest))
+        self._ring_chunks = 1 if longest <= CHUNK else RING_CHUNKS
+        self._ring = await self._engine.rings.take(chunk * self._ring_chunks)
+        for i in range(self._ring_chunks):
+            self._free.put_nowait(Chunk(self._ring.view[i * chunk : (i + 1) * chunk]))
+
+    async def write(self, piece: Buffer) -> None:
+        """Take the next bytes of the stream."""
+        view = memoryview(piece).cast("B")
+        while view:
+            if self._chunk is None:
+                self._chunk = await self._free.get()
+                self._chunk.fill = 0
+            chunk = self._chunk
+            if chunk.fill == len(chunk.view):
+                assert chunk.fill == CHUNK, "a stream is longer than it was said to be"
+                self._chunk = None
+                await self._dispatch(chunk, last=False)
+                continue
+            count = min(len(view), len(chunk.view) - chunk.fill)
+            chunk.view[chunk.fill : chunk.fill + count] = view[:count]
+            chunk.fill += count
+            view = view[count:]
+
+    async def finish(self) -> None:
+        """Seal the last chunk and wait for every lane; the group waits for what is stored."""
+        chunk = self._chunk or await self._free.get()
+        self._chunk = None
+        await self._dispatch(chunk, last=True)
+        for _ in range(self._ring_chunks):
+            await self._free.get()
+        if self._failure:
+            raise self._failure
+
+    def stored(self) -> Stored:
+        """After the group ended: the segments in order."""
+        stored = Stored()
+        for number in range(self._count):
+            stored.add(*self._stored[number])
+        return stored
+
+    def close(self) -> None:
+        """Give all buffers back, whatever happened."""
+        for lane, _ in self._hashes:
+            lane.abandon()
+        self._seal_lane.abandon()
+        self._segment = None
+        self._chunk = None
+        while not self._free.empty():
+            self._free.get_nowait()
+        for frame in self._frames:
+            self._engine.frames.give(frame)
+        self._frames.clear()
+        if self._ring:
+            self._engine.rings.give(self._ring)
+            self._ring = None
+
+    async def _dispatch(self, chunk: Chunk, *, last: bool) -> None:
+        segment = self._segment or await self._open_segment()
+        segment.chunks += 1
+        ends = last or segment.chunks == self._engine.segment_chunks
+        self._segment = None if ends else segment
+        plain = chunk.view[: chunk.fill]
+        done = Countdown(self._loop, 1 + len(self._hashes), lambda: self._free.put_nowait(chunk))
+        self._seal_lane.push(lambda: self._seal(segment, plain, done, last=last, ends=ends))
+        for lane, functions in self._hashes:
+            lane.push(lambda functions=functions: _feed(functions, plain, done))  # type: ignore[misc]
+
+    async def _open_segment(self) -> "_OpenSegment":
+        await self._window.acquire()
+        whole = self._engine.segment_chunks * CHUNK
+        plain = whole if self._left is None else min(whole, self._left)
+        if self._left is not None:
+            self._left -= plain
+        frame = await self._engine.frames.take(Frame.size(plain, self._profile))
+        self._frames.add(frame)
+        self._count += 1
+        return _OpenSegment(
+            self._count - 1, frame, SegmentSealer(self._sealer, frame.view), chunks=0
+        )
+
+    def _seal(
+        self, segment: "_OpenSegment", plain: memoryview, done: Countdown, *, last: bool, ends: bool
+    ) -> None:
+        """In the seal lane's thread."""
+        try:
+            segment.sealer.add(plain, last=last)
+            if ends:
+                length = segment.sealer.finish()
+                sealed, shards = Frame(segment.frame.view, self._profile).encode(length)
+                call_on(self._loop, lambda: self._start_store(segment, sealed, shards))
+        except Exception as error:  # noqa: BLE001 - carried to the transfer, which raises it
+            self._failure = error
+        done.hit()
+
+    def _start_store(
+        self, segment: "_OpenSegment", sealed: Segment, shards: list[memoryview]
+    ) -> None:
+        if segment.frame in self._frames:  # else the transfer was given up meanwhile
+            self._group.create_task(self._store(segment, sealed, shards))
+
+    async def _store(
+        self, segment: "_OpenSegment", sealed: Segment, shards: list[memoryview]
+    ) -> None:
+        try:
+            placed = await self._engine.sink.write(sealed, shards)
+            self._stored[segment.number] = (sealed, placed)
+        finally:
+            shards.clear()
+            segment.sealer = None  # type: ignore[assignment]
+            if segment.frame in self._frames:
+                self._frames.remove(segment.frame)
+                self._engine.frames.give(segment.frame)
+            self._window.release()
+
+
+@dataclass(slots=True, eq=False)
+class _OpenSegment:
+    number: int
+    frame: PoolBuffer
+    sealer: SegmentSealer
+    chunks: int
+
+
+def _feed(
+    functions: Sequence[Callable[[Buffer], None]], plain: memoryview, done: Countdown
+) -> None:
+    for function in functions:
+        function(plain)
+    done.hit()

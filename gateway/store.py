@@ -1,0 +1,154 @@
+"""What the object path stands on: the parts it is given, and its settings."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+from chain.clock import Clock, Entropy
+from chain.ids import SegmentId
+from gateway.buffers import BufferPool
+from gateway.catalog.interface import Catalog, Change, Reader, Space
+from gateway.errors import InvalidStorageClass, QuotaExceeded
+from gateway.keys import AccountKeys, KeyRing
+from gateway.model import Account, Bucket, ObjectVersion
+from gateway.records import AccountRow, BucketRow, decode
+from gateway.segments import Engine, SegmentSink
+from miner.pool import Release
+from miner.records import Row
+from miner.segments import PROFILES, Profile, SegmentSource
+
+MIB = 1 << 20
+_POOL_SPACES = {
+    "placement": Space.PLACEMENT,
+    "repairs": Space.REPAIRS,
+    "releases": Space.RELEASES,
+}
+
+
+class StoragePool(SegmentSink, Protocol):
+    """Where segments go (miner/pool.py); they come back through the SegmentSource."""
+
+    def release_rows(self, segment: SegmentId) -> Release:
+        """What sets a segment's fragments free, for the commit that drops it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Space on the ledger that an account draws on: `ceiling` bytes are reserved for us."""
+
+    id: bytes
+    ceiling: int
+
+
+class Leases(Protocol):
+    """Who may store how much."""
+
+    def lease(self, account: str) -> Lease | None:
+        """The account's lease, None if it has none."""
+        ...
+
+
+class Publisher(Protocol):
+    """IPFS rows of a publishing bucket's versions (gateway/ipfs/publish.py).
+
+    `uid` is the version's 16-byte internal name; `leaves` are packed SHA-256 digests of each MiB.
+    """
+
+    def rows(
+        self, bucket: Bucket, key: str, uid: bytes, size: int, leaves: bytes
+    ) -> tuple[str, list[Change]]:
+        """(CID text, rows to commit with the version)."""
+        ...
+
+    def unpublish_rows(self, reader: Reader, version: ObjectVersion, uid: bytes) -> list[Change]:
+        """The changes that take the version's blocks away; called when it has a `cid`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """`[catalog]`, `[s3]` and memory settings of the object path."""
+
+    inline_max: int = 16 << 10
+    profile: str = "small"
+    etag: str = "md5"  # or crc64nvme
+    # 1 MiB chunks being filled and hashed: 3 for each running transfer above 64 KiB.
+    ring_bytes: int = 96 * MIB
+    # Segments with parity being filled and stored: 12 MiB each at 4+2.
+    frame_bytes: int = 192 * MIB
+    read_bytes: int = 128 * MIB
+    threads: int = 4
+    segment_chunks: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Shared by ObjectService's parts."""
+
+    catalog: Catalog
+    pool: StoragePool
+    source: SegmentSource
+    keys: KeyRing
+    leases: Leases
+    publisher: Publisher | None
+    clock: Clock
+    entropy: Entropy
+    settings: StoreSettings
+    engine: Engine
+    reads: BufferPool
+
+    def profile(self, bucket: Bucket, name: str) -> Profile:
+        """By name, else the bucket's, else the network's. Raises InvalidStorageClass."""
+        try:
+            return PROFILES[name or bucket.profile or self.settings.profile]
+        except KeyError:
+            raise InvalidStorageClass from None
+
+    def lease(self, bucket: Bucket) -> Lease:
+        """The bucket owner's lease. Raises QuotaExceeded."""
+        lease = self.leases.lease(bucket.owner.id)
+        if lease is None:
+            raise QuotaExceeded
+        return lease
+
+
+def account_keys(reader: Reader, account: str) -> AccountKeys:
+    """The keys of an account that exists."""
+    raw = reader.get(Space.ACCOUNTS, account.encode())
+    assert raw is not None, "a bucket's owner has an account"
+    return _keys_of(raw)
+
+
+@lru_cache(maxsize=1024)
+def _keys_of(raw: bytes) -> AccountKeys:
+    row = decode(AccountRow, raw)
+    return AccountKeys(row.owner, row.capsules)
+
+
+@lru_cache(maxsize=1024)
+def account_of(raw: bytes) -> Account:
+    """An account from its row."""
+    row = decode(AccountRow, raw)
+    return Account(row.id, row.name, row.email)
+
+
+@lru_cache(maxsize=4096)
+def bucket_of(name: str, raw: bytes, owner: bytes) -> Bucket:
+    """A bucket from its row and its owner's row."""
+    row = decode(BucketRow, raw)
+    return Bucket(
+        name=name,
+        id=row.id,
+        owner=account_of(owner),
+        created_ns=row.created_ns,
+        region=row.region,
+        public=row.public,
+        publishes=row.publishes,
+        profile=row.profile,
+    )
+
+
+def pool_space(row: Row) -> Space:
+    """The keyspace that hosts a pool's row."""
+    return _POOL_SPACES[row.space]

@@ -1,0 +1,246 @@
+"""The rows of object versions: made, found, replaced and removed, each in one commit.
+
+LIVE holds the latest version of a key. A bucket without versioning holds the null version alone,
+which is LIVE and has its row in VERSIONS too; what it replaces is released in the same commit.
+"""
+
+import msgspec
+
+from gateway.catalog.interface import Reader, Space
+from gateway.errors import (
+    KeyTooLong,
+    NoSuchBucket,
+    NoSuchKey,
+    NoSuchVersion,
+    PreconditionFailed,
+)
+from gateway.model import (
+    Algorithm,
+    Attributes,
+    Bucket,
+    Checksum,
+    ObjectVersion,
+    PartSummary,
+    WriteCondition,
+)
+from gateway.records import (
+    ESCAPED_MAX,
+    BucketRow,
+    OutboxRow,
+    PublishJob,
+    StoredChecksum,
+    VersionRow,
+    decode,
+    encode,
+    escape,
+    live_key,
+    version_key,
+)
+from gateway.store import Store, account_keys
+from gateway.transaction import Transaction
+
+KEY_BYTES_MAX = 1024
+NULL = "null"
+PUBLISH_JOBS = b"publish/"
+# More streams than this are left out of the LIVE row and read from VERSIONS.
+LIVE_STREAMS = 8
+
+
+def object_key(key: str) -> bytes:
+    """The key's bytes. Raises KeyTooLong."""
+    raw = key.encode("utf-8", "surrogateescape")
+    if not raw or len(raw) > KEY_BYTES_MAX or len(escape(raw)) > ESCAPED_MAX:
+        raise KeyTooLong
+    return raw
+
+
+def text_key(raw: bytes) -> str:
+    """The inverse of `object_key`."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def bucket_row(reader: Reader, bucket: Bucket) -> bytes:
+    """The bucket's row as it is now. Raises NoSuchBucket if it is gone, or another one."""
+    raw = reader.get(Space.BUCKETS, bucket.name.encode())
+    if raw is None or decode(BucketRow, raw).id != bucket.id:
+        raise NoSuchBucket
+    return raw
+
+
+def live_row(reader: Reader, bucket: Bucket, key: bytes) -> tuple[bytes | None, VersionRow | None]:
+    """The LIVE row of a key, and the version in full."""
+    raw = reader.get(Space.LIVE, live_key(bucket.id, key))
+    if raw is None:
+        return None, None
+    row = decode(VersionRow, raw)
+    return raw, _whole(reader, bucket, key, row)
+
+
+def _whole(reader: Reader, bucket: Bucket, key: bytes, row: VersionRow) -> VersionRow:
+    if row.streams:
+        return row
+    raw = reader.get(Space.VERSIONS, version_key(bucket.id, key, row.sequence))
+    assert raw is not None, "LIVE and VERSIONS change together"
+    return decode(VersionRow, raw)
+
+
+def find(reader: Reader, bucket: Bucket, key: str, version_id: str | None) -> ObjectVersion:
+    """The latest or the named version. Raises NoSuchKey, NoSuchVersion."""
+    _, row = live_row(reader, bucket, object_key(key))
+    if version_id is not None and (row is None or row.version != version_id):
+        raise NoSuchVersion
+    if row is None:
+        raise NoSuchKey
+    return to_version(bucket, key, row)
+
+
+def to_version(bucket: Bucket, key: str, row: VersionRow) -> ObjectVersion:
+    """The model's view of a stored version."""
+    checksum = to_checksum(row.checksum)
+    return ObjectVersion(
+        bucket=bucket,
+        key=key,
+        version_id=row.version,
+        sequence=row.sequence,
+        size=row.size,
+        etag=row.etag,
+        modified_ns=row.modified_ns,
+        attributes=Attributes(row.content_type, row.headers, row.metadata),
+        fid=row.fid,
+        profile=row.profile,
+        checksum=checksum,
+        parts=tuple(
+            PartSummary(
+                part.number,
+                part.size,
+                part.etag,
+                part.modified_ns,
+                Checksum(checksum.algorithm, part.digest) if checksum and part.digest else None,
+            )
+            for part in row.parts
+        ),
+        cid=row.cid,
+        complete=row.complete,
+        record=encode(row),
+    )
+
+
+def to_checksum(stored: StoredChecksum | None) -> Checksum | None:
+    """The model's view of a stored checksum."""
+    if stored is None:
+        return None
+    return Checksum(Algorithm(stored.algorithm), stored.digest, stored.parts)
+
+
+def version_row(version: ObjectVersion) -> VersionRow:
+    """The stored form of a version that `head` gave."""
+    return decode(VersionRow, version.record)
+
+
+def version_uid(version: ObjectVersion) -> bytes:
+    """The version's 16-byte name on the ledger and in IPFS rows."""
+    return version_row(version).uid
+
+
+def judge(condition: WriteCondition, row: VersionRow | None) -> None:
+    """If-Match and If-None-Match against what is there now.
+
+    Raises PreconditionFailed; NoSuchKey where If-Match names something that is not there.
+    """
+    if row is not None and condition.if_none_match in {"*", row.etag}:
+        raise PreconditionFailed
+    if condition.if_match is not None:
+        if row is None:
+            raise NoSuchKey
+        if condition.if_match not in {"*", row.etag}:
+            raise PreconditionFailed
+
+
+def insert(  # noqa: PLR0917 - the order of a sentence
+    store: Store,
+    transaction: Transaction,
+    bucket: Bucket,
+    key: bytes,
+    row: VersionRow,
+    condition: WriteCondition,
+    receipts: tuple[bytes, ...] = (),
+) -> VersionRow:
+    """Make `row` the key's latest version, with its sequence set; what was there is released.
+
+    The caller adds the row's own streams and charges. Raises NoSuchBucket, PreconditionFailed.
+    """
+    reader = transaction.reader
+    transaction.expect(Space.BUCKETS, bucket.name.encode(), bucket_row(reader, bucket))
+    place = live_key(bucket.id, key)
+    raw, old = live_row(reader, bucket, key)
+    judge(condition, old)
+    transaction.expect(Space.LIVE, place, raw)
+    sequence = max(store.clock.now_ns(), old.sequence + 1 if old else 0)
+    row = msgspec.structs.replace(row, sequence=sequence)
+    if old:
+        remove(store, transaction, bucket, key, old)
+    whole = encode(row)
+    short = whole
+    if len(row.streams) > LIVE_STREAMS:
+        short = encode(msgspec.structs.replace(row, streams=(), parts=()))
+    transaction.put(Space.VERSIONS, version_key(bucket.id, key, sequence), whole)
+    transaction.put(Space.LIVE, place, short)
+    report(store, transaction, bucket, row, "put", receipts)
+    return row
+
+
+def remove(
+    store: Store, transaction: Transaction, bucket: Bucket, key: bytes, row: VersionRow
+) -> None:
+    """Drop a version: its row, its streams' references, its charge, its IPFS rows."""
+    transaction.delete(Space.VERSIONS, version_key(bucket.id, key, row.sequence))
+    for stream in row.streams:
+        transaction.share(stream, -1)
+    transaction.refund(row.lease, row.charged)
+    if row.cid and store.publisher:
+        version = to_version(bucket, text_key(key), row)
+        transaction.add(store.publisher.unpublish_rows(transaction.reader, version, row.uid))
+    report(store, transaction, bucket, row, "delete", ())
+
+
+def report(
+    store: Store,
+    transaction: Transaction,
+    bucket: Bucket,
+    row: VersionRow,
+    operation: str,
+    receipts: tuple[bytes, ...],
+) -> None:
+    """A row for the next object batch on the ledger."""
+    owner = account_keys(transaction.reader, bucket.owner.id).owner
+    leaf = OutboxRow(
+        operation,
+        row.fid,
+        row.uid,
+        owner,
+        row.lease,
+        row.charged,
+        store.clock.now_ns(),
+        receipts,
+    )
+    transaction.append(Space.OUTBOX, b"", encode(leaf))
+
+
+def publish(
+    store: Store,
+    transaction: Transaction,
+    bucket: Bucket,
+    key: str,
+    row: VersionRow,
+    leaves: bytes | None,
+) -> VersionRow:
+    """In a publishing bucket: IPFS rows and the CID; without leaf digests a job to get them."""
+    if not bucket.publishes or store.publisher is None:
+        return row
+    if leaves is None:
+        job = PublishJob(bucket.name, bucket.id, key, row.uid)
+        transaction.append(Space.JOBS, PUBLISH_JOBS, encode(job))
+        return row
+    cid, changes = store.publisher.rows(bucket, key, row.uid, row.size, leaves)
+    transaction.add(changes)
+    return msgspec.structs.replace(row, cid=cid)

@@ -1,0 +1,349 @@
+"""PUT, DELETE and COPY of whole objects."""
+
+from collections.abc import AsyncIterator
+
+import msgspec
+from blake3 import blake3
+
+from chain.net.transport import Buffer
+from gateway.catalog.interface import Space
+from gateway.contents import Contents
+from gateway.errors import NoSuchKey
+from gateway.ingest import Ingest, Ingested, Wanted
+from gateway.keys import unwrap, wrap
+from gateway.manifest import Manifest, StreamManifest, fid
+from gateway.model import (
+    Algorithm,
+    Attributes,
+    Bucket,
+    Digests,
+    ObjectVersion,
+    Verifier,
+    WriteCondition,
+)
+from gateway.records import (
+    StoredChecksum,
+    StreamRef,
+    StreamRow,
+    VersionRow,
+    decode,
+    encode,
+    live_key,
+)
+from gateway.seal import sealed_size
+from gateway.store import Lease, Store, account_keys
+from gateway.transaction import Transaction, commit, segments_of
+from gateway.versions import (
+    NULL,
+    bucket_row,
+    insert,
+    judge,
+    live_row,
+    object_key,
+    publish,
+    remove,
+    to_version,
+    version_row,
+)
+
+UID_BYTES = 16
+_RECEIPTS = msgspec.msgpack.Encoder()
+
+
+def etag_of(digests: Digests, algorithm: str) -> str:
+    """The entity tag: MD5, or a CRC dressed as a one-part multipart tag (never taken for MD5)."""
+    if algorithm == "crc64nvme":
+        return digests.values[Algorithm.CRC64NVME].hex().rjust(32, "0") + "-1"
+    return digests.values[Algorithm.MD5].hex()
+
+
+def etag_algorithm(algorithm: str) -> Algorithm:
+    """What has to be computed for `etag_of`."""
+    return Algorithm.CRC64NVME if algorithm == "crc64nvme" else Algorithm.MD5
+
+
+def stream_manifest(ingested: Ingested) -> StreamManifest:
+    """The manifest's entry of a fresh stream."""
+    body = blake3(ingested.body).digest() if ingested.body is not None else None
+    return StreamManifest(ingested.size, ingested.commitment, body, ingested.segments)
+
+
+def stored_manifest(transaction: Transaction, stream: StreamRef) -> StreamManifest:
+    """The manifest's entry of a stored stream. Raises NoSuchKey if it was released meanwhile."""
+    space = Space.BODIES if stream.inline else Space.STREAMS
+    raw = transaction.reader.get(space, stream.id)
+    if raw is None:
+        raise NoSuchKey
+    if stream.inline:
+        return StreamManifest(stream.size, stream.commitment, blake3(raw).digest())
+    segments = tuple(segments_of(decode(StreamRow, raw)))
+    return StreamManifest(stream.size, stream.commitment, None, segments)
+
+
+def add_stream(
+    transaction: Transaction, ingested: Ingested, segment_chunks: int, version_key: bytes
+) -> StreamRef:
+    """The rows of a fresh stream with one user."""
+    if ingested.body is not None:
+        transaction.put(Space.BODIES, ingested.id, ingested.body)
+    else:
+        profile = ingested.segments[0].profile
+        row = StreamRow(
+            references=1,
+            size=ingested.size,
+            profile=profile.name,
+            k=profile.k,
+            m=profile.m,
+            segment_chunks=segment_chunks,
+            fragments=b"".join(b"".join(s.fragments) for s in ingested.segments),
+        )
+        transaction.put(Space.STREAMS, ingested.id, encode(row))
+        transaction.pool_rows(ingested.rows)
+    return StreamRef(
+        ingested.id,
+        ingested.size,
+        wrap(ingested.key, version_key),
+        ingested.commitment,
+        ingested.body is not None,
+    )
+
+
+def packed_receipts(ingested: Ingested) -> tuple[bytes, ...]:
+    """Receipts as the outbox keeps them."""
+    return tuple(_RECEIPTS.encode(receipt) for receipt in ingested.receipts)
+
+
+class Writing:
+    """See ObjectService for what each method promises."""
+
+    def __init__(self, store: Store, contents: Contents) -> None:
+        self._store = store
+        self._contents = contents
+        self._ingest = Ingest(store.engine)
+
+    async def put(
+        self,
+        bucket: Bucket,
+        key: str,
+        body: AsyncIterator[Buffer],
+        attributes: Attributes,
+        *,
+        length: int | None,
+        algorithms: frozenset[Algorithm],
+        keep: Algorithm | None,
+        verify: Verifier | None,
+        condition: WriteCondition,
+        profile: str,
+    ) -> ObjectVersion:
+        """Store a body."""
+        store = self._store
+        raw_key = object_key(key)
+        lease = store.lease(bucket)
+        wanted = Wanted(
+            profile=store.profile(bucket, profile),
+            algorithms=algorithms
+            | {etag_algorithm(store.settings.etag)}
+            | (frozenset({keep}) if keep else frozenset()),
+            inline_max=store.settings.inline_max,
+            leaves=bucket.publishes and store.publisher is not None,
+            length=length,
+        )
+        self._refuse_early(bucket, raw_key, condition)
+        ingested = await self._ingest.take(
+            body, wanted, store.keys.new_key(), store.entropy(UID_BYTES)
+        )
+        if verify:
+            verify(ingested.digests)
+        return await self._commit_put(
+            bucket, key, attributes, wanted, ingested, lease, keep, condition
+        )
+
+    def _refuse_early(self, bucket: Bucket, key: bytes, condition: WriteCondition) -> None:
+        """Before the body is read; the commit judges again."""
+        with self._store.catalog.read() as reader:
+            bucket_row(reader, bucket)
+            if condition.if_match is not None or condition.if_none_match is not None:
+                judge(condition, live_row(reader, bucket, key)[1])
+
+    async def _commit_put(  # noqa: PLR0917 - one caller
+        self,
+        bucket: Bucket,
+        key: str,
+        attributes: Attributes,
+        wanted: Wanted,
+        ingested: Ingested,
+        lease: Lease,
+        keep: Algorithm | None,
+        condition: WriteCondition,
+    ) -> ObjectVersion:
+        store = self._store
+        version_key, uid = store.keys.new_key(), store.entropy(UID_BYTES)
+        manifest = stream_manifest(ingested)
+        charged = sealed_size(ingested.size)
+        digests = ingested.digests
+
+        def build(transaction: Transaction) -> VersionRow:
+            keys = account_keys(transaction.reader, bucket.owner.id)
+            generation, wrapped = store.keys.wrap_for(keys, version_key)
+            stream = add_stream(transaction, ingested, store.settings.segment_chunks, version_key)
+            row = VersionRow(
+                version=NULL,
+                sequence=0,
+                size=ingested.size,
+                etag=etag_of(digests, store.settings.etag),
+                modified_ns=store.clock.now_ns(),
+                profile=wanted.profile.name,
+                checksum=StoredChecksum(keep.value, digests.values[keep], 0) if keep else None,
+                uid=uid,
+                fid=fid(Manifest(keys.owner, (manifest,))),
+                content_type=attributes.content_type,
+                headers=dict(attributes.headers),
+                metadata=dict(attributes.metadata),
+                generation=generation,
+                key=wrapped,
+                lease=lease.id,
+                charged=charged,
+                complete=ingested.complete,
+                cid=None,
+                upload=b"",
+                streams=(stream,),
+                parts=(),
+            )
+            transaction.charge(lease, charged)
+            leaves = ingested.leaves if wanted.leaves else None
+            row = publish(store, transaction, bucket, key, row, leaves)
+            receipts = packed_receipts(ingested)
+            return insert(store, transaction, bucket, object_key(key), row, condition, receipts)
+
+        row = await commit(store.catalog, store.pool, build)
+        return to_version(bucket, key, row)
+
+    async def delete(
+        self, bucket: Bucket, key: str, condition: WriteCondition
+    ) -> ObjectVersion | None:
+        """Remove a key. A condition on a key that is not there holds: there is nothing to lose."""
+        store = self._store
+        raw_key = object_key(key)
+
+        def build(transaction: Transaction) -> VersionRow | None:
+            bucket_row(transaction.reader, bucket)
+            raw, row = live_row(transaction.reader, bucket, raw_key)
+            if raw is None or row is None:
+                return None
+            judge(condition, row)
+            transaction.expect(Space.LIVE, live_key(bucket.id, raw_key), raw)
+            transaction.delete(Space.LIVE, live_key(bucket.id, raw_key))
+            remove(store, transaction, bucket, raw_key, row)
+            return row
+
+        row = await commit(store.catalog, store.pool, build)
+        return to_version(bucket, key, row) if row else None
+
+    async def copy(
+        self,
+        source: ObjectVersion,
+        bucket: Bucket,
+        key: str,
+        *,
+        attributes: Attributes | None,
+        algorithm: Algorithm | None,
+        condition: WriteCondition,
+        profile: str,
+    ) -> ObjectVersion:
+        """Share the source's streams under keys of the copy's own, or store the bytes anew."""
+        attributes = attributes or source.attributes
+        row = version_row(source)
+        inline = all(stream.inline for stream in row.streams)
+        target = self._store.profile(bucket, profile) if profile else None
+        other_code = target is not None and target.name != row.profile and not inline
+        if other_code or (algorithm and not _has_checksum(row, algorithm)):
+            return await self.put(
+                bucket,
+                key,
+                self._contents.read(source, 0, source.size),
+                attributes,
+                length=source.size,
+                algorithms=frozenset(),
+                keep=algorithm or (source.checksum.algorithm if source.checksum else None),
+                verify=None,
+                condition=condition,
+                profile=profile or row.profile,
+            )
+        lease = self._store.lease(bucket)
+        copier = _Copy(self._store, self._contents, source, row, bucket, key)
+
+        def build(transaction: Transaction) -> VersionRow:
+            copied = copier.row(transaction, attributes, lease, target.name if target else "")
+            return insert(self._store, transaction, bucket, object_key(key), copied, condition)
+
+        return to_version(bucket, key, await commit(self._store.catalog, self._store.pool, build))
+
+
+class _Copy:
+    """The rows of a copy that shares what is sealed."""
+
+    def __init__(
+        self,
+        store: Store,
+        contents: Contents,
+        source: ObjectVersion,
+        row: VersionRow,
+        bucket: Bucket,
+        key: str,
+    ) -> None:
+        self._store = store
+        self._contents = contents
+        self._source = source
+        self._row = row
+        self._bucket = bucket
+        self._key = key
+        self._uid = store.entropy(UID_BYTES)
+        self._version_key = store.keys.new_key()
+
+    def row(
+        self, transaction: Transaction, attributes: Attributes, lease: Lease, profile: str
+    ) -> VersionRow:
+        """The copy's version row; its streams' rows go to the transaction."""
+        store, old = self._store, self._row
+        source_key = self._contents.version_key(transaction.reader, self._source, old)
+        keys = account_keys(transaction.reader, self._bucket.owner.id)
+        generation, wrapped = store.keys.wrap_for(keys, self._version_key)
+        manifest = Manifest(
+            keys.owner, tuple(stored_manifest(transaction, stream) for stream in old.streams)
+        )
+        streams = tuple(self._share(transaction, s, source_key) for s in old.streams)
+        transaction.charge(lease, old.charged)
+        row = msgspec.structs.replace(
+            old,
+            version=NULL,
+            modified_ns=store.clock.now_ns(),
+            profile=profile or old.profile,
+            uid=self._uid,
+            fid=fid(manifest),
+            content_type=attributes.content_type,
+            headers=dict(attributes.headers),
+            metadata=dict(attributes.metadata),
+            generation=generation,
+            key=wrapped,
+            lease=lease.id,
+            cid=None,
+            upload=b"",
+            streams=streams,
+        )
+        return publish(store, transaction, self._bucket, self._key, row, None)
+
+    def _share(self, transaction: Transaction, stream: StreamRef, source_key: bytes) -> StreamRef:
+        wrapped = wrap(unwrap(stream.key, source_key), self._version_key)
+        if not stream.inline:
+            transaction.share(stream, 1)
+            return msgspec.structs.replace(stream, key=wrapped)
+        # A few KiB: a second row of the same sealed bytes is cheaper than counting users.
+        body = self._contents.inline_body(transaction.reader, stream)
+        copied = msgspec.structs.replace(stream, key=wrapped, id=self._store.entropy(UID_BYTES))
+        transaction.put(Space.BODIES, copied.id, body)
+        return copied
+
+
+def _has_checksum(row: VersionRow, algorithm: Algorithm) -> bool:
+    stored = row.checksum
+    return stored is not None and stored.algorithm == algorithm and not stored.parts

@@ -1,0 +1,167 @@
+"""A whole object path in memory: catalog, pool, keys, clock."""
+
+import hashlib
+import random
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from chain.ids import SegmentId
+from chain.keys.capsule import EncryptionKey
+from chain.net.transport import Buffer
+from gateway.accounts import AccountService
+from gateway.catalog.interface import Change, Delete, Put, Reader, Space
+from gateway.catalog.memory import MemoryCatalog
+from gateway.keys import KeyMissing, KeyRing
+from gateway.model import Account, Bucket, ObjectVersion
+from gateway.objects import ObjectService
+from gateway.store import Lease, StoreSettings
+from miner.pool import Release
+from miner.records import Row
+from miner.segments import Segment, SegmentUnavailable
+
+MIB = 1 << 20
+
+
+class FakeClock:
+    """Time stands still unless it is moved."""
+
+    def __init__(self) -> None:
+        self.ns = 1_800_000_000 * 10**9
+
+    def now_ns(self) -> int:
+        return self.ns
+
+    def monotonic(self) -> float:
+        return self.ns / 1e9
+
+    async def sleep(self, seconds: float) -> None:
+        self.ns += int(seconds * 1e9)
+
+
+class MemoryOwners:
+    """Owner keys in a dictionary."""
+
+    def __init__(self, entropy) -> None:
+        self.entropy = entropy
+        self.pairs: dict[bytes, EncryptionKey] = {}
+
+    def create(self) -> bytes:
+        pair = EncryptionKey.generate(self.entropy)
+        self.pairs[pair.public] = pair
+        return pair.public
+
+    def load(self, public: bytes) -> EncryptionKey:
+        if public not in self.pairs:
+            raise KeyMissing(public.hex())
+        return self.pairs[public]
+
+
+@dataclass
+class FakePlaced:
+    rows: list[Row]
+    receipts: list = field(default_factory=list)
+    missing: list[int] = field(default_factory=list)
+
+
+class MemoryPool:
+    """Keeps data shards by segment id; counts what is read; can be told to fail."""
+
+    def __init__(self) -> None:
+        self.segments: dict[bytes, bytes] = {}
+        self.fail_writes: Exception | None = None
+        self.corrupt_unless_verified = False
+        self.reads: list[tuple[list[tuple[int, int]], bool]] = []
+        self.missing: list[int] = []
+
+    async def write(self, segment: Segment, shards: Sequence[Buffer]) -> FakePlaced:
+        if self.fail_writes:
+            raise self.fail_writes
+        assert len(shards) == segment.profile.n
+        assert {len(shard) for shard in shards} == {segment.shard_bytes}
+        joined = b"".join(shards[: segment.profile.k])[: segment.length]
+        self.segments[segment.id] = joined
+        return FakePlaced([Row("placement", segment.id, b"here")], missing=self.missing)
+
+    async def read(
+        self, segment: Segment, ranges: Sequence[tuple[int, int]], *, verify: bool = False
+    ) -> list[Buffer]:
+        self.reads.append((list(ranges), verify))
+        sealed = self.segments.get(segment.id)
+        if sealed is None:
+            raise SegmentUnavailable(segment.id.hex())
+        if self.corrupt_unless_verified and not verify:
+            sealed = bytes(len(sealed))
+        return [memoryview(sealed)[start:end] for start, end in ranges]
+
+    def release_rows(self, segment: SegmentId) -> Release:
+        return Release(
+            [Row("placement", segment, b"here")],
+            [Row("releases", segment, b"go"), Row("placement", segment, None)],
+        )
+
+
+class FakeLeases:
+    def __init__(self) -> None:
+        self.ceiling = 1 << 50
+        self.none = False
+
+    def lease(self, _account: str) -> Lease | None:
+        return None if self.none else Lease(b"lease-1", self.ceiling)
+
+
+class FakePublisher:
+    """The CID is a hash over the leaves; one BLOCKS row for each version."""
+
+    def rows(
+        self, _bucket: Bucket, _key: str, uid: bytes, size: int, leaves: bytes
+    ) -> tuple[str, list[Change]]:
+        cid = hashlib.sha256(leaves + size.to_bytes(8, "big")).hexdigest()
+        return cid, [Put(Space.BLOCKS, uid, leaves or b"-")]
+
+    def unpublish_rows(self, _reader: Reader, _version: ObjectVersion, uid: bytes) -> list[Change]:
+        return [Delete(Space.BLOCKS, uid)]
+
+
+class World:
+    """One gateway process without HTTP."""
+
+    def __init__(self, *, seed: int = 1, publisher=None, **settings) -> None:
+        entropy = random.Random(seed).randbytes
+        self.catalog = MemoryCatalog()
+        self.pool = MemoryPool()
+        self.leases = FakeLeases()
+        self.clock = FakeClock()
+        self.keys = KeyRing(MemoryOwners(entropy), entropy)
+        self.accounts = AccountService(self.catalog, self.keys, clock=self.clock, entropy=entropy)
+        self.objects = ObjectService(
+            self.catalog,
+            self.pool,
+            self.pool,
+            self.keys,
+            self.leases,
+            clock=self.clock,
+            entropy=entropy,
+            settings=StoreSettings(**settings),
+            publisher=publisher,
+        )
+
+    async def start(self) -> "World":
+        self.account: Account = (await self.accounts.create("Ann", id="ann")).account
+        self.bucket: Bucket = await self.objects.create_bucket(self.account, "photos")
+        return self
+
+    async def read(self, version: ObjectVersion, start: int = 0, end: int | None = None) -> bytes:
+        return b"".join([bytes(p) async for p in self.objects.read(version, start, end)])
+
+    def rows(self, space: Space) -> list[tuple[bytes, bytes]]:
+        with self.catalog.read() as reader:
+            return reader.scan(space, b"\x00", None, 100_000)
+
+    def used(self) -> int:
+        with self.catalog.read() as reader:
+            return reader.counter(b"used/lease-1")
+
+
+async def stream(data: bytes, piece: int = 100_000) -> AsyncIterator[Buffer]:
+    for at in range(0, len(data), piece):
+        yield data[at : at + piece]
