@@ -28,7 +28,6 @@ __all__ = ["HttpLimits", "reload_certificate", "serve", "tls_context"]
 log = logging.getLogger(__name__)
 
 BACKLOG = 2048
-SWEEP_SECONDS = 1.0
 TLS_HANDSHAKE_SECONDS = 15.0
 CANCEL_SECONDS = 1.0
 
@@ -46,7 +45,7 @@ class _Site:
     date: bytes = b""
 
     def tick(self) -> None:
-        """Once a second: the Date header, and every connection's timeouts."""
+        """Once a sweep: the Date header, and every connection's timeouts."""
         seconds = self.clock.now_ns() / 1e9
         self.date = b"date: " + formatdate(seconds, usegmt=True).encode()
         now = asyncio.get_running_loop().time()
@@ -102,7 +101,7 @@ async def serve(
         while not stop.is_set():
             site.tick()
             try:
-                async with asyncio.timeout(SWEEP_SECONDS):
+                async with asyncio.timeout(limits.sweep):
                     await stop.wait()
             except TimeoutError:
                 continue

@@ -37,6 +37,8 @@ PIECE_BYTES = 64 << 10
 RESUME_BYTES = 256 << 10
 # A first body piece up to this size is copied behind the head, so both leave in one write.
 JOIN_BYTES = 64 << 10
+# After this much of a reply the other connections get their turn.
+YIELD_BYTES = 1 << 20
 SPECIAL = frozenset((b"connection", b"content-length", b"date", b"transfer-encoding"))
 BODILESS = frozenset((204, 304))
 
@@ -81,12 +83,15 @@ class Exchange:
         self.remaining = remaining
         self.more_body = True
         self.disconnected = False
+        # The client closed its sending half: `receive` tells, `send` still works.
+        self.half_closed = False
         self.response_started = False
         self.response_complete = False
         self.buffered = 0
         self._pieces: deque[bytes] = deque()
         self._end_given = False
         self._event = asyncio.Event()
+        self._unyielded = 0
         self._head: bytes | None = None
         self._is_head = scope["method"] == "HEAD"
         self._bodiless = self._is_head
@@ -107,6 +112,12 @@ class Exchange:
         self.more_body = False
         self._event.set()
 
+    def half_close(self) -> None:
+        """The client sends nothing more; it may be gone, or wait for the reply."""
+        self.half_closed = True
+        self.keep_alive = False
+        self._event.set()
+
     def disconnect(self) -> None:
         """The client is gone, or its request is broken: nothing more is read or sent."""
         self.disconnected = True
@@ -118,11 +129,13 @@ class Exchange:
         if self.expects_continue and not self.response_started and not self.disconnected:
             self.expects_continue = False
             self.connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        while not self.disconnected and not self.response_complete:
+        while not (self.disconnected or self.response_complete):
             if self._pieces or not (self.more_body or self._end_given):
                 body = self._take()
                 self._end_given = not self.more_body and not self._pieces
                 return {"type": "http.request", "body": body, "more_body": not self._end_given}
+            if self.half_closed:
+                break
             if self.more_body:
                 self.connection.flow.resume_reading()
             self._event.clear()
@@ -148,7 +161,12 @@ class Exchange:
         """ASGI send. Raises ClientDisconnected."""
         if self.connection.flow.write_paused and not self.disconnected:
             await self.connection.flow.drain()
-        if self.disconnected:
+        if self._unyielded >= YIELD_BYTES:
+            # A broken transport swallows writes and never pauses us: a loop of sends would keep
+            # the event loop from ever telling that the client is gone.
+            self._unyielded = 0
+            await asyncio.sleep(0)
+        if self.disconnected or self.connection.transport.is_closing():
             raise ClientDisconnected
         kind = message["type"]
         if kind == "http.response.start" and self._head is None and not self.response_started:
@@ -205,6 +223,7 @@ class Exchange:
             self._left -= len(body)
             if self._left < 0:
                 raise RuntimeError("the reply's body is longer than its Content-Length")
+        self._unyielded += len(body)
         write = self.connection.transport.write
         if self._bodiless:
             body = b""

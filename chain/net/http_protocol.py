@@ -38,6 +38,8 @@ class HttpLimits:
     connections: int = 4096
     pipeline: int = 64
     shutdown: float = 8.0
+    # How often all of these times are looked at.
+    sweep: float = 1.0
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -102,7 +104,7 @@ class HttpProtocol(HttpToolsProtocol):
         active = self.active
         if active is None or active.more_body or self.scheme == "https":
             return None
-        active.keep_alive = False
+        active.half_close()
         self._deaf = True
         return True
 
@@ -129,7 +131,7 @@ class HttpProtocol(HttpToolsProtocol):
             if isinstance(cause, _Refused):
                 self._fail(*cause.failure)
             else:
-                self._fail(400, "BadRequest", "The request is not valid HTTP/1.1.")
+                self._fail(400, "BadRequest", "The request is not valid HTTP.")
             return
         if self._in_head and self._head_bytes > self.limits.head_bytes:
             self._fail(*_HEAD_TOO_LARGE)
