@@ -29,11 +29,12 @@ class PublishedVersion(msgspec.Struct, frozen=True, array_like=True):
 
 
 class DirectoryRoot(msgspec.Struct, frozen=True, array_like=True):
-    """Row 02 ‖ bucket id ‖ time: a directory that was handed out, and the digests of its blocks."""
+    """Row 02 ‖ bucket id ‖ time: a directory that was handed out, and what its blocks are."""
 
-    root: bytes
+    bucket: str
     prefix: str
-    digests: bytes
+    root: bytes
+    multihashes: bytes  # of all its blocks, 34 bytes each
 
 
 class BucketJob(msgspec.Struct, frozen=True, array_like=True):

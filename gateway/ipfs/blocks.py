@@ -1,0 +1,156 @@
+"""What this network serves of IPFS: blocks and files of published versions, and directories.
+
+A block is a row; whether it may be seen is asked at every look-up (rows.py, unixfs-index.md).
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+from chain.cids import IDENTITY, RAW, Cid
+from chain.net.transport import Buffer
+from gateway.catalog.interface import Catalog, Reader, Space
+from gateway.errors import NoSuchBucket, NoSuchKey
+from gateway.ipfs import rows
+from gateway.ipfs.unixfs import LEAF_BYTES
+from gateway.model import Bucket, ObjectVersion
+from gateway.objects import ObjectService
+from gateway.versions import version_uid
+
+_PAGE = 32
+# Holders of one block that are looked at: private or dying ones may come first.
+_HOLDERS_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """A block that is in the catalog (or in its CID)."""
+
+    cid: Cid
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A raw block: bytes [start, end) of an object version."""
+
+    cid: Cid
+    version: ObjectVersion
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A whole file: an object version whose root this CID is."""
+
+    cid: Cid
+    version: ObjectVersion
+    total: int  # Tsize of a link to it
+
+
+class BlockIndex:
+    """Look-ups over one catalog. Every answer is public now."""
+
+    def __init__(self, objects: ObjectService, catalog: Catalog) -> None:
+        self._objects = objects
+        self._catalog = catalog
+
+    def file(self, cid: Cid) -> File | None:
+        """The object version of which this is the root, if there is one in the open."""
+        for uid, _, _ in self._holders(cid):
+            found = self._published(uid)
+            if found is not None and found[0].root == cid.raw:
+                record, version = found
+                return File(cid, version, record.total)
+        return None
+
+    def block(self, cid: Cid) -> Inline | Leaf | None:
+        """Where the block's bytes are, if they may be seen."""
+        if cid.hash_code == IDENTITY:
+            return Inline(cid, cid.digest)
+        for holder, place, value in self._holders(cid):
+            if place == rows.DIRECTORY_PLACE:
+                # The bucket of a directory is known by its id alone; a root row names it.
+                if cid.codec != RAW and self._directory_is_public(holder):
+                    return Inline(cid, value[1:])
+                continue
+            found = self._published(holder)
+            if found is None:
+                continue
+            if place == rows.NODE_PLACE:
+                if cid.codec != RAW:
+                    return Inline(cid, value[1:])
+            elif cid.codec == RAW:
+                start = int.from_bytes(place, "big") * LEAF_BYTES
+                end = min(start + LEAF_BYTES, found[0].size)
+                return Leaf(cid, found[1], start, end)
+        return None
+
+    def read(self, version: ObjectVersion, start: int, end: int) -> AsyncIterator[Buffer]:
+        """Bytes [start, end) of an object version. Raises StoreError."""
+        return self._objects.read(version, start, end)
+
+    async def bytes_of(self, block: Inline | Leaf) -> bytes:
+        """A block's bytes, at most 2 MiB. Raises StoreError."""
+        if isinstance(block, Inline):
+            return block.data
+        if block.start >= block.end:
+            return b""
+        parts = [bytes(part) async for part in self.read(block.version, block.start, block.end)]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _holders(self, cid: Cid) -> Iterator[tuple[bytes, bytes, bytes]]:
+        """(uid or bucket id, place, value) of each row of the block, in short snapshots."""
+        multihash = cid.multihash
+        start, end = multihash, rows.after(multihash)
+        looked = 0
+        while looked < _HOLDERS_MAX:
+            with self._catalog.read() as reader:
+                page = reader.scan(Space.BLOCKS, start, end, _PAGE)
+            last = b""
+            for key, value in page:
+                if len(key) != len(multihash) + rows.SUFFIX_BYTES:
+                    continue
+                holder, place = rows.place_of(key, multihash)
+                if value[:1] == rows.LEAF and holder == last:
+                    continue  # the same bytes again in the same object
+                last = holder
+                yield holder, place, value
+            if len(page) < _PAGE:
+                return
+            start = page[-1][0] + b"\x00"
+            looked += len(page)
+
+    def _published(self, uid: bytes) -> tuple[rows.PublishedVersion, ObjectVersion] | None:
+        """The version of this name, if it is still there and its bucket publishes."""
+        with self._catalog.read() as reader:
+            value = reader.get(Space.BLOCKS, rows.version_key(uid))
+        if value is None:
+            return None
+        record = rows.published_version(value)
+        try:
+            bucket = self._objects.bucket(record.bucket)
+            if bucket.id != record.bucket_id or not bucket.publishes:
+                return None
+            version = self._objects.head(bucket, record.key)
+        except (NoSuchBucket, NoSuchKey):
+            return None
+        return (record, version) if version_uid(version) == uid else None
+
+    def _directory_is_public(self, bucket_id: bytes) -> bool:
+        with self._catalog.read() as reader:
+            bucket = bucket_of_directories(reader, bucket_id)
+        if bucket is None:
+            return False
+        try:
+            found: Bucket = self._objects.bucket(bucket)
+        except NoSuchBucket:
+            return False
+        return found.id == bucket_id and found.publishes
+
+
+def bucket_of_directories(reader: Reader, bucket_id: bytes) -> str | None:
+    """The name of the bucket whose directories were handed out under this id."""
+    prefix = rows.roots_prefix(bucket_id)
+    found = reader.scan(Space.BLOCKS, prefix, rows.after(prefix), 1)
+    return rows.directory_root(found[0][1]).bucket if found else None

@@ -1,0 +1,147 @@
+"""From a path to what stands at its end, and through a directory's own blocks.
+
+Only blocks of directories are read here, never a child's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from chain.cids import DAG_PB, RAW, Cid
+from gateway.ipfs import dagpb, directory, unixfs
+from gateway.ipfs.blocks import BlockIndex, File, Inline, Leaf
+from gateway.ipfs.dagpb import Link
+from gateway.ipfs.errors import BlockError, NotAcceptable, NotFound
+
+SHARDS_MAX = 20_000  # of one directory
+ENTRIES_MAX = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A directory: its root block, parsed."""
+
+    cid: Cid
+    block: bytes
+    is_shard: bool
+    links: list[Link]
+
+
+@dataclass(frozen=True, slots=True)
+class Subtree:
+    """An inner node of a file, or a file that is not an object of its own."""
+
+    cid: Cid
+    block: bytes
+    size: int
+
+
+Entity = File | Leaf | Inline | Folder | Subtree
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a path leads to."""
+
+    entity: Entity
+    roots: tuple[Cid, ...]  # the CID at each segment, the first one included
+    passed: tuple[tuple[Cid, bytes], ...]  # blocks that lead there, without the entity's own
+
+
+class Walker:
+    """Resolution over the network's own blocks."""
+
+    def __init__(self, index: BlockIndex) -> None:
+        self._index = index
+
+    def resolve(self, root: Cid, path: tuple[str, ...]) -> Resolved:
+        """Follow `path` from `root`. Raises NotFound, NotAcceptable."""
+        roots, passed = [root], list[tuple[Cid, bytes]]()
+        entity = self.entity(root)
+        for name in path:
+            if not isinstance(entity, Folder):
+                raise NotFound(f"no link named {name[:80]!r} under {entity.cid}")
+            link = self._child(entity, name, passed)
+            if link is None:
+                raise NotFound(f"no link named {name[:80]!r} under {entity.cid}")
+            roots.append(link.cid)
+            entity = self.entity(link.cid)
+        return Resolved(entity, tuple(roots), tuple(passed))
+
+    def entity(self, cid: Cid) -> Entity:
+        """What a CID is. Raises NotFound, NotAcceptable."""
+        if cid.codec not in {RAW, DAG_PB}:
+            raise NotAcceptable(f"codec {cid.codec:#x} is not served here")
+        file = self._index.file(cid)
+        if file is not None:
+            return file
+        block = self._index.block(cid)
+        if block is None:
+            raise NotFound(f"{cid} is not held by this network")
+        if isinstance(block, Leaf) or cid.codec == RAW:
+            return block
+        try:
+            return _parse(cid, block.data)
+        except BlockError as error:
+            raise NotAcceptable(f"{cid}: {error}") from None
+
+    def shards(self, folder: Folder) -> Iterator[tuple[Cid, bytes]]:
+        """All blocks of a directory itself, root first, depth first. Raises NotFound."""
+        yield folder.cid, folder.block
+        if not folder.is_shard:
+            return
+        waiting = _sub_shards(folder.links)
+        count = 0
+        while waiting:
+            cid = waiting.pop()
+            count += 1
+            block = self._index.block(cid)
+            if not isinstance(block, Inline) or count > SHARDS_MAX:
+                raise NotFound(f"shard {cid} is not held by this network")
+            yield cid, block.data
+            waiting += _sub_shards(directory.entries(block.data)[1])
+
+    def entries(self, folder: Folder) -> list[Link]:
+        """The entries by name, at most ENTRIES_MAX. Raises NotFound."""
+        if not folder.is_shard:
+            return folder.links
+        found: list[Link] = []
+        for _, block in self.shards(folder):
+            links = directory.entries(block)[1]
+            found += [x._replace(name=x.name[2:]) for x in links if len(x.name) > 2]
+            if len(found) > ENTRIES_MAX:
+                break
+        return sorted(found, key=lambda link: link.name)[:ENTRIES_MAX]
+
+    def _child(self, folder: Folder, name: str, passed: list[tuple[Cid, bytes]]) -> Link | None:
+        """The entry of this name; notes the blocks that lead to it."""
+        passed.append((folder.cid, folder.block))
+        if not folder.is_shard:
+            return next((link for link in folder.links if link.name == name), None)
+        links = folder.links
+        for depth in range(directory.DEPTH_MAX):
+            slot = directory.slot_name(name, depth)
+            link = next((x for x in links if x.name[:2] == slot), None)
+            if link is None or link.name == slot + name:
+                return link
+            if link.name != slot:
+                return None
+            block = self._index.block(link.cid)
+            if not isinstance(block, Inline):
+                raise NotFound(f"shard {link.cid} is not held by this network")
+            passed.append((link.cid, block.data))
+            links = directory.entries(block.data)[1]
+        return None
+
+
+def _sub_shards(links: list[Link]) -> list[Cid]:
+    return [link.cid for link in reversed(links) if len(link.name) == 2]
+
+
+def _parse(cid: Cid, block: bytes) -> Folder | Subtree:
+    data = unixfs.decode(dagpb.decode(block).data or b"")
+    if data.kind in {unixfs.Kind.DIRECTORY, unixfs.Kind.SHARD}:
+        is_shard, links = directory.entries(block)
+        return Folder(cid, block, is_shard, links)
+    if data.kind is unixfs.Kind.FILE and data.size is not None:
+        return Subtree(cid, block, data.size)
+    raise BlockError("a UnixFS node of a kind that is not served")
