@@ -55,7 +55,7 @@ class Disk(Protocol):
     """A directory of volumes."""
 
     def names(self) -> list[str]:
-        """The files in it, sorted."""
+        """The files in it, sorted; makes the directory if it is missing."""
         ...
 
     def create(self, name: str) -> VolumeFile:
@@ -80,9 +80,9 @@ class LocalDisk:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def names(self) -> list[str]:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return sorted(path.name for path in self._directory.iterdir())
 
     def create(self, name: str) -> VolumeFile:

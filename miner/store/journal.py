@@ -170,7 +170,7 @@ class Journal:
             if volume is not self._current and volume.number not in excluded
         ]
         volume = max(full, key=lambda v: v.dead, default=None)
-        if volume is None or volume.dead * 2 <= volume.used or volume.dead < 64 * BLOCK:
+        if volume is None or volume.dead * 2 <= volume.used or volume.dead < 16 * BLOCK:
             return None
         return volume
 

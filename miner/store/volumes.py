@@ -65,7 +65,12 @@ class _Confirm:
     future: "asyncio.Future[None]"
 
 
-_Job = _Put | _Drop | _Confirm
+@dataclass(slots=True)
+class _Compact:
+    future: "asyncio.Future[None]"
+
+
+_Job = _Put | _Drop | _Confirm | _Compact
 
 
 class _Done(NamedTuple):
@@ -145,6 +150,12 @@ class VolumeStore:
     async def confirm(self, keys: Sequence[bytes]) -> None:
         future: asyncio.Future[None] = self._future()
         self._jobs.put(_Confirm(list(keys), future))
+        await future
+
+    async def compact(self) -> None:
+        """Give back all the space that can be given back; else that happens when idle."""
+        future: asyncio.Future[None] = self._future()
+        self._jobs.put(_Compact(future))
         await future
 
     def find(self, key: bytes) -> Entry | None:
@@ -300,6 +311,10 @@ class VolumeStore:
             for job in jobs:
                 if isinstance(job, _Confirm):
                     self._journal.confirm(job.keys)
+                elif isinstance(job, _Compact):
+                    self._journal.retire()
+                    while self._compactor.step(now_ns):
+                        pass
         except StoreError as error:
             return [_Done(job, error) for job in jobs]
         except Exception as error:
@@ -322,7 +337,7 @@ class VolumeStore:
         for job in jobs:
             if isinstance(job, _Drop):
                 done.append(_Done(job, len(held.intersection(job.keys))))
-            elif isinstance(job, _Confirm):
+            elif isinstance(job, _Confirm | _Compact):
                 done.append(_Done(job, None))
         return done
 

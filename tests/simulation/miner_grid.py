@@ -35,26 +35,24 @@ class Rows:
     """PoolRecords in dictionaries."""
 
     def __init__(self) -> None:
-        self.spaces: dict[str, dict[bytes, bytes]] = {
-            "placement": {},
-            "repairs": {},
-            "releases": {},
-        }
+        self.spaces: dict[PoolSpace, dict[bytes, bytes]] = {}
 
     def get(self, space: PoolSpace, key: bytes) -> bytes | None:
-        return self.spaces[space].get(key)
+        return self.spaces.get(space, {}).get(key)
 
     def scan(self, space: PoolSpace, start: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        return sorted(row for row in self.spaces[space].items() if row[0] >= start)[:limit]
+        rows = self.spaces.get(space, {}).items()
+        return sorted(row for row in rows if row[0] >= start)[:limit]
 
     async def apply(self, expected: Sequence[Row], changes: Sequence[Row]) -> bool:
         if any(self.get(row.space, row.key) != row.value for row in expected):
             return False
         for row in changes:
+            rows = self.spaces.setdefault(row.space, {})
             if row.value is None:
-                self.spaces[row.space].pop(row.key, None)
+                rows.pop(row.key, None)
             else:
-                self.spaces[row.space][row.key] = row.value
+                rows[row.key] = row.value
         return True
 
 
@@ -66,7 +64,7 @@ class Grid:
         self.network = MemoryNetwork(random.Random(seed))
         self.clock = SimClock()
         self.records = Rows()
-        self.reported: list[Missing] = []
+        self.reported = list[Missing]()
         self.stores: dict[AccountId, MemoryStore] = {}
         self.identities: dict[AccountId, Identity] = {}
         self.directory = Directory([])
