@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from miner.config import parse_size as size_from_text
+
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
@@ -21,8 +23,6 @@ DEFAULT_DATA_DIR = "~/.local/share/cumulus"
 MINERS_MAX = 256
 WORKERS_MAX = 256
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "p": 10**15}
-_UNITS |= {f"{u}i": 1024**n for n, u in enumerate("kmgtp", 1)}
 _SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -40,17 +40,10 @@ def parse_port(raw: object) -> int:
 
 
 def parse_size(raw: object) -> int:
-    """Bytes from 4096, `64GiB`, `500 MB` or `10g` (decimal unless the unit has an i)."""
-    if isinstance(raw, int) and not isinstance(raw, bool):
-        size = raw
-    else:
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgtp]?i?)b?\s*", str(raw).lower(), re.ASCII)
-        if match is None or match[2] not in _UNITS or len(str(raw)) > 32:
-            raise ValueError("a size is a number of bytes or like 64GiB, 500MB")
-        size = int(float(match[1]) * _UNITS[match[2]])
-    if not 0 <= size <= 2**62:
-        raise ValueError("a size is at least 0 and below 4 EiB")
-    return size
+    """Bytes from 4096, `500M`, `8GiB`, `1T`: binary units, as for a single miner."""
+    if isinstance(raw, bool) or not isinstance(raw, int | str):
+        raise ValueError("a size is a number of bytes or like 500M, 64GiB")
+    return size_from_text(str(raw))
 
 
 def parse_seconds(raw: object) -> float:

@@ -54,15 +54,18 @@ def commands(
     python = (sys.executable, "-m")
     data_dir = network.config.data_dir
     where = ("--network", str(data_dir / "run" / "network.json"))
-    chain = ("chain", "--data-dir", str(data_dir / "chain"), "--listen", network.chain_address)
+    chain = ("chain", "--data-dir", str(data_dir), "--listen", network.chain_address)
     result = [Command("chain", (*python, *chain, *lifeline), 3, keep)]
     for miner in network.miners:
         options = ("--data-dir", str(miner.data_dir), "--name", miner.name)
-        places = ("--listen", miner.address, "--chain", network.chain_address)
+        places = ("--listen", miner.address, "--ledger", network.chain_address)
+        owner = ("--owner", network.catalog_address)
         pledge = ("--pledge", str(miner.pledge))
         name = f"miner-{miner.name}"
         result.append(
-            Command(name, (*python, "miner", *options, *places, *pledge, *lifeline), 2, keep)
+            Command(
+                name, (*python, "miner", *options, *places, *owner, *pledge, *lifeline), 2, keep
+            )
         )
     result.append(Command("catalog", (*python, "gateway", "catalog", *where, *lifeline), 1, keep))
     fds = {listener.face: listener.socket.fileno() for listener in listeners}

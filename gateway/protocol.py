@@ -27,7 +27,7 @@ class AccountCreated(msgspec.Struct, frozen=True):
 
 
 class AccountList(msgspec.Struct, frozen=True):
-    """All accounts by name."""
+    """All accounts by name, without their access keys."""
 
     accounts: list[AccountRecord]
 

@@ -56,9 +56,9 @@ def create(options: argparse.Namespace) -> int:
 def list_all(options: argparse.Namespace) -> int:
     """Print all accounts."""
     found = ask(network_of(options), ListAccounts()).accounts
-    rows: list[tuple[object, ...]] = [(a.name, a.id, ",".join(a.access_keys)) for a in found]
-    plain = [_record(account) for account in found]
-    return show(options, plain, lambda: table(("NAME", "ID", "ACCESS KEYS"), rows))
+    rows: list[tuple[object, ...]] = [(a.name, a.id, a.email) for a in found]
+    plain = [{"name": a.name, "id": a.id, "email": a.email} for a in found]
+    return show(options, plain, lambda: table(("NAME", "ID", "EMAIL"), rows))
 
 
 def show_one(options: argparse.Namespace) -> int:

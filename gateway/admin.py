@@ -1,0 +1,213 @@
+"""The administration service of the catalog process: who may do what to accounts and buckets.
+
+Served on the machine-local channel only: whoever can open `RUN/catalog.ipc` (mode 0700) owns the
+network.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from chain.net.transport import Caller, Handlers, Message, Payload, RemoteError
+from gateway.accounts import (
+    AccountExists,
+    AccountInUse,
+    AccountService,
+    InvalidAccount,
+    NoSuchAccount,
+)
+from gateway.errors import StoreError
+from gateway.model import Account, Bucket, Credential
+from gateway.protocol import (
+    AccountCreated,
+    AccountList,
+    AccountRecord,
+    BucketSettings,
+    Certificate,
+    CreateAccount,
+    DeleteAccount,
+    Done,
+    FetchCertificate,
+    ListAccounts,
+    NetworkState,
+    PublishState,
+    RotateAccessKeys,
+    RotateEncryptionKey,
+    SetPublic,
+    SetPublishing,
+    ShowAccount,
+    ShowBucket,
+    ShowNetwork,
+    ShowPublishing,
+)
+
+
+class Buckets(Protocol):
+    """The part of ObjectService that administration needs."""
+
+    def bucket(self, name: str) -> Bucket:
+        """Raises NoSuchBucket."""
+        ...
+
+    async def configure_bucket(
+        self, name: str, *, public: bool | None = None, publishes: bool | None = None
+    ) -> Bucket:
+        """Change a bucket's settings."""
+        ...
+
+
+# A bucket -> (root CID or "", objects with a CID, objects that wait for one).
+PublishProgress = Callable[[Bucket], Awaitable[tuple[str, int, int]]]
+NetworkProbe = Callable[[], Awaitable[NetworkState]]
+# (bucket, key) -> an ownership certificate. Raises StoreError, RemoteError.
+Certifier = Callable[[str, str], Awaitable[bytes]]
+Reply = TypeVar("Reply", bound=msgspec.Struct)
+
+_CODES: dict[type[Exception], str] = {
+    InvalidAccount: "InvalidArgument",
+    AccountExists: "EntityAlreadyExists",
+    NoSuchAccount: "NoSuchEntity",
+    AccountInUse: "DeleteConflict",
+}
+
+
+class AdminService:
+    """Answers the messages of gateway/protocol.py."""
+
+    def __init__(
+        self,
+        accounts: AccountService,
+        buckets: Buckets,
+        *,
+        progress: PublishProgress,
+        network: NetworkProbe,
+        certify: Certifier,
+    ) -> None:
+        self._accounts = accounts
+        self._buckets = buckets
+        self._progress = progress
+        self._network = network
+        self._certify = certify
+
+    def add_to(self, handlers: Handlers) -> Handlers:
+        """Put every administration message in a service's table."""
+        return (
+            handlers.on(CreateAccount, _guarded(self._create))
+            .on(ListAccounts, _guarded(self._list))
+            .on(ShowAccount, _guarded(self._show))
+            .on(RotateAccessKeys, _guarded(self._rotate_access))
+            .on(RotateEncryptionKey, _guarded(self._rotate_encryption))
+            .on(DeleteAccount, _guarded(self._delete))
+            .on(SetPublic, _guarded(self._set_public))
+            .on(ShowBucket, _guarded(self._show_bucket))
+            .on(SetPublishing, _guarded(self._set_publishing))
+            .on(ShowPublishing, _guarded(self._show_publishing))
+            .on(ShowNetwork, _guarded(self._show_network))
+            .on(FetchCertificate, _guarded(self._certificate))
+        )
+
+    # ------------------------------------------------------------------ accounts
+    async def _create(self, message: CreateAccount) -> AccountCreated:
+        made = await self._accounts.create(
+            message.name,
+            id=message.id,
+            email=message.email,
+            access_key=message.access_key,
+            secret_key=message.secret_key,
+        )
+        return _created(made)
+
+    async def _list(self, _: ListAccounts) -> AccountList:
+        found = sorted(self._accounts.accounts(), key=lambda account: (account.name, account.id))
+        return AccountList([_record(account, []) for account in found])
+
+    async def _show(self, message: ShowAccount) -> AccountRecord:
+        account = self._find(message.account)
+        keys = [credential.access_key for credential in self._accounts.credentials(account.id)]
+        return _record(account, keys)
+
+    async def _rotate_access(self, message: RotateAccessKeys) -> AccountCreated:
+        return _created(await self._accounts.rotate_access_keys(self._find(message.account).id))
+
+    async def _rotate_encryption(self, message: RotateEncryptionKey) -> Done:
+        await self._accounts.rotate_encryption_key(self._find(message.account).id)
+        return Done()
+
+    async def _delete(self, message: DeleteAccount) -> Done:
+        await self._accounts.delete(self._find(message.account).id)
+        return Done()
+
+    def _find(self, word: str) -> Account:
+        """An account by id, access key, or a name that only one has. Raises NoSuchAccount."""
+        try:
+            return self._accounts.show(word)
+        except NoSuchAccount:
+            credential = self._accounts.credential(word)
+        if credential is not None:
+            return credential.account
+        named = [account for account in self._accounts.accounts() if account.name == word]
+        if len(named) > 1:
+            raise InvalidAccount(f"{len(named)} accounts have the name {word!r:.80}: give the id")
+        if not named:
+            raise NoSuchAccount(f"no account {word!r:.80}")
+        return named[0]
+
+    # ------------------------------------------------------------------ buckets
+    async def _set_public(self, message: SetPublic) -> BucketSettings:
+        return _settings(await self._buckets.configure_bucket(message.bucket, public=message.on))
+
+    async def _show_bucket(self, message: ShowBucket) -> BucketSettings:
+        return _settings(self._buckets.bucket(message.bucket))
+
+    async def _set_publishing(self, message: SetPublishing) -> PublishState:
+        bucket = await self._buckets.configure_bucket(message.bucket, publishes=message.on)
+        return await self._publish_state(bucket)
+
+    async def _show_publishing(self, message: ShowPublishing) -> PublishState:
+        return await self._publish_state(self._buckets.bucket(message.bucket))
+
+    async def _publish_state(self, bucket: Bucket) -> PublishState:
+        cid, objects, pending = await self._progress(bucket)
+        return PublishState(bucket.name, bucket.publishes, cid, objects, pending)
+
+    # ------------------------------------------------------------------ the network
+    async def _show_network(self, _: ShowNetwork) -> NetworkState:
+        return await self._network()
+
+    async def _certificate(self, message: FetchCertificate) -> Certificate:
+        return Certificate(Payload(await self._certify(message.bucket, message.key)))
+
+
+def _guarded(
+    method: Callable[[Any], Awaitable[Reply]],
+) -> Callable[[Any, Caller], Awaitable[Reply]]:
+    """A handler for local callers whose errors are a code and one sentence."""
+
+    async def handle(message: Message[Any], caller: Caller) -> Reply:
+        if not caller.local:
+            raise RemoteError("AccessDenied", "administration is machine-local")
+        try:
+            return await method(message)
+        except StoreError as error:
+            raise RemoteError(error.code, error.text) from None
+        except tuple(_CODES) as error:
+            raise RemoteError(_CODES[type(error)], str(error)) from None
+
+    return handle
+
+
+def _record(account: Account, keys: list[str]) -> AccountRecord:
+    return AccountRecord(account.id, account.name, account.email, keys)
+
+
+def _created(credential: Credential) -> AccountCreated:
+    return AccountCreated(
+        _record(credential.account, [credential.access_key]),
+        credential.access_key,
+        credential.secret_key,
+    )
+
+
+def _settings(bucket: Bucket) -> BucketSettings:
+    return BucketSettings(bucket.name, bucket.owner.id, bucket.public, bucket.publishes)

@@ -1,0 +1,166 @@
+"""`cumulus market …`: bid for storage, see leases and the price. Acts as the network's owner."""
+
+import argparse
+import asyncio
+from collections.abc import Awaitable, Callable
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, TypeVar
+
+from chain.clock import system_entropy
+from gateway.commands.failures import Failed, WrongUse
+from gateway.commands.options import Parsers, action, group
+from gateway.commands.session import network_of, show, size_text, table
+from gateway.config import parse_size
+from gateway.network import Network
+
+if TYPE_CHECKING:
+    from chain.client import LedgerClient
+    from chain.keys.identity import Identity
+
+TOKEN = 10**8  # units; chain/genesis.py
+MIB = 1 << 20
+Answer = TypeVar("Answer")
+
+
+def add(parsers: Parsers) -> None:
+    """Declare the commands."""
+    actions = group(parsers, "market", "bid for storage, see leases and the price",
+                    "cumulus market price")  # fmt: skip
+    parser = action(
+        actions, "bid", bid, "bid for storage in the epoch auction",
+        "cumulus market bid --price 0.02 --size 100GiB --months 3",
+    )  # fmt: skip
+    parser.add_argument(
+        "--price", required=True, metavar="TOKENS", help="at most this per GiB and month"
+    )
+    parser.add_argument("--size", required=True, metavar="SIZE", help="whole MiB")
+    parser.add_argument("--months", type=int, default=1, metavar="N")
+    parser.add_argument(
+        "--epochs", type=int, default=24, metavar="N", help="how long the bid stands"
+    )
+    action(actions, "leases", leases, "leases and open bids", "cumulus market leases --json")
+    action(actions, "price", price, "what storage costs now", "cumulus market price")
+
+
+def bid(options: argparse.Namespace) -> int:
+    """Commit a bid; the node reveals it in the next epoch."""
+    units, size = parse_tokens(options.price), _size(options.size)
+    if options.months < 1 or options.epochs < 1:
+        raise WrongUse("--months and --epochs are at least 1")
+
+    async def place(client: "LedgerClient", owner: "Identity") -> bytes:
+        made = await client.bid(
+            owner, price=units, size=size, months=options.months, epochs=options.epochs
+        )
+        return made.bid
+
+    key = _with_ledger(network_of(options), place).hex()
+    plain = {"bid": key, "price": units, "bytes": size, "months": options.months}
+    return show(options, plain, lambda: f"bid {key}: {size_text(size)} for {options.months} months")
+
+
+def leases(options: argparse.Namespace) -> int:
+    """Print the owner's leases and the bids that wait; won bids become leases first."""
+
+    async def collect(client: "LedgerClient", owner: "Identity") -> list[dict[str, object]]:
+        await client.claim_all(owner)
+        held = await client.leases(owner.id)
+        waiting = await client.bids(owner.id)
+        rows: list[dict[str, object]] = []
+        for key, lease in held.items():
+            rows.append(_row(key, "lease", lease.state, lease.size, lease.used, lease.price))
+        for key, found in waiting.items():
+            rows.append(_row(key, "bid", found.state, found.size, 0, found.price))
+        return rows
+
+    found = _with_ledger(network_of(options), collect)
+    heads = ("id", "kind", "state", "bytes", "used", "price")
+    rows: list[tuple[object, ...]] = [tuple(row[head] for head in heads) for row in found]
+    return show(options, found, lambda: table(tuple(head.upper() for head in heads), rows))
+
+
+def _row(key: bytes, kind: str, state: str, size: int, used: int, cost: int) -> dict[str, object]:
+    return {
+        "id": key.hex(),
+        "kind": kind,
+        "state": state,
+        "bytes": size,
+        "used": used,
+        "price": cost,
+    }
+
+
+def price(options: argparse.Namespace) -> int:
+    """Print the current prices."""
+
+    async def collect(client: "LedgerClient", _: "Identity") -> dict[str, int]:
+        prices = await client.price()
+        return {
+            "current": prices.current,
+            "instant": prices.instant,
+            "reserve": prices.reserve,
+            "epoch": prices.epoch,
+            "epoch_end_ns": prices.epoch_end_ns,
+        }
+
+    found = _with_ledger(network_of(options), collect)
+    return show(
+        options,
+        found,
+        lambda: (
+            "\n".join(
+                f"{name:<8} {tokens_text(found[name])} tokens per GiB and month"
+                for name in ("current", "instant", "reserve")
+            )
+            + f"\nepoch    {found['epoch']}"
+        ),
+    )
+
+
+def parse_tokens(text: str) -> int:
+    """`0.02` -> units. Raises WrongUse."""
+    try:
+        units = Decimal(text) * TOKEN
+    except InvalidOperation:
+        units = Decimal(-1)
+    if not units.is_finite() or units != units.to_integral_value() or not 0 < units < 2**63:
+        raise WrongUse(f"--price {text[:40]!r}: tokens like 0.02, at most eight decimals")
+    return int(units)
+
+
+def tokens_text(units: int) -> str:
+    """Units -> `0.02`."""
+    return f"{Decimal(units) / TOKEN:f}"
+
+
+def _size(text: str) -> int:
+    try:
+        size = parse_size(text)
+    except ValueError as error:
+        raise WrongUse(f"--size {text[:40]!r}: {error}") from None
+    if size < MIB or size % MIB:
+        raise WrongUse(f"--size {text[:40]!r}: whole MiB, at least one")
+    return size
+
+
+def _with_ledger(
+    network: Network, use: Callable[["LedgerClient", "Identity"], Awaitable[Answer]]
+) -> Answer:
+    from chain.client import LedgerClient
+    from chain.errors import LedgerError
+    from chain.keys.keystore import Keystore, KeystoreError
+    from chain.net.zeromq import ZeroMqTransport
+
+    async def session() -> Answer:
+        # A network's first owner is its validator's account (docs/specs/genesis.md).
+        owner = Keystore(network.genesis_path.parent / "keys").identity("validator", system_entropy)
+        transport = ZeroMqTransport()
+        try:
+            return await use(LedgerClient(transport.connect(network.chain_address)), owner)
+        finally:
+            await transport.close()
+
+    try:
+        return asyncio.run(session())
+    except (LedgerError, KeystoreError) as error:
+        raise Failed(str(error)) from None
