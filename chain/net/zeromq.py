@@ -321,20 +321,27 @@ class ZeroMqServer:
         if len(self._tasks) >= self._handlers_max:
             return False  # the rest waits in the sockets; a finished handler wakes us
         route = self._socket.recv(zmq.DONTWAIT)
-        caller = Caller(None, self.local)
+        caller: Caller | None = Caller(None, self.local)
         if self._authorise is None:
             frames = receive_frames(self._socket)
         else:
             frames, user = receive_authenticated(self._socket)
-            known = _caller_of(frames, user, self._authorise)
-            if known is None:
+            caller = None if frames is None else _caller_of(frames, user, self._authorise)
+            if frames is not None and caller is None:
+                self._refuse(route, frames)
                 return True
-            caller = known
-        if frames is not None:
+        if frames is not None and caller is not None:
             task = self._loop.create_task(self._answer(route, frames, caller))
             self._tasks.add(task)
             task.add_done_callback(self._done)
         return True
+
+    def _refuse(self, route: bytes, frames: list[Buffer]) -> None:
+        with contextlib.suppress(wire.MalformedFrame):
+            number = wire.parse_head(frames[0]).request
+            reply = self._responder.refuse(number, "not_authorised", "this identity may not ask")
+            send_frames(self._socket, [route, *reply])
+            self._messages.wake()
 
     async def _answer(self, route: bytes, frames: Sequence[Buffer], caller: Caller) -> None:
         reply = await self._responder.answer(frames, caller)
@@ -349,16 +356,14 @@ class ZeroMqServer:
             self._messages.wake()
 
 
-def _caller_of(frames: list[Buffer] | None, user: str, authorise: Authorise) -> Caller | None:
+def _caller_of(frames: list[Buffer], user: str, authorise: Authorise) -> Caller | None:
     """The account behind a ZAP user id and the request's sign bit; None when it may not ask."""
-    if frames is None:
-        return None
     try:
         odd = bool(wire.parse_head(frames[0]).flags & wire.FLAG_ODD)
         account = AccountId(bytes.fromhex(user)[32 * odd : 32 * odd + 32])
     except ValueError:
         return None
-    return Caller(account, local=False) if authorise(account) else None
+    return Caller(account, local=False) if account and authorise(account) else None
 
 
 def _ready(socket: zmq.Socket[bytes], events: int) -> bool:
