@@ -3,8 +3,9 @@
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 
-from gateway.errors import InvalidArgument
+from gateway.errors import InvalidArgument, NoSuchUpload
 from gateway.model import Listing, Upload
+from gateway.multipart import uploads_after
 from gateway.s3 import operations as ops
 from gateway.s3 import xml
 from gateway.s3.exchange import Exchange, Reply, xml_reply
@@ -146,16 +147,14 @@ def gather_uploads(
     op = operation
     uploads: list[Upload] = []
     groups: list[str] = []
-    start: bytes | None = op.key_marker.encode()
+    start: bytes | None = _uploads_start(op)
     while start is not None:
         page, start = exchange.objects.list_uploads(
             exchange.bucket, prefix=op.prefix, start=start, limit=ops.PAGE_MAX
         )
         for upload in page:
-            if not _behind(upload, op):
-                continue
             group = _group(upload.key, op.prefix, op.delimiter)
-            if group and (group in groups[-1:] or group <= op.key_marker):
+            if group and (group in groups[-1:] or group.encode() <= op.key_marker.encode()):
                 continue
             if len(uploads) + len(groups) >= op.max_uploads:
                 return uploads, groups, op.max_uploads > 0
@@ -166,10 +165,20 @@ def gather_uploads(
     return uploads, groups, False
 
 
-def _behind(upload: Upload, op: ops.ListMultipartUploads) -> bool:
-    if upload.key == op.key_marker and op.upload_id_marker:
-        return upload.upload_id > op.upload_id_marker
-    return upload.key.encode() > op.key_marker.encode()
+def _uploads_start(op: ops.ListMultipartUploads) -> bytes:
+    if not op.key_marker:
+        return b""
+    if op.delimiter and op.key_marker.endswith(op.delimiter):
+        # The marker is a common prefix: its uploads are skipped by name below.
+        return uploads_after(op.key_marker)
+    try:
+        return uploads_after(op.key_marker, op.upload_id_marker)
+    except NoSuchUpload:
+        raise InvalidArgument(
+            "Invalid uploadId marker",
+            ArgumentName="upload-id-marker",
+            ArgumentValue=op.upload_id_marker,
+        ) from None
 
 
 def _group(key: str, prefix: str, delimiter: str) -> str:

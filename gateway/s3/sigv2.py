@@ -57,9 +57,7 @@ def string_to_sign(request: Request, date: str) -> str:
     """The text under the HMAC; `date` is Date, "" (x-amz-date is used) or Expires."""
     headers = request.headers
     amz = "".join(
-        f"{name}:{' '.join(headers[name].split())}\n"
-        for name in sorted(headers)
-        if name.startswith("x-amz-")
+        f"{name}:{headers[name].strip()}\n" for name in sorted(headers) if name.startswith("x-amz-")
     )
     md5, content_type = headers.get("content-md5", ""), headers.get("content-type", "")
     resource = canonical_resource(request)

@@ -226,7 +226,9 @@ def canonical_query(pairs: Sequence[tuple[str, str]]) -> str:
     return "&".join([f"{name}={value}" for name, value in sorted(encoded)])
 
 
-def string_to_sign(request: Request, claim: Claim, timestamp: str, payload: str) -> bytes:
+def string_to_sign(
+    request: Request, claim: Claim, timestamp: str, payload: str, path: str
+) -> bytes:
     """The bytes under the HMAC."""
     headers = request.headers
     lines = []
@@ -236,7 +238,7 @@ def string_to_sign(request: Request, claim: Claim, timestamp: str, payload: str)
             value = " ".join(value.split())
         lines.append(f"{name}:{value}\n")
     canonical = (
-        f"{request.method}\n{canonical_path(request.raw_path)}\n{canonical_query(request.pairs)}\n"
+        f"{request.method}\n{path}\n{canonical_query(request.pairs)}\n"
         f"{''.join(lines)}\n{';'.join(claim.signed_headers)}\n{payload}"
     )
     digest = sha256(canonical.encode("latin-1", "replace")).hexdigest()
@@ -313,9 +315,14 @@ class SigV4:
         if credential is None:
             raise InvalidAccessKeyId(AWSAccessKeyId=claim.scope.access_key)
         key = self._keys.get(credential.secret_key, claim.scope)
-        text = string_to_sign(request, claim, timestamp, payload)
-        expected = hmac.digest(key, text, "sha256").hex()
-        if not hmac.compare_digest(expected.encode(), claim.signature.encode()):
+        canonical, sent = canonical_path(request.raw_path), request.raw_path.decode("latin-1")
+        # Some clients sign the path as they send it; that covers the same bytes.
+        for path in (canonical,) if canonical == sent else (canonical, sent):
+            text = string_to_sign(request, claim, timestamp, payload, path)
+            expected = hmac.digest(key, text, "sha256").hex()
+            if hmac.compare_digest(expected.encode(), claim.signature.encode()):
+                break
+        else:
             raise SignatureDoesNotMatch(AWSAccessKeyId=claim.scope.access_key)
         _check_coverage(request.headers, claim.signed_headers)
         if token:  # these accounts have no temporary keys

@@ -1,19 +1,22 @@
 """The S3 front end under uvicorn on a free port, for tests that drive it with real clients."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import boto3
 import uvicorn
 from botocore.config import Config
 
 from gateway.model import Account, Credential
+from gateway.objects import ObjectService
 from gateway.s3.app import S3App
 from gateway.s3.config import S3Config
-from tests.conformance.s3_memory_objects import MemoryObjects
+from tests.unit.object_parts import World
 
 ALICE = Credential("alicekey/1", "alice/secret+key", Account("alice-id", "Alice A."))
 BOB = Credential("bobkey", "bobsecret", Account("bob-id", "Bob"))
@@ -27,9 +30,13 @@ class Server:
     endpoint: str
     app: S3App
 
-    def client(self, who: Credential = ALICE, **options: object):
+    def client(self, who: Credential = ALICE, **options: Any) -> Any:
         """A boto3 client; `options` go to botocore's Config."""
-        settings = {"retries": {"max_attempts": 1}, "s3": {"addressing_style": "path"}} | options
+        settings: dict[str, Any] = {
+            "retries": {"max_attempts": 1},
+            "s3": {"addressing_style": "path"},
+        }
+        settings |= options
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
@@ -40,10 +47,18 @@ class Server:
         )
 
 
+async def fresh_store() -> ObjectService:
+    """A whole object path in memory with both accounts."""
+    world = World()
+    for credential in CREDENTIALS.values():
+        await world.accounts.create(credential.account.name, id=credential.account.id)
+    return world.objects
+
+
 @contextmanager
 def running(config: S3Config | None = None) -> Iterator[Server]:
-    """Serve a fresh MemoryObjects until the block ends."""
-    app = S3App(MemoryObjects(), CREDENTIALS.get, config)  # type: ignore[arg-type]
+    """Serve a fresh, empty store until the block ends."""
+    app = S3App(asyncio.run(fresh_store()), CREDENTIALS.get, config)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     server = uvicorn.Server(

@@ -1,7 +1,8 @@
 """boto3 with its defaults (CRC trailers included) against the front end over plain HTTP."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -21,7 +22,7 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def s3(server: Server):
+def s3(server: Server) -> Iterator[Any]:
     client = server.client()
     client.create_bucket(Bucket="test-bucket")
     yield client
@@ -34,10 +35,10 @@ def s3(server: Server):
     client.delete_bucket(Bucket="test-bucket")
 
 
-def refused(call, **arguments) -> str:
+def refused(call: Callable[..., Any], **arguments: Any) -> str:
     with pytest.raises(ClientError) as caught:
         call(**arguments)
-    return caught.value.response["Error"]["Code"]
+    return str(caught.value.response["Error"]["Code"])
 
 
 KEYS = ["plain", "a//b", "../up", "./.", "a+b c", "percent%2Fslash", "dir/", "ünï/✓", "q?x=1&y#z",
@@ -45,7 +46,7 @@ KEYS = ["plain", "a//b", "../up", "./.", "a+b c", "percent%2Fslash", "dir/", "ü
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_any_key_makes_the_round_trip_and_is_listed(s3, key: str) -> None:
+def test_any_key_makes_the_round_trip_and_is_listed(s3: Any, key: str) -> None:
     s3.put_object(Bucket="test-bucket", Key=key, Body=key.encode())
     assert s3.get_object(Bucket="test-bucket", Key=key)["Body"].read() == key.encode()
     assert [r["Key"] for r in s3.list_objects_v2(Bucket="test-bucket")["Contents"]] == [key]
@@ -56,7 +57,7 @@ def test_any_key_makes_the_round_trip_and_is_listed(s3, key: str) -> None:
     assert s3.head_object(Bucket="test-bucket", Key="copy")["ContentLength"] == len(key.encode())
 
 
-def test_attributes_come_back_as_they_were_given(s3) -> None:
+def test_attributes_come_back_as_they_were_given(s3: Any) -> None:
     s3.put_object(
         Bucket="test-bucket", Key="k", Body=b"x", ContentType="text/plain; charset=utf-8",
         CacheControl="max-age=3", ContentDisposition='attachment; filename="x"',
@@ -75,13 +76,13 @@ def test_attributes_come_back_as_they_were_given(s3) -> None:
     assert got["ContentType"] == "image/png"
 
 
-def test_metadata_above_two_kilobytes_is_refused(s3) -> None:
+def test_metadata_above_two_kilobytes_is_refused(s3: Any) -> None:
     code = refused(s3.put_object, Bucket="test-bucket", Key="k", Metadata={"a": "x" * 2048})
     assert code == "MetadataTooLarge"
 
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"])
-def test_every_checksum_is_verified_kept_and_echoed(s3, algorithm: str) -> None:
+def test_every_checksum_is_verified_kept_and_echoed(s3: Any, algorithm: str) -> None:
     body = io.BytesIO(b"checked" * 9999)
     put = s3.put_object(Bucket="test-bucket", Key="k", Body=body, ChecksumAlgorithm=algorithm)
     name = f"Checksum{algorithm}"
@@ -96,7 +97,7 @@ def test_every_checksum_is_verified_kept_and_echoed(s3, algorithm: str) -> None:
     assert s3.get_object(Bucket="test-bucket", Key="k")["Body"].read() == b"checked" * 9999
 
 
-def test_a_large_file_goes_up_in_parts_and_comes_back(s3) -> None:
+def test_a_large_file_goes_up_in_parts_and_comes_back(s3: Any) -> None:
     data = bytes(range(256)) * (12 * MIB // 256) + b"tail"
     config = TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB)
     s3.upload_fileobj(io.BytesIO(data), "test-bucket", "big", Config=config)
@@ -110,9 +111,16 @@ def test_a_large_file_goes_up_in_parts_and_comes_back(s3) -> None:
     assert part["Body"].read() == data[10 * MIB :]
 
 
-@pytest.mark.parametrize("kind", [("CRC32", "COMPOSITE"), ("CRC32C", "FULL_OBJECT"),
-                                  ("SHA256", "COMPOSITE"), ("CRC64NVME", "FULL_OBJECT")])  # fmt: skip
-def test_multipart_checksums_of_both_types(s3, kind: tuple[str, str]) -> None:
+MULTIPART_CHECKSUMS = [
+    ("CRC32", "COMPOSITE"),
+    ("CRC32C", "FULL_OBJECT"),
+    ("SHA256", "COMPOSITE"),
+    ("CRC64NVME", "FULL_OBJECT"),
+]
+
+
+@pytest.mark.parametrize("kind", MULTIPART_CHECKSUMS)
+def test_multipart_checksums_of_both_types(s3: Any, kind: tuple[str, str]) -> None:
     algorithm, how = kind
     up = s3.create_multipart_upload(
         Bucket="test-bucket", Key="m", ChecksumAlgorithm=algorithm, ChecksumType=how
@@ -140,7 +148,7 @@ def test_multipart_checksums_of_both_types(s3, kind: tuple[str, str]) -> None:
     assert found["ObjectParts"]["TotalPartsCount"] == 2
 
 
-def test_parts_are_copied_and_uploads_listed_and_aborted(s3) -> None:
+def test_parts_are_copied_and_uploads_listed_and_aborted(s3: Any) -> None:
     s3.put_object(Bucket="test-bucket", Key="src", Body=b"0123456789")
     up = s3.create_multipart_upload(Bucket="test-bucket", Key="dst")
     where = {"Bucket": "test-bucket", "Key": "dst", "UploadId": up["UploadId"]}
@@ -159,7 +167,7 @@ def test_parts_are_copied_and_uploads_listed_and_aborted(s3) -> None:
     ) == "NoSuchUpload"  # fmt: skip
 
 
-def test_lists_page_and_roll_up(s3) -> None:
+def test_lists_page_and_roll_up(s3: Any) -> None:
     for key in ["a/1", "a/2", "b/1", "c", "d/x", "e"]:
         s3.put_object(Bucket="test-bucket", Key=key)
     for call in ("list_objects", "list_objects_v2", "list_object_versions"):
@@ -177,7 +185,7 @@ def test_lists_page_and_roll_up(s3) -> None:
     assert s3.list_objects_v2(Bucket="test-bucket", MaxKeys=0)["KeyCount"] == 0
 
 
-def test_ranges_and_conditions(s3) -> None:
+def test_ranges_and_conditions(s3: Any) -> None:
     etag = s3.put_object(Bucket="test-bucket", Key="k", Body=b"0123456789")["ETag"]
     get = {"Bucket": "test-bucket", "Key": "k"}
     part = s3.get_object(**get, Range="bytes=-3")
@@ -195,7 +203,7 @@ def test_ranges_and_conditions(s3) -> None:
     assert s3.head_object(Bucket="test-bucket", Key="k2")["Metadata"] == {"a": "b"}
 
 
-def test_each_key_of_a_batch_is_deleted_for_itself(s3) -> None:
+def test_each_key_of_a_batch_is_deleted_for_itself(s3: Any) -> None:
     for n in range(30):
         s3.put_object(Bucket="test-bucket", Key=f"<{n}>")
     wanted = [{"Key": f"<{n}>"} for n in range(30)] + [{"Key": "x", "VersionId": "no"}]
@@ -204,7 +212,9 @@ def test_each_key_of_a_batch_is_deleted_for_itself(s3) -> None:
     assert [e["Code"] for e in reply["Errors"]] == ["NoSuchVersion"]
 
 
-def test_only_owners_write_and_only_public_buckets_are_read_by_others(server, s3) -> None:
+def test_only_owners_write_and_only_public_buckets_are_read_by_others(
+    server: Server, s3: Any
+) -> None:
     s3.put_object(Bucket="test-bucket", Key="k", Body=b"x")
     bob, anonymous = server.client(BOB), server.client(signature_version=UNSIGNED)
     for who in (bob, anonymous):
@@ -225,7 +235,9 @@ def test_only_owners_write_and_only_public_buckets_are_read_by_others(server, s3
 
 
 @pytest.mark.parametrize("version", ["s3", "s3v4"])
-def test_presigned_urls_of_both_signatures_read_the_object(server, s3, version: str) -> None:
+def test_presigned_urls_of_both_signatures_read_the_object(
+    server: Server, s3: Any, version: str
+) -> None:
     s3.put_object(Bucket="test-bucket", Key="a b/ü+", Body=b"shared")
     url = server.client(signature_version=version).generate_presigned_url(
         "get_object",
@@ -237,13 +249,14 @@ def test_presigned_urls_of_both_signatures_read_the_object(server, s3, version: 
         assert reply.headers["x-amz-request-id"]
 
 
-def test_signature_version_2_headers_work(server, s3) -> None:
+@pytest.mark.usefixtures("s3")
+def test_signature_version_2_headers_work(server: Server) -> None:
     old = server.client(signature_version="s3")
     old.put_object(Bucket="test-bucket", Key="k v", Body=b"x", Metadata={"m": "1"})
     assert old.head_object(Bucket="test-bucket", Key="k v")["Metadata"] == {"m": "1"}
 
 
-def test_what_is_not_configured_is_said_as_aws_says_it(s3) -> None:
+def test_what_is_not_configured_is_said_as_aws_says_it(s3: Any) -> None:
     where = {"Bucket": "test-bucket"}
     assert s3.get_bucket_location(**where)["LocationConstraint"] is None
     assert "Status" not in s3.get_bucket_versioning(**where)
@@ -263,7 +276,7 @@ def test_what_is_not_configured_is_said_as_aws_says_it(s3) -> None:
     )
 
 
-def test_buckets_are_made_listed_and_reserved(s3) -> None:
+def test_buckets_are_made_listed_and_reserved(s3: Any) -> None:
     assert [b["Name"] for b in s3.list_buckets()["Buckets"]] == ["test-bucket"]
     assert refused(s3.create_bucket, Bucket="ipfs") == "InvalidBucketName"
     assert refused(s3.head_bucket, Bucket="missing") == "404"
