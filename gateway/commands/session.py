@@ -30,7 +30,7 @@ def network_of(options: argparse.Namespace) -> Network:
     return read_network(data_dir_of(options) / "run" / "network.json")
 
 
-def ask(network: Network, message: Message[Reply]) -> Reply:
+def ask(network: Network, message: Message[Reply], seconds: float = ASK_SECONDS) -> Reply:
     """Ask the catalog process. Raises RemoteError, Unreachable."""
     from chain.net.zeromq import ZeroMqTransport
 
@@ -38,7 +38,7 @@ def ask(network: Network, message: Message[Reply]) -> Reply:
         transport = ZeroMqTransport()
         try:
             peer = transport.connect(network.catalog_address)
-            return await peer.ask(message, timeout=ASK_SECONDS)
+            return await peer.ask(message, timeout=seconds)
         finally:
             await transport.close()
 

@@ -63,7 +63,7 @@ def collect(network: Network) -> dict[str, Any]:
 
 def _ask(network: Network) -> NetworkState | None:
     try:
-        return ask(network, ShowNetwork())
+        return ask(network, ShowNetwork(), seconds=5.0)
     except (Unreachable, RemoteError):
         return None
 
