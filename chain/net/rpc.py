@@ -77,6 +77,7 @@ class Asks:
         self._name = name
         self._loop = asyncio.get_running_loop()
         self._ids = itertools.count(1)
+        self._kinds: dict[type[Message[Any]], tuple[bytes, type[msgspec.Struct]]] = {}
         self._asks: dict[int, _Ask] = {}
         self._queue: deque[int] = deque()
         self._queued_bytes = 0
@@ -93,17 +94,21 @@ class Asks:
         if self._closed:
             raise Unreachable(f"{self._name}: closed")
         kind = type(message)
+        known = self._kinds.get(kind)
+        if known is None:
+            known = self._kinds[kind] = wire.tag_of(kind), kind.reply_type()
+        tag, reply = known
         number = next(self._ids)
         body, payloads = self._codec.encode(message)
         head = wire.pack_head(
-            wire.REQUEST, number, body, len(payloads), tag=wire.tag_of(kind),
+            wire.REQUEST, number, body, len(payloads), tag=tag,
             trace=current_request.get(), flags=self.flags,
         )  # fmt: skip
         size = len(head) + sum(map(len, payloads)) if payloads else len(head)
         self._admit(size)
         future: asyncio.Future[Reply] = self._loop.create_future()
         deadline = self._loop.call_later(timeout, self._expire, number, timeout)
-        entry = _Ask([head, *payloads], size, kind.reply_type(), future, deadline)
+        entry = _Ask([head, *payloads], size, reply, future, deadline)
         self._asks[number] = entry
         self._queue.append(number)
         self._queued_bytes += size

@@ -239,6 +239,7 @@ async def test_broken_messages_are_answered_or_dropped_and_the_next_works(run: P
         ([request(b"", tag=b"Nothing")], "unknown_message"),
         ([request(b"", tag=b"\xff\n")], "unknown_message"),
         ([good, *[b"x"] * 100], None),
+        ([request(b"\x91\x00", 64), *[b"x"] * 65], None),
     ]
     async with Stranger(server.address) as stranger:
         for frames, code in broken:
