@@ -206,7 +206,7 @@ def parse_range(header: bytes, size: int) -> ByteRange | None:
             raise Unsatisfiable
         return ByteRange(max(0, size - length), size, size)
     start = int(match[1])
-    end = int(match[2]) + 1 if match[2] else size
+    end = int(match[2]) + 1 if match[2] else max(size, start + 1)
     if end <= start:
         return None
     if start >= size:

@@ -38,11 +38,12 @@ class DirectoryRoot(msgspec.Struct, frozen=True, array_like=True):
 
 
 class BucketJob(msgspec.Struct, frozen=True, array_like=True):
-    """Row `ipfs-bucket/` ‖ bucket id: index (or sweep) the objects from key `start` on."""
+    """Row `ipfs-bucket/` ‖ bucket id: how far a bucket is indexed (or swept)."""
 
     bucket: str
     on: bool
-    start: bytes
+    start: bytes  # the key to go on from
+    done: bool
 
 
 def leaf_key(multihash: bytes, uid: bytes, number: int) -> bytes:

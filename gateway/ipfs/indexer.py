@@ -1,0 +1,313 @@
+"""Indexer: brings the block index in line with the buckets' switches, in the background.
+
+Runs in the process that hosts the catalog's jobs. Durable: all progress is in rows
+(docs/specs/unixfs-index.md); a repeated step changes nothing, so it may be killed at any moment.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Iterator
+
+import msgspec
+
+from chain.clock import Clock
+from gateway.catalog.interface import (
+    Append,
+    Batch,
+    Catalog,
+    CatalogUnavailable,
+    Change,
+    Condition,
+    Conflict,
+    Delete,
+    Equals,
+    Put,
+    Space,
+)
+from gateway.errors import NoSuchBucket, NoSuchKey, StoreError
+from gateway.ipfs import rows, unixfs
+from gateway.ipfs.directories import sweep_directories
+from gateway.ipfs.publish import PUBLISH_JOBS, IpfsPublisher, block_rows, version_row
+from gateway.ipfs.unixfs import LEAF_BYTES, FileDag
+from gateway.model import Bucket, ObjectVersion
+from gateway.objects import ObjectService
+from gateway.records import (
+    BucketRow,
+    CorruptRecord,
+    PublishJob,
+    VersionRow,
+    decode,
+    encode,
+    live_key,
+    version_key,
+)
+from gateway.versions import object_key, version_uid
+
+log = logging.getLogger(__name__)
+
+_PAGE = 64  # objects of one step
+_BATCH = 8192  # rows of one commit
+_BUCKETS = 1000
+_IDLE_SECONDS = 2.0
+
+
+class Indexer:
+    """Publishes what should be, unpublishes what should not. One per network."""
+
+    def __init__(self, objects: ObjectService, catalog: Catalog, clock: Clock) -> None:
+        self._objects = objects
+        self._catalog = catalog
+        self._clock = clock
+        self._publisher = IpfsPublisher()
+        self._after = b""  # the last version job that could not be done now
+
+    async def run(self) -> None:
+        """Step until cancelled; pauses when there is nothing to do or nothing works."""
+        while True:
+            try:
+                busy = await self.step()
+            except (StoreError, CatalogUnavailable, CorruptRecord) as error:
+                log.warning("IPFS index: %s", error)
+                busy = False
+            if not busy:
+                await self._clock.sleep(_IDLE_SECONDS)
+
+    async def step(self) -> bool:
+        """Do one piece of work; False if there was none. Raises StoreError, CatalogUnavailable."""
+        if await self._step_version():
+            return True
+        for bucket_id, name, publishes in self._buckets():
+            if await self._step_bucket(bucket_id, name, publishes):
+                return True
+        return False
+
+    # ------------------------------------------------------------------ one version
+    async def _step_version(self) -> bool:
+        end = rows.after(PUBLISH_JOBS)
+        with self._catalog.read() as reader:
+            found = reader.scan(Space.JOBS, self._after or PUBLISH_JOBS, end, 1)
+        if not found:
+            self._after = b""
+            return False
+        [(key, value)] = found
+        job = decode(PublishJob, value)
+        done = Batch([Equals(Space.JOBS, key, value)], [Delete(Space.JOBS, key)])
+        try:
+            version = self._version(job)
+            if version is not None:
+                await self._publish(version)
+            await self._commit(done)
+        except (StoreError, NoSuchKey):
+            self._after = key + b"\x00"  # the next job's turn; this one comes round again
+            raise
+        return True
+
+    def _version(self, job: PublishJob) -> ObjectVersion | None:
+        """The version a job is about, if it is still there to be published."""
+        try:
+            bucket = self._objects.bucket(job.bucket)
+            if bucket.id != job.bucket_id or not bucket.publishes:
+                return None
+            version = self._objects.head(bucket, job.key)
+        except (NoSuchBucket, NoSuchKey):
+            return None
+        return version if version_uid(version) == job.uid else None
+
+    async def _publish(self, version: ObjectVersion) -> None:
+        """Read a version, commit its blocks' rows, then its own row and its CID."""
+        uid = version_uid(version)
+        with self._catalog.read() as reader:
+            if reader.get(Space.BLOCKS, rows.version_key(uid)) is not None:
+                return
+        leaves = await self._leaves(version)
+        dag = await asyncio.to_thread(unixfs.build_file, version.size, leaves)
+        put = list[Change](block_rows(dag, uid, leaves))
+        small = put if len(put) <= _BATCH else []
+        if not small:
+            for batch in _batches(put):
+                await self._catalog.commit(Batch(changes=batch))
+        if await self._commit(self._final(version, uid, dag, small)):
+            return
+        if not small:  # replaced or deleted while it was read: take back what was put
+            for batch in _batches([Delete(p.space, p.key) for p in put if isinstance(p, Put)]):
+                await self._catalog.commit(Batch(changes=batch))
+
+    def _final(
+        self, version: ObjectVersion, uid: bytes, dag: FileDag, blocks: list[Change]
+    ) -> Batch | None:
+        """The commit that makes it public, on condition that nothing has changed."""
+        conditions, changes = self._with_cid(version, uid, str(dag.root))
+        if not conditions:
+            return None
+        row = version_row(version.bucket, version.key, uid, dag)
+        return Batch(conditions, [*blocks, *changes, row])
+
+    def _with_cid(
+        self, version: ObjectVersion, uid: bytes, cid: str | None
+    ) -> tuple[list[Condition], list[Change]]:
+        """The version's own rows with another CID; nothing if it is gone, or its bucket's switch
+        is not as the CID needs it."""
+        bucket, key = version.bucket, object_key(version.key)
+        places = [
+            (Space.LIVE, live_key(bucket.id, key)),
+            (Space.VERSIONS, version_key(bucket.id, key, version.sequence)),
+        ]
+        conditions: list[Condition] = []
+        changes: list[Change] = []
+        with self._catalog.read() as reader:
+            switch = reader.get(Space.BUCKETS, bucket.name.encode())
+            if switch is None:
+                return [], []
+            row = decode(BucketRow, switch)
+            if row.id != bucket.id or row.publishes != (cid is not None):
+                return [], []
+            conditions.append(Equals(Space.BUCKETS, bucket.name.encode(), switch))
+            for space, place in places:
+                value = reader.get(space, place)
+                if value is None:
+                    return [], []
+                stored = decode(VersionRow, value)
+                if stored.uid != uid:
+                    return [], []
+                conditions.append(Equals(space, place, value))
+                changed = msgspec.structs.replace(stored, cid=cid)
+                changes.append(Put(space, place, encode(changed)))
+        return conditions, changes
+
+    async def _leaves(self, version: ObjectVersion) -> bytes:
+        """Packed SHA2-256 digests of each MiB; holds one MiB."""
+        digests: list[bytes] = []
+        pending = bytearray()
+        async for part in self._objects.read(version):
+            pending += part
+            while len(pending) >= LEAF_BYTES:
+                leaf = bytes(pending[:LEAF_BYTES])
+                del pending[:LEAF_BYTES]
+                digests.append(await asyncio.to_thread(_sha256, leaf))
+        if pending or not digests:
+            digests.append(_sha256(bytes(pending)))
+        return b"".join(digests)
+
+    # ------------------------------------------------------------------ a whole bucket
+    def _buckets(self) -> Iterator[tuple[bytes, str, bool]]:
+        """(id, name, publishes) of every bucket, and of gone ones that left a job."""
+        seen: set[bytes] = set()
+        start = b""
+        while True:
+            with self._catalog.read() as reader:
+                page = reader.scan(Space.BUCKETS, start or b"\x00", None, _BUCKETS)
+            for name, value in page:
+                row = decode(BucketRow, value)
+                seen.add(row.id)
+                yield row.id, name.decode(), row.publishes
+            if len(page) < _BUCKETS:
+                break
+            start = page[-1][0] + b"\x00"
+        end = rows.after(rows.BUCKET_JOBS)
+        with self._catalog.read() as reader:
+            jobs = reader.scan(Space.JOBS, rows.BUCKET_JOBS, end, 1_000_000)
+        for key, value in jobs:
+            bucket_id = key[len(rows.BUCKET_JOBS) :]
+            if bucket_id not in seen:
+                yield bucket_id, rows.bucket_job(value).bucket, False
+
+    async def _step_bucket(self, bucket_id: bytes, name: str, publishes: bool) -> bool:
+        """One page of a bucket whose row is not done; False when there is nothing to do."""
+        key = rows.job_key(bucket_id)
+        with self._catalog.read() as reader:
+            value = reader.get(Space.JOBS, key)
+        if value is None and not publishes:
+            return False
+        job = rows.bucket_job(value) if value is not None else None
+        if job is None or job.on != publishes:
+            job = rows.BucketJob(name, publishes, b"", done=False)
+        elif job.done:
+            return False
+        start = await self._page(bucket_id, name, job)
+        if start is None and not publishes and await self._sweep(bucket_id):
+            return True
+        change: Change = Put(Space.JOBS, key, rows.pack(_advanced(job, start)))
+        if start is None and not publishes:
+            change = Delete(Space.JOBS, key)
+        await self._commit(Batch([Equals(Space.JOBS, key, value)], [change]))
+        return True
+
+    async def _page(self, bucket_id: bytes, name: str, job: rows.BucketJob) -> bytes | None:
+        """Work on one page of objects; the key to go on from, None at the end."""
+        try:
+            bucket = self._objects.bucket(name)
+        except NoSuchBucket:
+            return None
+        if bucket.id != bucket_id or bucket.publishes != job.on:
+            return None if bucket.id != bucket_id else job.start
+        listing = self._objects.list_objects(bucket, start=job.start, limit=_PAGE)
+        for found in listing.objects:
+            try:
+                version = self._objects.head(bucket, found.key)
+            except NoSuchKey:
+                continue
+            if not job.on:
+                await self._unpublish(version)
+                continue
+            try:
+                await self._publish(version)
+            except StoreError as error:  # one object must not hold up the bucket
+                log.warning("IPFS index: %s/%s: %s", name, found.key, error)
+                again = PublishJob(name, bucket_id, found.key, version_uid(version))
+                await self._commit(Batch(changes=[Append(Space.JOBS, PUBLISH_JOBS, encode(again))]))
+        return listing.next_start
+
+    async def _unpublish(self, version: ObjectVersion) -> None:
+        uid = version_uid(version)
+        with self._catalog.read() as reader:
+            gone = self._publisher.unpublish_rows(reader, version, uid)
+        conditions, changes = self._with_cid(version, uid, None)
+        if conditions:
+            await self._commit(Batch(conditions, [*gone, *changes]))
+
+    async def _sweep(self, bucket_id: bytes) -> bool:
+        """Forget one directory of a bucket; False when there is none left."""
+        with self._catalog.read() as reader:
+            batch = sweep_directories(reader, bucket_id)
+        if batch is None:
+            return False
+        await self._commit(batch)
+        return True
+
+    # ------------------------------------------------------------------
+    def progress(self, bucket: Bucket) -> tuple[int, int]:
+        """(objects with a CID, objects that wait for one): a walk over the bucket's keys."""
+        ready = waiting = 0
+        start: bytes | None = b""
+        while start is not None:
+            page = self._objects.list_objects(bucket, start=start)
+            for found in page.objects:
+                version = found if found.cid else self._objects.head(bucket, found.key)
+                ready += version.cid is not None
+                waiting += version.cid is None
+            start = page.next_start
+        return ready, waiting
+
+    async def _commit(self, batch: Batch | None) -> bool:
+        """Whether it was committed; False if it was overtaken."""
+        if batch is None:
+            return False
+        try:
+            await self._catalog.commit(batch)
+        except Conflict:
+            return False
+        return True
+
+
+def _advanced(job: rows.BucketJob, start: bytes | None) -> rows.BucketJob:
+    return rows.BucketJob(job.bucket, job.on, start or b"", done=start is None)
+
+
+def _batches(changes: list[Change]) -> Iterator[list[Change]]:
+    for at in range(0, len(changes), _BATCH):
+        yield changes[at : at + _BATCH]
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()

@@ -1,0 +1,172 @@
+"""Claims about gateway/ipfs/indexer.py, over the real object service in memory."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from chain.cids import Cid
+from gateway.catalog.interface import Append, Batch, CatalogUnavailable, Space
+from gateway.errors import StoreError
+from gateway.ipfs import rows
+from gateway.ipfs.blocks import BlockIndex
+from gateway.ipfs.directories import IpfsDirectory
+from gateway.ipfs.indexer import Indexer
+from gateway.ipfs.publish import PUBLISH_JOBS, IpfsPublisher
+from gateway.model import Attributes
+from gateway.records import PublishJob, encode
+from gateway.versions import version_uid
+from tests.unit.object_parts import World, stream
+
+MIB = 1 << 20
+BODIES = {f"key-{i:03d}": bytes([i]) * (i * 1000 + 1) for i in range(150)}
+BODIES["large"] = bytes(range(256)) * (10 << 10)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = await World(publisher=IpfsPublisher()).start()
+    yield world
+    world.objects.close()
+
+
+async def fill(world: World) -> None:
+    bucket = world.objects.bucket("photos")
+    for key, body in BODIES.items():
+        await world.objects.put(bucket, key, stream(body), Attributes())
+
+
+def cids(world: World) -> dict[str, str | None]:
+    bucket = world.objects.bucket("photos")
+    return {key: world.objects.head(bucket, key).cid for key in BODIES}
+
+
+async def settle(world: World) -> int:
+    """Step to the end, each step by an indexer that knows nothing of the last one."""
+    for count in range(200):
+        if not await Indexer(world.objects, world.catalog, world.clock).step():
+            return count
+    raise AssertionError("the indexer never comes to rest")
+
+
+async def test_switching_on_publishes_what_is_there_and_switching_off_leaves_no_row(
+    world: World,
+) -> None:
+    await fill(world)
+    assert await settle(world) == 0
+    await world.objects.configure_bucket("photos", publishes=True)
+    assert await settle(world) >= 3
+    found = cids(world)
+    assert all(found.values())
+    index = BlockIndex(world.objects, world.catalog)
+    for key, cid in found.items():
+        file = index.file(Cid.parse(cid or ""))
+        assert file is not None
+        assert await world.read(file.version) == BODIES[key]
+    bucket = world.objects.bucket("photos")
+    assert Indexer(world.objects, world.catalog, world.clock).progress(bucket) == (len(BODIES), 0)
+    await IpfsDirectory(world.objects, world.catalog, world.clock).root(bucket)
+    await world.objects.configure_bucket("photos", publishes=False)
+    await settle(world)
+    assert not any(cids(world).values())
+    assert world.rows(Space.BLOCKS) == []
+    assert world.rows(Space.JOBS) == []
+
+
+async def test_the_cid_of_a_job_is_the_cid_of_a_put(world: World) -> None:
+    await fill(world)
+    await world.objects.configure_bucket("photos", publishes=True)
+    await settle(world)
+    by_job = cids(world)
+    await fill(world)
+    assert cids(world) == by_job
+
+
+async def test_a_version_job_publishes_its_version_once(world: World) -> None:
+    await fill(world)
+    bucket = await world.objects.configure_bucket("photos", publishes=True)
+    version = world.objects.head(bucket, "large")
+    job = encode(PublishJob("photos", bucket.id, "large", version_uid(version)))
+    gone = encode(PublishJob("photos", bucket.id, "large", b"g" * 16))
+    await world.catalog.commit(
+        Batch(changes=[Append(Space.JOBS, PUBLISH_JOBS, each) for each in (gone, job, job)])
+    )
+    indexer = Indexer(world.objects, world.catalog, world.clock)
+    for _ in range(3):
+        assert await indexer.step()
+    assert not [key for key, _ in world.rows(Space.JOBS) if key.startswith(PUBLISH_JOBS)]
+    assert world.objects.head(bucket, "large").cid
+
+
+async def test_an_object_that_cannot_be_read_now_does_not_hold_up_the_others(
+    world: World,
+) -> None:
+    await fill(world)
+    lost = dict(world.pool.segments)
+    world.pool.segments.clear()
+    await world.objects.configure_bucket("photos", publishes=True)
+    indexer = Indexer(world.objects, world.catalog, world.clock)
+
+    async def steps() -> None:
+        for _ in range(1000):
+            try:
+                if not await indexer.step():
+                    return
+            except StoreError:
+                continue
+
+    await steps()
+    inline = [key for key, cid in cids(world).items() if cid]
+    assert 0 < len(inline) < len(BODIES)
+    world.pool.segments.update(lost)
+    await steps()
+    await steps()
+    assert all(cids(world).values())
+
+
+async def test_a_switch_turned_back_midway_ends_as_it_was_turned_last(world: World) -> None:
+    await fill(world)
+    await world.objects.configure_bucket("photos", publishes=True)
+    await Indexer(world.objects, world.catalog, world.clock).step()
+    await world.objects.configure_bucket("photos", publishes=False)
+    await Indexer(world.objects, world.catalog, world.clock).step()
+    await world.objects.configure_bucket("photos", publishes=True)
+    await settle(world)
+    assert all(cids(world).values())
+
+
+async def test_the_rows_of_a_deleted_bucket_are_swept(world: World) -> None:
+    bucket = await world.objects.configure_bucket("photos", publishes=True)
+    await world.objects.put(bucket, "a", stream(b"a"), Attributes())
+    await settle(world)
+    await IpfsDirectory(world.objects, world.catalog, world.clock).root(bucket)
+    await world.objects.delete(bucket, "a")
+    await world.objects.delete_bucket(bucket)
+    await settle(world)
+    assert world.rows(Space.BLOCKS) == []
+    assert world.rows(Space.JOBS) == []
+
+
+async def test_a_stopped_writer_is_waited_for(world: World) -> None:
+    await fill(world)
+    await world.objects.configure_bucket("photos", publishes=True)
+    world.catalog.available = False
+    with pytest.raises(CatalogUnavailable):
+        await Indexer(world.objects, world.catalog, world.clock).step()
+    world.catalog.available = True
+    await settle(world)
+    assert all(cids(world).values())
+
+
+async def test_only_the_last_directories_of_a_bucket_are_remembered(world: World) -> None:
+    bucket = await world.objects.configure_bucket("photos", publishes=True)
+    directories = IpfsDirectory(world.objects, world.catalog, world.clock)
+    index = BlockIndex(world.objects, world.catalog)
+    roots = []
+    for number in range(20):
+        await world.objects.put(bucket, f"d/{number}", stream(b"x"), Attributes())
+        world.clock.ns += 1
+        roots.append(await directories.root(bucket))
+    assert [index.block(root) is not None for root in roots] == [False] * 4 + [True] * 16
+    assert await directories.root(bucket) == roots[-1]
+    kept = [key for key, _ in world.rows(Space.BLOCKS) if key.endswith(rows.DIRECTORY_PLACE)]
+    assert len(kept) == 32
