@@ -103,6 +103,13 @@ async def make_app(**options: Any) -> S3App:
 
 
 # ------------------------------------------------------------------ signing
+class PayloadSigner(S3SigV4Auth):  # type: ignore[misc] - botocore has no types
+    """Signs the x-amz-content-sha256 that the caller gave, if any."""
+
+    def payload(self, request: Any) -> Any:
+        return request.context.get("given_payload") or super().payload(request)
+
+
 def moment() -> datetime:
     return datetime.fromtimestamp(NOW, UTC)
 
@@ -126,9 +133,10 @@ def sign(
     )
     request.context["client_config"] = None
     request.context["signing"] = {}
+    request.context["given_payload"] = (headers or {}).get("x-amz-content-sha256")
     signer: Any
     if scheme == "v4":
-        signer = S3SigV4Auth(credentials, "s3", "eu-west-7")
+        signer = PayloadSigner(credentials, "s3", "eu-west-7")
     elif scheme == "v4-query":
         signer = S3SigV4QueryAuth(credentials, "s3", "eu-west-7", expires=expires)
     elif scheme == "v2":
