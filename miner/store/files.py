@@ -34,6 +34,10 @@ class VolumeFile(Protocol):
         """Up to `size` bytes; fewer only at the end of the file. Thread-safe."""
         ...
 
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill `buffer`; returns the bytes read, fewer only at the end. Thread-safe."""
+        ...
+
     def truncate(self, size: int) -> None:
         """Cut the file, durably."""
         ...
@@ -156,6 +160,15 @@ class LocalFile:
             data = os.pread(self._fd, rest, offset + size - rest)
             parts.append(data)
         return b"".join(parts)
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        done = 0
+        while done < len(buffer):
+            count = os.preadv(self._fd, [buffer[done:]], offset + done)
+            if not count:
+                break
+            done += count
+        return done
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self._fd, size)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from chain.clock import Clock, Entropy
 from chain.format import DirectoryLock, lock_directory, open_store
 from chain.net.transport import Buffer
@@ -216,7 +218,7 @@ class VolumeStore:
 
     # ---- reading
 
-    async def _read(self, key: bytes, start: int, end: int, *, in_payload: bool) -> bytes:
+    async def _read(self, key: bytes, start: int, end: int, *, in_payload: bool) -> Buffer:
         """Positioned read; follows a fragment that compaction moves away under it."""
         for _ in range(3):
             place = self._place(key)
@@ -240,18 +242,21 @@ class VolumeStore:
             return data
         raise StoreError("the fragment moves too often")
 
-    async def _pread(self, volume: Volume, size: int, offset: int) -> bytes:
+    async def _pread(self, volume: Volume, size: int, offset: int) -> Buffer:
         if size < INLINE_READ:
             return volume.file.read(size, offset)
+        # Allocated here, not in the thread: so it comes from the heap that tune_malloc keeps.
+        buffer = np.empty(size, np.uint8).data
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, volume.file.read, size, offset)
+        done = await loop.run_in_executor(self._threads, volume.file.read_into, buffer, offset)
+        return buffer[:done]
 
     async def _record(self, key: bytes) -> FragmentRecord:
         place = self._place(key)
         raw = await self._read(key, 0, place.head, in_payload=False)
         place = self._place(key)
         volume = self._journal.volumes.get(place.volume)
-        head = parse_record(raw, place.offset, volume.key) if volume else None
+        head = parse_record(bytes(raw), place.offset, volume.key) if volume else None
         if head is None:
             raise StoreError("the fragment's record is damaged")
         try:

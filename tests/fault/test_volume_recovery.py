@@ -249,6 +249,7 @@ class FaultyFile:
         self._inner = inner
         self.close = inner.close
         self.read = inner.read
+        self.read_into = inner.read_into
         self.truncate = inner.truncate
         self.size = inner.size
 

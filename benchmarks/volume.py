@@ -1,0 +1,99 @@
+"""CPU seconds per GiB and per small fragment of storing and reading at one miner, in process.
+
+python benchmarks/volume.py [--directory DIR]
+"""
+
+import argparse
+import asyncio
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from chain.clock import SystemClock, system_entropy
+from chain.keys.identity import Identity
+from chain.net.transport import Payload
+from chain.process import tune_malloc
+from miner.fragment import FragmentRecord, fragment_id
+from miner.protocol import ReadFragment
+from miner.segments import PROFILES, Segment
+from miner.service import MinerService, store_message
+from miner.store.volumes import VolumeStore
+
+GIB = 1 << 30
+
+
+def cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def records(count: int, size: int) -> list[tuple[FragmentRecord, bytes]]:
+    """Fragments of made-up segments: the siblings' ids are arbitrary."""
+    profile = PROFILES["standard"]
+    made = []
+    base = os.urandom(size)
+    for _ in range(count):
+        payload = os.urandom(32) + base[32:]
+        ids = (fragment_id(payload), *(system_entropy(32) for _ in range(profile.n - 1)))
+        made.append((FragmentRecord(Segment(profile, size * profile.k, ids), 0), payload))  # type: ignore[arg-type]
+    return made
+
+
+async def measure(service: MinerService, size: int, count: int, width: int) -> None:
+    made = records(count, size)
+
+    async def store(worker: int) -> None:
+        for record, payload in made[worker::width]:
+            await service.store_fragment(store_message(record, Payload(payload)))
+
+    async def read(worker: int) -> None:
+        for record, _ in made[worker::width]:
+            await service.read_fragment(ReadFragment(record.segment.id, 0, 0, size))
+
+    # The first read fills the page cache; on a fresh virtual machine that measures the host.
+    for name, work in (("store", store), ("first", read), ("again", read)):
+        used, wall = cpu(), time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for worker in range(width):
+                group.create_task(work(worker))
+        used, wall = cpu() - used, time.perf_counter() - wall
+        print(
+            f"{name:5s} {size >> 10:6d} KiB x {width:3d}: {used * 1e6 / count:8.1f} CPU us each, "
+            f"{used * GIB / (size * count):6.3f} CPU s/GiB, {count / wall:8.0f}/s"
+        )
+
+
+async def run(directory: Path) -> None:
+    store = VolumeStore.open(
+        directory, pledge=64 * GIB, clock=SystemClock(), entropy=system_entropy
+    )
+    service = MinerService(store, Identity.generate(system_entropy))
+    for size, count, width in (
+        (4096, 4000, 64),
+        (16 * 1024, 4000, 64),
+        (64 * 1024, 1000, 16),
+        (1 << 20, 512, 8),
+        (4 << 20, 128, 8),
+    ):
+        await measure(service, size, count, width)
+    await store.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--directory", type=Path, help="where the volumes lie")
+    directory = Path(tempfile.mkdtemp(dir=parser.parse_args().directory))
+    tune_malloc()
+    try:
+        asyncio.run(run(directory))
+    finally:
+        shutil.rmtree(directory)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chain.net.transport import Payload, RemoteError
+from chain.net.zeromq import ZeroMqTransport
+from miner.fragment import fragment_key
+from miner.protocol import (
+    CheckFragment,
+    DropFragments,
+    Inventory,
+    ReadFragment,
+    SpaceReport,
+)
+from miner.service import store_message
+from tests.conformance.fragment_store_suite import fragments
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def sockets() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="cm") as directory:
+        yield Path(directory)
+
+
+class Process:
+    """A miner as the supervisor starts it."""
+
+    def __init__(self, data: Path, address: str) -> None:
+        self.read, self.lifeline = os.pipe()
+        command = ["-m", "miner", "--data-dir", str(data), "--name", "one", "--listen", address]
+        self.process = subprocess.Popen(
+            [sys.executable, *command, "--pledge", "64M", "--lifeline", str(self.read)],
+            cwd=ROOT,
+            pass_fds=[self.read],
+            stderr=subprocess.DEVNULL,
+        )
+
+    def end(self) -> int:
+        """Close the lifeline; the exit code."""
+        os.close(self.lifeline)
+        code = self.process.wait(10)
+        os.close(self.read)
+        return code
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.end()
+
+
+def test_a_miner_process_keeps_fragments_and_identity_over_kill_9(
+    tmp_path: Path, sockets: Path
+) -> None:
+    address = f"ipc://{sockets}/miner.ipc"
+    first = Process(tmp_path / "miner", address)
+    receipt = asyncio.run(_store(address))
+    first.kill()
+    second = Process(tmp_path / "miner", address)
+    asyncio.run(_check(address, receipt))
+    assert second.end() == 0
+
+
+async def _store(address: str) -> bytes:
+    transport = ZeroMqTransport()
+    peer = transport.connect(address)
+    _, made = fragments("a", 400_000)
+    for record, payload in made:
+        stored = await peer.ask(store_message(record, Payload(payload)))
+        assert stored.receipt.is_signed()
+    with pytest.raises(RemoteError, match="wrong_fragment"):
+        await peer.ask(store_message(made[0][0], Payload(made[1][1])))
+    await transport.close()
+    return bytes(stored.receipt.miner)
+
+
+async def _check(address: str, miner: bytes) -> None:
+    transport = ZeroMqTransport()
+    peer = transport.connect(address)
+    segment, made = fragments("a", 400_000)
+    for index, (record, payload) in enumerate(made):
+        reply = await peer.ask(ReadFragment(segment.id, index, 5, record.size))
+        assert bytes(reply.payload.buffer) == bytes(payload[5:])
+        assert (await peer.ask(CheckFragment(segment.id, index))).whole
+    again = await peer.ask(store_message(made[0][0], Payload(made[0][1])))
+    assert again.receipt.miner == miner
+    page = await peer.ask(Inventory(b"", 4))
+    assert [held.record for held in page.held] == [record.encode() for record, _ in made[:4]]
+    for bad in (
+        ReadFragment(segment.id, 0, 5, 4),
+        ReadFragment(segment.id, 0, -1, 4),
+        ReadFragment(segment.id, 0, 0, 1 << 40),
+        ReadFragment(segment.id, 900, 0, 1),
+        ReadFragment(b"short", 0, 0, 1),
+        DropFragments((b"short",)),
+        Inventory(b"", 0),
+        Inventory(b"", 1 << 30),
+    ):
+        with pytest.raises(RemoteError, match="bad_request"):
+            await peer.ask(bad)
+    with pytest.raises(RemoteError, match="no_such_fragment"):
+        await peer.ask(ReadFragment(bytes(32), 0, 0, 1))
+    assert (await peer.ask(DropFragments((fragment_key(segment.id, 0),)))).count == 1
+    assert (await peer.ask(SpaceReport())).fragments == 5
+    await transport.close()
+
+
+@pytest.mark.parametrize("options", [["--pledge", "lots"], ["--pledge", "1K"], ["--allow", "zz"]])
+def test_bad_options_are_one_line_and_code_2(tmp_path: Path, options: list[str]) -> None:
+    command = ["-m", "miner", "--data-dir", str(tmp_path), "--name", "one", "--listen", "ipc:///x"]
+    done = subprocess.run(
+        [sys.executable, *command, *options], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1

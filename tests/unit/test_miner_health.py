@@ -1,0 +1,68 @@
+import pytest
+
+from miner.client import BACKOFF_MAX, Health
+from miner.config import InvalidConfig, parse_size
+from miner.reading import HedgeBudget
+
+
+def test_a_miner_that_fails_thrice_is_left_alone_longer_each_time() -> None:
+    health = Health()
+    for now in (0.0, 0.1):
+        health.failed(now, certain=False)
+        assert not health.is_open(now)
+    health.failed(0.2, certain=False)
+    assert health.is_open(1.1)
+    assert not health.is_open(1.3)
+    health.failed(2.0, certain=False)  # the trial failed
+    assert health.is_open(3.9)
+    assert not health.is_open(4.1)
+    for turn in range(10):
+        health.failed(100.0 + turn, certain=False)
+    assert health.open_until <= 109 + BACKOFF_MAX
+
+
+def test_a_good_answer_closes_the_breaker() -> None:
+    health = Health()
+    for _ in range(5):
+        health.failed(0.0, certain=True)
+    health.answered(0.01)
+    assert not health.is_open(0.0)
+    health.failed(0.0, certain=False)
+    assert not health.is_open(0.0)
+
+
+def test_patience_follows_the_answers() -> None:
+    health = Health()
+    for _ in range(100):
+        health.answered(0.1)
+    assert 0.1 <= health.patience < 0.11
+    for _ in range(100):
+        health.answered(0.5)
+    assert health.patience >= 0.5
+
+
+def test_hedges_are_a_share_of_asks() -> None:
+    budget = HedgeBudget(0.05)
+    while budget.take(1):
+        pass
+    for _ in range(19):
+        budget.asked()
+    assert not budget.take(1)
+    for _ in range(2):
+        budget.asked()
+    assert budget.take(1)
+    assert not HedgeBudget(0.0).take(1)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1", 1), ("500M", 500 << 20), ("8GiB", 8 << 30), ("8gb", 8 << 30), ("1T", 1 << 40)],
+)
+def test_sizes_are_binary(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "G", "-1", "1.5G", "1X", "٣G", "9" * 20, "1 G"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(InvalidConfig):
+        parse_size(text)
