@@ -103,8 +103,7 @@ class BlockIndex:
         """(uid or bucket id, place, value) of each row of the block, in short snapshots."""
         multihash = cid.multihash
         start, end = multihash, rows.after(multihash)
-        looked = 0
-        while looked < _HOLDERS_MAX:
+        for _ in range(_HOLDERS_MAX // _PAGE):
             with self._catalog.read() as reader:
                 page = reader.scan(Space.BLOCKS, start, end, _PAGE)
             last = b""
@@ -112,14 +111,13 @@ class BlockIndex:
                 if len(key) != len(multihash) + rows.SUFFIX_BYTES:
                     continue
                 holder, place = rows.place_of(key, multihash)
-                if value[:1] == rows.LEAF and holder == last:
-                    continue  # the same bytes again in the same object
+                if holder != last:
+                    yield holder, place, value
                 last = holder
-                yield holder, place, value
             if len(page) < _PAGE:
                 return
-            start = page[-1][0] + b"\x00"
-            looked += len(page)
+            # One object may hold the same leaf many times: go on behind all of them.
+            start = multihash + last + b"\xff" * 4 + b"\x00"
 
     def _published(self, uid: bytes) -> tuple[rows.PublishedVersion, ObjectVersion] | None:
         """The version of this name, if it is still there and its bucket publishes."""

@@ -55,6 +55,24 @@ class IpfsDirectory:
         await self._remember(bucket, prefix, link.cid, blocks)
         return link.cid
 
+    async def progress(self, bucket: Bucket) -> tuple[str, int, int]:
+        """(root CID, objects with a CID, objects that wait for one); "" where nothing is public.
+
+        A walk over the bucket's keys.
+        """
+        ready = waiting = 0
+        start: bytes | None = b""
+        while start is not None:
+            page = self._objects.list_objects(bucket, start=start)
+            for found in page.objects:
+                version = found if found.cid else self._look(bucket, found.key)
+                ready += version is not None and version.cid is not None
+                waiting += version is not None and version.cid is None
+            start = page.next_start
+        if not bucket.publishes:
+            return "", 0, 0
+        return str(await self.root(bucket)), ready, waiting
+
     def _gather(self, bucket: Bucket, prefix: str) -> _Folder:
         top = _Folder()
         count = 0

@@ -30,7 +30,7 @@ from gateway.ipfs import rows, unixfs
 from gateway.ipfs.directories import sweep_directories
 from gateway.ipfs.publish import PUBLISH_JOBS, IpfsPublisher, block_rows, version_row
 from gateway.ipfs.unixfs import LEAF_BYTES, FileDag
-from gateway.model import Bucket, ObjectVersion
+from gateway.model import ObjectVersion
 from gateway.objects import ObjectService
 from gateway.records import (
     BucketRow,
@@ -274,20 +274,6 @@ class Indexer:
             return False
         await self._commit(batch)
         return True
-
-    # ------------------------------------------------------------------
-    def progress(self, bucket: Bucket) -> tuple[int, int]:
-        """(objects with a CID, objects that wait for one): a walk over the bucket's keys."""
-        ready = waiting = 0
-        start: bytes | None = b""
-        while start is not None:
-            page = self._objects.list_objects(bucket, start=start)
-            for found in page.objects:
-                version = found if found.cid else self._objects.head(bucket, found.key)
-                ready += version.cid is not None
-                waiting += version.cid is None
-            start = page.next_start
-        return ready, waiting
 
     async def _commit(self, batch: Batch | None) -> bool:
         """Whether it was committed; False if it was overtaken."""

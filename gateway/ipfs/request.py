@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl, quote_from_bytes, unquote_to_bytes
 
 from chain.cids import Cid, InvalidCid
 from gateway.ipfs.errors import BadRequest, NotAcceptable, NotFound, NotSupported
@@ -83,7 +83,7 @@ def parse_request(raw_path: bytes, query: bytes, headers: Mapping[bytes, bytes])
         root_text=segments[0],
         path=tuple(part for part in segments[1:] if part),
         trailing_slash=len(segments) > 1 and segments[-1] == "",
-        raw_path=raw_path.decode("ascii", "strict") if raw_path.isascii() else "",
+        raw_path=quote_from_bytes(raw_path, safe="/%!$&'()*+,;=:@"),
         query=query.decode("latin-1"),
         format=wanted,
         by_accept=by_accept,

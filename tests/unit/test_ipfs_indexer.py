@@ -63,8 +63,9 @@ async def test_switching_on_publishes_what_is_there_and_switching_off_leaves_no_
         assert file is not None
         assert await world.read(file.version) == BODIES[key]
     bucket = world.objects.bucket("photos")
-    assert Indexer(world.objects, world.catalog, world.clock).progress(bucket) == (len(BODIES), 0)
-    await IpfsDirectory(world.objects, world.catalog, world.clock).root(bucket)
+    directories = IpfsDirectory(world.objects, world.catalog, world.clock)
+    root = str(await directories.root(bucket))
+    assert await directories.progress(bucket) == (root, len(BODIES), 0)
     await world.objects.configure_bucket("photos", publishes=False)
     await settle(world)
     assert not any(cids(world).values())
@@ -170,3 +171,22 @@ async def test_only_the_last_directories_of_a_bucket_are_remembered(world: World
     assert await directories.root(bucket) == roots[-1]
     kept = [key for key, _ in world.rows(Space.BLOCKS) if key.endswith(rows.DIRECTORY_PLACE)]
     assert len(kept) == 32
+
+
+async def test_a_block_is_found_behind_thousands_of_the_same_in_a_private_object(
+    world: World,
+) -> None:
+    bucket = await world.objects.configure_bucket("photos", publishes=True)
+    await world.objects.put(bucket, "zeros", stream(bytes(40 * MIB)), Attributes())
+    leaf = Cid.parse("bafkreibq4fevl27rgurgnxbp7adh42aqiyd6ouflxhj3gzmcxcxzbh6lla")
+    other = await world.objects.create_bucket(world.account, "others")
+    other = await world.objects.configure_bucket("others", publishes=True)
+    await world.objects.put(other, "zero", stream(bytes(MIB)), Attributes())
+    index = BlockIndex(world.objects, world.catalog)
+    file = index.file(leaf)
+    assert file is not None
+    assert file.version.key == "zero"
+    await world.objects.configure_bucket("photos", publishes=False)
+    assert index.block(leaf) is not None
+    await world.objects.configure_bucket("others", publishes=False)
+    assert index.block(leaf) is None
