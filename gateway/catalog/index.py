@@ -88,8 +88,8 @@ class Index:
             subdir=path.is_dir(),
         )
         try:
-            with environment.begin() as transaction:
-                return cls._open(environment, transaction, create=False)
+            # Handles opened inside a read transaction end with it, so each gets its own.
+            return cls._open(environment, None, create=False)
         except BaseException:
             environment.close()
             raise

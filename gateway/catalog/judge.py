@@ -68,6 +68,8 @@ def check(batch: Batch) -> int:
         raise BadBatch(f"a batch has at most {record.CHANGES_MAX} changes")
     size = record.HEADER_BYTES
     for change in batch.changes:
+        if isinstance(change, Add):
+            _check_add(change)
         key = change.prefix if isinstance(change, Append) else change.key
         longest = KEY_MAX - _APPENDED.size if isinstance(change, Append) else KEY_MAX
         shortest = 0 if isinstance(change, Append) else 1
@@ -84,6 +86,12 @@ def check(batch: Batch) -> int:
         if not isinstance(condition, Empty) and not 1 <= len(condition.key) <= KEY_MAX:
             raise BadBatch(f"a key has 1 to {KEY_MAX} bytes, not {len(condition.key)}")
     return size
+
+
+def _check_add(change: Add) -> None:
+    for value in (change.delta, change.floor, change.ceiling):
+        if value is not None and not COUNTER_MIN <= value <= COUNTER_MAX:
+            raise BadBatch("a counter's step and bounds have 64 bits")
 
 
 def judge(batch: Batch, state: State, sequence: int) -> list[Resolved]:

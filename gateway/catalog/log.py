@@ -227,11 +227,13 @@ class Log:
         assert number != self.number
         file_path(self.directory, number).unlink(missing_ok=True)
 
+    def trim(self) -> None:
+        """Give back the space that was zeroed ahead. Raises OSError."""
+        self.disk.cut(self._descriptor, self.offset)
+
     def close(self) -> None:
-        """Give back the zeroed space and close."""
+        """Close as a crash would."""
         if self._descriptor >= 0:
-            with suppress(OSError):
-                self.disk.cut(self._descriptor, self.offset)
             os.close(self._descriptor)
             self._descriptor = -1
 

@@ -146,6 +146,7 @@ class CatalogStore:
         """Close; the next start finds a whole index unless the writer failed."""
         try:
             if self.failed is None:
+                self.log.trim()
                 self.index.environment.sync(True)
                 self._state.write("clean")
         except (lmdb.Error, OSError) as error:

@@ -13,6 +13,7 @@ from gateway.catalog.interface import (
     BadBatch,
     Batch,
     Catalog,
+    Condition,
     Conflict,
     Delete,
     Empty,
@@ -100,14 +101,15 @@ class CatalogSuite:
 
     async def test_a_failed_condition_is_named_and_leaves_no_trace(self, catalog: Catalog) -> None:
         await catalog.commit(Batch(changes=[Put(LIVE, b"a", b"1"), Add(b"n", 5)]))
-        for condition in (
+        failing: list[Condition] = [
             Equals(LIVE, b"a", None),
             Equals(LIVE, b"a", b"2"),
             Equals(LIVE, b"b", b"1"),
             Exists(LIVE, b"b"),
             Empty(LIVE, b"a"),
             Empty(LIVE, b""),
-        ):
+        ]
+        for condition in failing:
             batch = Batch(
                 [Exists(LIVE, b"a"), condition],
                 [Put(LIVE, b"x", b""), Delete(LIVE, b"a"), Add(b"n", 1)],
@@ -121,7 +123,7 @@ class CatalogSuite:
 
     async def test_conditions_that_hold_let_the_batch_through(self, catalog: Catalog) -> None:
         await catalog.commit(Batch(changes=[Put(LIVE, b"a", b"1")]))
-        conditions = [
+        conditions: list[Condition] = [
             Equals(LIVE, b"a", b"1"),
             Equals(LIVE, b"b", None),
             Exists(LIVE, b"a"),
@@ -190,7 +192,11 @@ class CatalogSuite:
             assert after.get(Space.BODIES, b"s") is None
 
     async def test_values_may_be_any_buffer(self, catalog: Catalog) -> None:
-        rows = {b"a": b"abc", b"b": bytearray(b"bcd"), b"c": memoryview(b"xcdex")[1:4]}
+        rows: dict[bytes, bytes | bytearray | memoryview] = {
+            b"a": b"abc",
+            b"b": bytearray(b"bcd"),
+            b"c": memoryview(b"xcdex")[1:4],
+        }
         for space in (LIVE, Space.BODIES):
             await catalog.commit(Batch(changes=[Put(space, k, v) for k, v in rows.items()]))
             with catalog.read() as reader:

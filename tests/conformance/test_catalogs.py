@@ -6,9 +6,12 @@ from tempfile import mkdtemp
 
 import pytest
 
+from chain.net.memory import MemoryNetwork, MemoryTransport
+from gateway.catalog.client import CatalogClient
 from gateway.catalog.interface import Catalog
 from gateway.catalog.local import LocalCatalog
 from gateway.catalog.memory import MemoryCatalog
+from gateway.catalog.service import CatalogService
 from gateway.catalog.store import StoreSettings
 from tests.conformance.catalog_suite import CatalogSuite, OpenCatalog
 
@@ -40,5 +43,33 @@ class TestLocalCatalog(_Suite):
         async def make() -> Catalog:
             directory = Path(mkdtemp(dir=tmp_path)) / "catalog"
             return LocalCatalog.open(directory, settings=SMALL)
+
+        return make
+
+
+class _ServedCatalog(CatalogClient):
+    """A client that takes its writer along when it closes."""
+
+    served: LocalCatalog
+
+    async def close(self) -> None:
+        await super().close()
+        await self.served.close()
+
+
+class TestCatalogClient(_Suite):
+    """Commits by message; reads from the writer's own environment (one process opens it once)."""
+
+    @pytest.fixture
+    def open_catalog(self, tmp_path: Path) -> OpenCatalog:
+        async def make() -> Catalog:
+            directory = Path(mkdtemp(dir=tmp_path)) / "catalog"
+            served = LocalCatalog.open(directory, settings=SMALL)
+            transport = MemoryTransport(MemoryNetwork())
+            await transport.serve("memory://catalog", CatalogService(served).handlers())
+            peer = transport.connect("memory://catalog")
+            client = _ServedCatalog(directory, peer, index=served.store.index)
+            client.served = served
+            return client
 
         return make
