@@ -108,6 +108,8 @@ async def serve(
     finally:
         for server in servers:
             server.close()
+        for listener in sockets:
+            listener.close()
         await _finish(site)
 
 

@@ -20,22 +20,24 @@ from chain.keys import curve
 from chain.keys.identity import Identity
 from chain.net import wire
 from chain.net.rpc import AddressError, Asks, Authorise, Responder, Window, refuse_everyone
+from chain.net.sockets import (
+    DONTWAIT,
+    Readable,
+    receive_authenticated,
+    receive_frames,
+    send_frames,
+)
 from chain.net.transport import Buffer, Caller, Handlers, Message, Reply
 from chain.net.zap import ZAP_ADDRESS, ZAP_DOMAIN, ZapServer
 
-# Below this a copy is cheaper than pyzmq's hand-back of the buffer from its own thread.
-ZERO_COPY_MIN = 64 << 10
 IPC_PATH_MAX = 100
-# Messages taken in one go before other callbacks get their turn.
-BATCH = 64
 # Messages a socket holds for one peer; above every Window.in_flight, since a ROUTER drops at it.
 HIGH_WATER = 512
 RECONNECT_MS, RECONNECT_MAX_MS = 50, 500
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 5_000, 15_000
 LINGER_MS = 100
-# Plain integers: pyzmq's enumerations cost 1-5 us at every use.
-DONTWAIT, SEND_MORE = int(zmq.DONTWAIT), int(zmq.DONTWAIT) | int(zmq.SNDMORE)
-RCVMORE, EVENTS, POLLOUT = int(zmq.RCVMORE), int(zmq.EVENTS), int(zmq.POLLOUT)
+# How long cancelled handlers may take to end.
+CLOSE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,55 +177,6 @@ class ZeroMqTransport:
             self._zap = zap, Readable(socket, zap.step)
 
 
-class Readable:
-    """Calls `step()` in the event loop while the socket has something to read.
-
-    `step` takes one message; zmq.Again out of it means that nothing is left (libzmq has then
-    emptied its mailbox, so ZMQ_FD will signal again). It returns False to stop before that; then
-    `wake` starts again.
-    """
-
-    def __init__(self, socket: zmq.Socket[bytes], step: Callable[[], bool]) -> None:
-        self._step = step
-        self._loop = asyncio.get_running_loop()
-        self._scheduled = False
-        self._closed = False
-        self._fd = int(socket.getsockopt(zmq.FD))
-        self._loop.add_reader(self._fd, self._drain)
-        self.wake()
-
-    def wake(self) -> None:
-        """Look again soon: a send may have eaten the socket's signal."""
-        if not self._scheduled and not self._closed:
-            self._scheduled = True
-            self._loop.call_soon(self._drain_scheduled)
-
-    def drain_now(self) -> None:
-        """Take everything that has already arrived."""
-        with contextlib.suppress(zmq.Again):
-            while not self._closed and self._step():
-                pass
-
-    def close(self) -> None:
-        """Watch no more. Call it before closing the socket."""
-        if not self._closed:
-            self._closed = True
-            self._loop.remove_reader(self._fd)
-
-    def _drain_scheduled(self) -> None:
-        self._scheduled = False
-        self._drain()
-
-    def _drain(self) -> None:
-        try:
-            for _ in range(BATCH):
-                if self._closed or not self._step():
-                    return
-        except zmq.Again:
-            return
-        self.wake()
-
-
 class ZeroMqPeer:
     """One DEALER to one peer, with a monitor that tells when the connection stands and breaks."""
 
@@ -270,7 +223,7 @@ class ZeroMqPeer:
         return not self._closed
 
     def _on_event(self) -> bool:
-        event = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))["event"]
+        event = parse_monitor_message(self._monitor.recv_multipart(DONTWAIT))["event"]
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self.asks.opened()
         elif event == zmq.EVENT_DISCONNECTED:
@@ -316,7 +269,7 @@ class ZeroMqServer:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
         self._socket.close(LINGER_MS)
         self.forget(self)
 
@@ -367,52 +320,6 @@ def _caller_of(frames: list[Buffer], user: str, authorise: Authorise) -> Caller 
     except ValueError:
         return None
     return Caller(account, local=False) if account and authorise(account) else None
-
-
-def send_frames(socket: zmq.Socket[bytes], frames: Sequence[Buffer]) -> bool:
-    """Queue one message; False when the socket takes none now."""
-    last = len(frames) - 1
-    for index, frame in enumerate(frames):
-        flags = SEND_MORE if index < last else DONTWAIT
-        copy = len(frame) < ZERO_COPY_MIN
-        try:
-            socket.send(frame, flags, copy)
-        except zmq.Again:
-            # A non-blocking send does not always look at its mailbox first; EVENTS does.
-            if index or not int(socket.get(EVENTS)) & POLLOUT:
-                return False
-            socket.send(frame, flags, copy)
-        except zmq.ZMQError:
-            return False
-    return True
-
-
-def receive_frames(socket: zmq.Socket[bytes]) -> list[Buffer] | None:
-    """The rest of one waiting message, its large frames as views; None when it has too many.
-
-    Raises zmq.Again when no message waits.
-    """
-    frames: list[Buffer] = [socket.recv(DONTWAIT)]
-    if not socket.get(RCVMORE):
-        return frames
-    while True:
-        frame = socket.recv(DONTWAIT, copy=False)
-        if len(frames) <= wire.PAYLOADS_MAX + 1:
-            frames.append(frame.buffer)
-        if not frame.more:
-            return frames if len(frames) <= wire.PAYLOADS_MAX + 1 else None
-
-
-def receive_authenticated(socket: zmq.Socket[bytes]) -> tuple[list[Buffer] | None, str]:
-    """As `receive_frames`, with the ZAP user id ("" when there is none)."""
-    head = socket.recv(DONTWAIT, copy=False)
-    user = ""
-    with contextlib.suppress(zmq.ZMQError, UnicodeDecodeError):
-        user = str(head.get("User-Id"))
-    if not head.more:
-        return [head.buffer], user
-    rest = receive_frames(socket)
-    return (None if rest is None else [head.buffer, *rest]), user
 
 
 def _prepare_directory(directory: Path) -> None:
