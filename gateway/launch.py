@@ -7,8 +7,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from chain.clock import Clock, Entropy
+from chain.clock import Clock, Entropy, system_entropy
 from chain.format import write_durably
+from chain.keys.identity import Identity
+from chain.keys.keystore import Keystore, KeystoreError
 from gateway.config import GIB, MIB, Config, ConfigError
 from gateway.credentials import ensure_credentials
 from gateway.listeners import Listener
@@ -16,6 +18,8 @@ from gateway.network import Endpoints, MinerPlace, Network, socket_dir
 from gateway.supervisor import Command
 from gateway.tls import TlsFiles, ensure_self_signed
 
+# The ledger account that owns the network: its key in DIR/keys.
+OPERATOR = "operator"
 PLEDGE_MAX, PLEDGE_MIN = 64 * GIB, 256 * MIB
 PLEDGE_SHARE = 0.8  # of the free space, over all miners of one file system
 
@@ -40,6 +44,7 @@ def prepare(
         cert=tls.cert if tls else None,
         key=tls.key if tls else None,
     )
+    Keystore(config.data_dir / "keys").identity(OPERATOR, entropy)
     ensure_credentials(network.credentials_path, environ, entropy)
     network.write()
     return network
@@ -55,10 +60,12 @@ def commands(
     data_dir = network.config.data_dir
     where = ("--network", str(data_dir / "run" / "network.json"))
     chain = ("chain", "--data-dir", str(data_dir), "--listen", network.chain_address)
-    result = [Command("chain", (*python, *chain, *lifeline), 3, keep)]
+    operator = ("--operator", Identity(Keystore(data_dir / "keys").secret(OPERATOR)).id.hex())
+    result = [Command("chain", (*python, *chain, *operator, *lifeline), 3, keep)]
     for miner in network.miners:
         options = ("--data-dir", str(miner.data_dir), "--name", miner.name)
         places = ("--listen", miner.address, "--ledger", network.chain_address)
+        places += ("--owner", network.catalog_address)
         owner = ("--owner", network.catalog_address)
         pledge = ("--pledge", str(miner.pledge))
         name = f"miner-{miner.name}"
@@ -74,6 +81,14 @@ def commands(
     held = (*keep, *fds.values())
     numbers = range(1, network.workers + 1)
     return result + [Command(f"worker-{number}", worker, 0, held) for number in numbers]
+
+
+def owner_of(data_dir: Path) -> Identity:
+    """The network's owner on the ledger: made at the first start. Raises ConfigError."""
+    try:
+        return Keystore(data_dir / "keys").identity("operator", system_entropy)
+    except KeystoreError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _tls(config: Config, clock: Clock) -> TlsFiles | None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from chain.client import LedgerClient
 from chain.clock import SystemClock, system_entropy
 from chain.ids import InvalidId, account_id
 from chain.keys.keystore import Keystore, KeystoreError
@@ -14,6 +15,7 @@ from chain.net.zeromq import ZeroMqTransport
 from chain.process import EXIT_REFUSED, NodeError, run_node
 from miner.config import InvalidConfig, MinerConfig, parse_size
 from miner.node import MinerNode
+from miner.registrar import LedgerRegistrar
 from miner.store.volumes import VolumeStore
 
 # What `--pledge auto` leaves of the file system for everything else.
@@ -50,7 +52,16 @@ async def _serve(config: MinerConfig, stop: asyncio.Event) -> None:
         raise NodeError(f"{config.data_dir}: {error}") from error
     transport = ZeroMqTransport(identity, authorise=config.allowed.__contains__)
     try:
-        await MinerNode(config, transport, clock, store, identity).run(stop)
+        registrar = None
+        if config.ledger:
+            registrar = LedgerRegistrar(
+                LedgerClient(transport.connect(config.ledger)),
+                identity,
+                domain=config.domain or f"{identity.id.hex()[:16]}/{config.name}",
+                price=config.min_price,
+            )
+        node = MinerNode(config, transport, clock, store, identity, registrar=registrar)
+        await node.run(stop)
     finally:
         await transport.close()
         await store.close()
@@ -64,6 +75,8 @@ def _config(options: argparse.Namespace) -> MinerConfig:
         pledge=_pledge(options.pledge, options.data_dir),
         owner=options.owner,
         ledger=options.ledger,
+        domain=options.domain,
+        min_price=options.min_price,
         advertise=options.advertise,
         allowed=frozenset(account_id(text) for text in options.allow),
     )
@@ -88,6 +101,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--listen", required=True, help="ipc://PATH or tcp://HOST:PORT")
     parser.add_argument("--pledge", default="auto", help="space to pledge: 500M, 8G, 1T or auto")
     parser.add_argument("--ledger", default="", help="address of a ledger node to register with")
+    parser.add_argument(
+        "--domain", default="", help="what fails together, operator/host/disk (default: alone)"
+    )
+    parser.add_argument(
+        "--min-price", type=int, default=0, help="vote per GiB-month (default: today's price)"
+    )
     parser.add_argument("--owner", default="", help="address that knows which objects exist")
     parser.add_argument("--advertise", default="", help="address to register, if not --listen")
     parser.add_argument(

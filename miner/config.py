@@ -24,6 +24,8 @@ class MinerConfig:
     pledge: int
     owner: str = ""  # where the pool's owner serves AskCommitted; empty: staged fragments stay
     ledger: str = ""
+    domain: str = ""  # what fails together, operator/host/disk; empty: this miner alone
+    min_price: int = 0  # vote, units per GiB-month; 0: the current price
     advertise: str = ""  # the address that the ledger is told; empty: `listen`
     allowed: frozenset[AccountId] = field(default_factory=frozenset)
     sweep_every: float = 600.0  # s between looks at staged fragments

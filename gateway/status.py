@@ -1,0 +1,122 @@
+"""What a network is like now: for `cumulus status`, readiness and metrics."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+from chain.client import LedgerClient
+from chain.net.transport import RemoteError, Unreachable
+from gateway.catalog.interface import Catalog, Space
+from gateway.console.app import Metric
+from gateway.ipfs.directories import IpfsDirectory
+from gateway.ipfs.errors import IpfsError
+from gateway.model import Bucket
+from gateway.network import Network
+from gateway.objects import ObjectService
+from gateway.protocol import NetworkState, NodeState
+from gateway.view import CatalogMiners
+from miner.client import MinerPeers
+from miner.placement import MinerInfo
+from miner.protocol import SpaceFigures, SpaceReport
+
+_ANSWER_SECONDS = 1.0
+# Repair rows that are counted; beyond it `status` says "at least".
+_REPAIRS_MAX = 100_000
+Samples = list[tuple[Mapping[str, str], float]]
+REBUILT = b"repair/rebuilt"
+
+
+async def space_of(
+    miners: CatalogMiners, peers: MinerPeers
+) -> list[tuple[MinerInfo, SpaceFigures | None]]:
+    """Every known miner and what it says of its space; None when it does not answer."""
+
+    async def ask(miner: MinerInfo) -> SpaceFigures | None:
+        try:
+            return await peers.ask(miner, SpaceReport(), timeout=_ANSWER_SECONDS, timed=False)
+        except (RemoteError, Unreachable):
+            return None
+
+    known = miners.all()
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(ask(miner)) for miner in known]
+    return [(miner, task.result()) for miner, task in zip(known, asked, strict=True)]
+
+
+class NetworkStatus:
+    """Probes of the catalog process."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        ledger: LedgerClient,
+        network: Network,
+        miners: CatalogMiners,
+        peers: MinerPeers,
+    ) -> None:
+        self._catalog = catalog
+        self._ledger = ledger
+        self._miners = miners
+        self._peers = peers
+        self._names = {place.address: place.name for place in network.miners}
+
+    async def state(self) -> NetworkState:
+        """See gateway/protocol.py."""
+        try:
+            status = await self._ledger.status()
+            height, price, up = status.height, status.price, True
+        except (RemoteError, Unreachable):
+            height, price, up = 0, 0, False
+        nodes = [NodeState("chain", "chain", up)]
+        for miner, space in await space_of(self._miners, self._peers):
+            name = self._names.get(miner.address, miner.id.hex()[:16])
+            if space is None:
+                nodes.append(NodeState("miner", name, up=False))
+            else:
+                nodes.append(NodeState("miner", name, True, space.pledged, space.used))
+        with self._catalog.read() as reader:
+            repairs = reader.scan(Space.REPAIRS, b"\x00", None, _REPAIRS_MAX)
+            rebuilt = reader.counter(REBUILT)
+        return NetworkState(height, price, nodes, sum(len(row) for _, row in repairs), rebuilt)
+
+    def publishing(
+        self, objects: ObjectService, directory: IpfsDirectory
+    ) -> Callable[[Bucket], Awaitable[tuple[str, int, int]]]:
+        """The probe of a bucket's publishing: root CID, objects with a CID, objects without."""
+
+        async def progress(bucket: Bucket) -> tuple[str, int, int]:
+            published, waiting = 0, 0
+            start: bytes | None = b""
+            while start is not None:
+                page = objects.list_objects(bucket, start=start)
+                for found in page.objects:
+                    with_cid = objects.head(bucket, found.key).cid is not None
+                    published += with_cid
+                    waiting += not with_cid
+                start = page.next_start
+                await asyncio.sleep(0)
+            if not bucket.publishes:
+                return "", published, 0
+            try:
+                return str(await directory.root(bucket)), published, waiting
+            except IpfsError:
+                return "", published, waiting
+
+        return progress
+
+
+class WorkerMetrics:
+    """Figures of one worker process for /metrics."""
+
+    def __init__(self, miners: CatalogMiners, peers: MinerPeers) -> None:
+        self._miners = miners
+        self._peers = peers
+
+    def __call__(self) -> Iterable[Metric]:
+        known = self._miners.all()
+        up: Samples = [({"miner": m.id.hex()}, float(self._peers.is_up(m))) for m in known]
+        free: Samples = [({"miner": m.id.hex()}, float(m.free_bytes)) for m in known]
+        health = self._peers.health
+        latency: Samples = [({"miner": m.id.hex()}, health(m.id).latency) for m in known]
+        yield Metric("cumulus_miner_up", "gauge", "Whether this worker asks the miner", up)
+        yield Metric("cumulus_miner_free_bytes", "gauge", "Pledged space that is free", free)
+        yield Metric("cumulus_miner_latency_seconds", "gauge", "Smoothed answer time", latency)
