@@ -83,6 +83,13 @@ def buckets(account: Account, page: Iterable[Bucket], *, after: str, prefix: str
     )  # fmt: skip
 
 
+_LISTED_CHECKSUM = {
+    algorithm.value: f"<ChecksumAlgorithm>{algorithm.value}</ChecksumAlgorithm>"
+    "<ChecksumType>FULL_OBJECT</ChecksumType>"
+    for algorithm in ELEMENTS
+}
+
+
 def contents(
     versions: Iterable[ObjectVersion],
     *,
@@ -96,17 +103,18 @@ def contents(
     rows = []
     for version in versions:
         kept = version.checksum
-        checked = "" if kept is None else (
-            f"<ChecksumAlgorithm>{kept.algorithm.value}</ChecksumAlgorithm>"
-            f"<ChecksumType>{type_of(kept)}</ChecksumType>"
-        )  # fmt: skip
-        storage = version.attributes.headers.get("x-amz-storage-class", "STANDARD")
+        # `_value_` and not `value`: a property of an Enum costs 0.2 µs, and these are 1,000 rows.
+        checked = "" if kept is None else _LISTED_CHECKSUM[kept.algorithm._value_]
+        if kept is not None and kept.composite_parts:
+            checked = checked.replace("FULL_OBJECT", "COMPOSITE")
+        storage = version.attributes.headers.get("x-amz-storage-class")
+        shown = "STANDARD" if storage is None else escape(storage)
         who = owner(version.bucket.owner) if owned else ""
         rows.append(
             f"<{element}><Key>{name(version.key)}</Key>{extra}"
             f"<LastModified>{iso(version.modified_ns)}</LastModified>"
             f"<ETag>&quot;{version.etag}&quot;</ETag>{checked}<Size>{version.size}</Size>"
-            f"{who}<StorageClass>{escape(storage)}</StorageClass></{element}>"
+            f"{who}<StorageClass>{shown}</StorageClass></{element}>"
         )
     return "".join(rows)
 

@@ -103,7 +103,7 @@ async def make_app(**options: Any) -> S3App:
 
 
 # ------------------------------------------------------------------ signing
-class PayloadSigner(S3SigV4Auth):  # type: ignore[misc] - botocore has no types
+class PayloadSigner(S3SigV4Auth):  # type: ignore[misc]
     """Signs the x-amz-content-sha256 that the caller gave, if any."""
 
     def payload(self, request: Any) -> Any:

@@ -171,8 +171,11 @@ async def test_the_signed_hash_of_the_body_is_verified(app: S3App) -> None:
 
 
 async def test_an_unsigned_trailer_is_verified(app: S3App) -> None:
-    headers = {"x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
-               "x-amz-decoded-content-length": "3", "x-amz-trailer": "x-amz-checksum-crc32"}  # fmt: skip
+    headers = {
+        "x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+        "x-amz-decoded-content-length": "3",
+        "x-amz-trailer": "x-amz-checksum-crc32",
+    }
     target, signed = sign("PUT", "/bucket/new", headers)
     signed["content-length"] = "99"
     for value, code in (("NSRBwg==", ""), ("AAAAAA==", "BadDigest"), ("", "InvalidRequest")):
@@ -225,10 +228,36 @@ async def test_an_unforeseen_failure_is_an_internal_error_and_logged(
 
 
 METHODS = st.sampled_from(["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"])
-NAMES = st.sampled_from(["acl", "uploads", "uploadId", "partNumber", "delete", "versions", "cors",
-    "list-type", "prefix", "delimiter", "marker", "max-keys", "continuation-token", "start-after",
-    "encoding-type", "location", "tagging", "attributes", "versionId", "response-expires",
-    "key-marker", "upload-id-marker", "select", "restore", "policyStatus", "X-Amz-Algorithm"])  # fmt: skip
+NAMES = st.sampled_from(
+    [
+        "acl",
+        "uploads",
+        "uploadId",
+        "partNumber",
+        "delete",
+        "versions",
+        "cors",
+        "list-type",
+        "prefix",
+        "delimiter",
+        "marker",
+        "max-keys",
+        "continuation-token",
+        "start-after",
+        "encoding-type",
+        "location",
+        "tagging",
+        "attributes",
+        "versionId",
+        "response-expires",
+        "key-marker",
+        "upload-id-marker",
+        "select",
+        "restore",
+        "policyStatus",
+        "X-Amz-Algorithm",
+    ]
+)
 VALUES = st.sampled_from(["", "1", "2", "url", "-1", "%00", "%ff", "%C3%BC", "99999999999999999999",
     "a%0D%0Ab", "null", "/", "x" * 300])  # fmt: skip
 HEADERS = st.dictionaries(
@@ -242,8 +271,17 @@ HEADERS = st.dictionaries(
         "/bucket/key?versionId=%ff", "REPLACE", "private", "Mon, 99 Foo", "x-amz-checksum-sha1"]),
     max_size=4,
 )  # fmt: skip
-BODIES = st.sampled_from([b"", b"x", b"<a/>", b"<Delete><Object><Key>a</Key></Object></Delete>",
-    b"<CompleteMultipartUpload><Part/></CompleteMultipartUpload>", b"\xff<", b"<!DOCTYPE a>"])  # fmt: skip
+BODIES = st.sampled_from(
+    [
+        b"",
+        b"x",
+        b"<a/>",
+        b"<Delete><Object><Key>a</Key></Object></Delete>",
+        b"<CompleteMultipartUpload><Part/></CompleteMultipartUpload>",
+        b"\xff<",
+        b"<!DOCTYPE a>",
+    ]
+)
 
 
 @settings(max_examples=100, deadline=None)

@@ -34,7 +34,7 @@ SAME = {
 UNROUTABLE = {"WriteGetObjectResponse"}  # an operation of S3 Object Lambda's own host
 
 
-def sample(shape: Any, name: str = "") -> Any:
+def sample(shape: Any, name: str = "") -> Any:  # noqa: PLR0911 - one line for each type
     """The smallest value of a shape: required members only."""
     match shape.type_name:
         case "structure":
@@ -55,9 +55,9 @@ def sample(shape: Any, name: str = "") -> Any:
         case _:
             if shape.enum:
                 return shape.enum[0]
-            return {"Bucket": "bucket", "Key": "k/ey", "CopySource": "bucket/k"}.get(
-                name, "x" * int(shape.metadata.get("min", 1))
-            )
+            shortest = "x" * int(shape.metadata.get("min", 1))
+            names = {"Bucket": "bucket", "Key": "k/ey", "CopySource": "bucket/k"}
+            return names.get(name, shortest)
 
 
 def serialised(name: str) -> tuple[str, str, dict[str, str], bytes]:
