@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from chain.cids import Cid
 from chain.clock import Clock
 from gateway.catalog.interface import (
     Append,
@@ -28,7 +29,7 @@ from gateway.catalog.interface import (
 from gateway.errors import NoSuchBucket, NoSuchKey, StoreError
 from gateway.ipfs import rows, unixfs
 from gateway.ipfs.directories import sweep_directories
-from gateway.ipfs.publish import PUBLISH_JOBS, IpfsPublisher, block_rows, version_row
+from gateway.ipfs.publish import PUBLISH_JOBS, IpfsPublisher, block_keys, block_rows, version_row
 from gateway.ipfs.unixfs import LEAF_BYTES, FileDag
 from gateway.model import ObjectVersion
 from gateway.objects import ObjectService
@@ -75,7 +76,7 @@ class Indexer:
 
     async def step(self) -> bool:
         """Do one piece of work; False if there was none. Raises StoreError, CatalogUnavailable."""
-        if await self._step_version():
+        if await self._step_sweep() or await self._step_version():
             return True
         for bucket_id, name, publishes in self._buckets():
             if await self._step_bucket(bucket_id, name, publishes):
@@ -83,6 +84,27 @@ class Indexer:
         return False
 
     # ------------------------------------------------------------------ one version
+    async def _step_sweep(self) -> bool:
+        """Remove some rows of a large version that was unpublished: leaves first, then nodes."""
+        end = rows.after(rows.SWEEP_JOBS)
+        with self._catalog.read() as reader:
+            found = reader.scan(Space.JOBS, rows.SWEEP_JOBS, end, 1)
+            if not found:
+                return False
+            [(key, value)] = found
+            job = rows.sweep_job(value)
+            uid = key[len(rows.SWEEP_JOBS) :]
+            leaves, nodes = block_keys(reader, Cid(job.root), uid)
+        gone = leaves[job.gone : job.gone + _BATCH]
+        change: Change = Put(
+            Space.JOBS, key, rows.pack(rows.SweepJob(job.root, job.gone + len(gone)))
+        )
+        if not gone:
+            gone, change = nodes, Delete(Space.JOBS, key)
+        deletes = [Delete(Space.BLOCKS, each) for each in gone]
+        await self._commit(Batch([Equals(Space.JOBS, key, value)], [*deletes, change]))
+        return True
+
     async def _step_version(self) -> bool:
         end = rows.after(PUBLISH_JOBS)
         with self._catalog.read() as reader:

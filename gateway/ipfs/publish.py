@@ -38,21 +38,21 @@ class IpfsPublisher:
     def unpublish_rows(self, reader: Reader, version: ObjectVersion, uid: bytes) -> list[Change]:
         """The changes that remove the version's rows; other holders of its blocks keep theirs.
 
-        The row of the version goes, and with it every block is unserved. Beyond LEAVES_MAX blocks
-        the rest of the rows stay behind, dead.
+        The row of the version goes, and with it every block is unserved. Where there are more than
+        LEAVES_MAX blocks, a job removes the rest.
         """
         del version  # the row knows the root
         row_key = rows.version_key(uid)
         value = reader.get(Space.BLOCKS, row_key)
         if value is None:
             return []
+        record = rows.published_version(value)
         changes: list[Change] = [Delete(Space.BLOCKS, row_key)]
-        root = Cid(rows.published_version(value).root)
-        for key in _block_keys(reader, root, uid):
-            if len(changes) > LEAVES_MAX + 64:
-                break
-            changes.append(Delete(Space.BLOCKS, key))
-        return changes
+        if unixfs.leaf_count(record.size) > LEAVES_MAX:
+            sweep = rows.SweepJob(record.root, 0)
+            return [*changes, Put(Space.JOBS, rows.SWEEP_JOBS + uid, rows.pack(sweep))]
+        leaves, nodes = block_keys(reader, Cid(record.root), uid)
+        return [*changes, *(Delete(Space.BLOCKS, key) for key in (*leaves, *nodes))]
 
 
 def version_row(bucket: Bucket, key: str, uid: bytes, dag: FileDag) -> Put:
@@ -71,18 +71,19 @@ def block_rows(dag: FileDag, uid: bytes, leaves: bytes) -> Iterator[Put]:
         yield Put(Space.BLOCKS, rows.node_key(cid.multihash, uid), rows.NODE + block)
 
 
-def _block_keys(reader: Reader, root: Cid, uid: bytes) -> Iterator[bytes]:
-    """Keys of all of a file's block rows, found by walking its stored nodes."""
-    number = 0
+def block_keys(reader: Reader, root: Cid, uid: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Keys of a file's leaf rows and of its node rows, found by walking its stored nodes."""
+    leaves: list[bytes] = []
+    nodes: list[bytes] = []
     waiting = [root]
     while waiting:
         cid = waiting.pop()
         if cid.codec == RAW:
-            yield rows.leaf_key(cid.multihash, uid, number)
-            number += 1
+            leaves.append(rows.leaf_key(cid.multihash, uid, len(leaves)))
             continue
         key = rows.node_key(cid.multihash, uid)
+        nodes.append(key)
         value = reader.get(Space.BLOCKS, key)
-        yield key
         if value is not None:
             waiting += [link.cid for link in reversed(dagpb.decode(value[1:]).links)]
+    return leaves, nodes

@@ -15,6 +15,7 @@ SUFFIX_BYTES = ID_BYTES + 4
 
 # Jobs
 BUCKET_JOBS = b"ipfs-bucket/"
+SWEEP_JOBS = b"ipfs-sweep/"
 
 
 class PublishedVersion(msgspec.Struct, frozen=True, array_like=True):
@@ -44,6 +45,13 @@ class BucketJob(msgspec.Struct, frozen=True, array_like=True):
     on: bool
     start: bytes  # the key to go on from
     done: bool
+
+
+class SweepJob(msgspec.Struct, frozen=True, array_like=True):
+    """Row `ipfs-sweep/` ‖ uid: `gone` leaf rows of an unpublished large version are removed."""
+
+    root: bytes
+    gone: int
 
 
 def leaf_key(multihash: bytes, uid: bytes, number: int) -> bytes:
@@ -82,7 +90,7 @@ def after(prefix: bytes) -> bytes:
     return cut[:-1] + bytes([cut[-1] + 1])
 
 
-def pack(row: PublishedVersion | DirectoryRoot | BucketJob) -> bytes:
+def pack(row: PublishedVersion | DirectoryRoot | BucketJob | SweepJob) -> bytes:
     """The value of a row."""
     return FORMAT + msgspec.msgpack.encode(row)
 
@@ -102,7 +110,7 @@ def bucket_job(value: bytes) -> BucketJob:
     return _unpack(value, BucketJob)
 
 
-R = TypeVar("R", PublishedVersion, DirectoryRoot, BucketJob)
+R = TypeVar("R", PublishedVersion, DirectoryRoot, BucketJob, SweepJob)
 
 
 def _unpack(value: bytes, kind: type[R]) -> R:
@@ -112,6 +120,11 @@ def _unpack(value: bytes, kind: type[R]) -> R:
         return msgspec.msgpack.decode(memoryview(value)[1:], type=kind)
     except msgspec.MsgspecError as error:
         raise CorruptRecord(f"{kind.__name__}: {error}") from None
+
+
+def sweep_job(value: bytes) -> SweepJob:
+    """Raises CorruptRecord."""
+    return _unpack(value, SweepJob)
 
 
 def place_of(key: bytes, multihash: bytes) -> tuple[bytes, bytes]:

@@ -190,3 +190,26 @@ async def test_a_block_is_found_behind_thousands_of_the_same_in_a_private_object
     assert index.block(leaf) is not None
     await world.objects.configure_bucket("others", publishes=False)
     assert index.block(leaf) is None
+
+
+async def test_a_version_too_large_for_one_commit_is_published_and_swept_by_jobs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.ipfs.publish.LEAVES_MAX", 2)
+    monkeypatch.setattr("gateway.ipfs.indexer._BATCH", 2)
+    bucket = await world.objects.configure_bucket("photos", publishes=True)
+    body = b"".join(bytes([i]) * MIB for i in range(5))
+    version = await world.objects.put(bucket, "large", stream(body), Attributes())
+    index = BlockIndex(world.objects, world.catalog)
+    root = Cid.parse(version.cid or "")
+    assert index.file(root) is None
+    await settle(world)
+    found = index.file(root)
+    assert found is not None
+    assert await world.read(found.version) == body
+    assert len(world.rows(Space.BLOCKS)) == 5 + 1 + 1
+    await world.objects.delete(bucket, "large")
+    assert index.file(root) is None
+    assert await settle(world) >= 4
+    assert world.rows(Space.BLOCKS) == []
+    assert not [key for key, _ in world.rows(Space.JOBS) if not key.startswith(rows.BUCKET_JOBS)]
