@@ -48,6 +48,8 @@ class Health:
     def failed(self, now: float, *, certain: bool) -> None:
         """No answer. `certain`: the connection is gone; else it only lagged."""
         self.failures += 1
+        if self.is_open(now):
+            return  # asks that were under way when it opened say nothing new
         if self.failures >= FAILURES_TO_OPEN or (certain and self.failures >= 2):
             self.open_until = now + self.backoff
             self.backoff = min(BACKOFF_MAX, self.backoff * 2)

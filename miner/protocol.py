@@ -20,7 +20,7 @@ NOT_ALLOWED = "not_allowed"
 # Most keys in one message, and most entries of an inventory page.
 KEYS_MAX = 1024
 # Most bytes of one ReadFragment; longer reads are asked in pieces.
-READ_MAX = 8 * 1024**2
+READ_MAX = 16 * 1024**2
 
 COMMITTED, NEVER, UNKNOWN = "committed", "never", "unknown"
 

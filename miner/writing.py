@@ -22,10 +22,13 @@ class BelowQuorum(Exception):
 
 @dataclass(frozen=True, slots=True)
 class WriteSettings:
-    """Seconds. A healthy write takes 5-30 ms, so a lagging miner costs 100 ms until it is known."""
+    """Seconds. A healthy write takes 5-30 ms, but a busy disk's fdatasync can take 300.
+
+    A lagging miner costs the grace three times, then its breaker is open.
+    """
 
     deadline: float = 10.0
-    grace: float = 0.1  # at the least, after quorum
+    grace: float = 0.5  # at the least, after quorum
     grace_share: float = 1.0  # of the time that quorum took
 
 

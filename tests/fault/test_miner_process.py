@@ -4,12 +4,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from chain.net.transport import Payload, RemoteError
+from chain.net.transport import Message, Payload, Peer, RemoteError, Unreachable
 from chain.net.zeromq import ZeroMqTransport
 from miner.fragment import fragment_key
 from miner.protocol import (
@@ -61,55 +63,75 @@ def test_a_miner_process_keeps_fragments_and_identity_over_kill_9(
 ) -> None:
     address = f"ipc://{sockets}/miner.ipc"
     first = Process(tmp_path / "miner", address)
-    receipt = asyncio.run(_store(address))
-    first.kill()
+    try:
+        receipt = asyncio.run(_store(address))
+    finally:
+        first.kill()
     second = Process(tmp_path / "miner", address)
-    asyncio.run(_check(address, receipt))
-    assert second.end() == 0
+    try:
+        asyncio.run(_check(address, receipt))
+    finally:
+        code = second.end()
+    assert code == 0
+
+
+@asynccontextmanager
+async def connected(address: str) -> AsyncIterator[Peer]:
+    """A peer at a miner that is still starting."""
+    transport = ZeroMqTransport()
+    try:
+        peer = transport.connect(address)
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    await peer.ask(SpaceReport(), timeout=1)
+                    break
+                except Unreachable:
+                    await asyncio.sleep(0.05)
+        yield peer
+    finally:
+        await transport.close()
 
 
 async def _store(address: str) -> bytes:
-    transport = ZeroMqTransport()
-    peer = transport.connect(address)
-    _, made = fragments("a", 400_000)
-    for record, payload in made:
-        stored = await peer.ask(store_message(record, Payload(payload)))
-        assert stored.receipt.is_signed()
-    with pytest.raises(RemoteError, match="wrong_fragment"):
-        await peer.ask(store_message(made[0][0], Payload(made[1][1])))
-    await transport.close()
-    return bytes(stored.receipt.miner)
+    async with connected(address) as peer:
+        _, made = fragments("a", 400_000)
+        for record, payload in made:
+            stored = await peer.ask(store_message(record, Payload(payload)))
+            assert stored.receipt.is_signed()
+        with pytest.raises(RemoteError, match="wrong_fragment"):
+            await peer.ask(store_message(made[0][0], Payload(made[1][1])))
+        return bytes(stored.receipt.miner)
 
 
 async def _check(address: str, miner: bytes) -> None:
-    transport = ZeroMqTransport()
-    peer = transport.connect(address)
-    segment, made = fragments("a", 400_000)
-    for index, (record, payload) in enumerate(made):
-        reply = await peer.ask(ReadFragment(segment.id, index, 5, record.size))
-        assert bytes(reply.payload.buffer) == bytes(payload[5:])
-        assert (await peer.ask(CheckFragment(segment.id, index))).whole
-    again = await peer.ask(store_message(made[0][0], Payload(made[0][1])))
-    assert again.receipt.miner == miner
-    page = await peer.ask(Inventory(b"", 4))
-    assert [held.record for held in page.held] == [record.encode() for record, _ in made[:4]]
-    for bad in (
-        ReadFragment(segment.id, 0, 5, 4),
-        ReadFragment(segment.id, 0, -1, 4),
-        ReadFragment(segment.id, 0, 0, 1 << 40),
-        ReadFragment(segment.id, 900, 0, 1),
-        ReadFragment(b"short", 0, 0, 1),
-        DropFragments((b"short",)),
-        Inventory(b"", 0),
-        Inventory(b"", 1 << 30),
-    ):
-        with pytest.raises(RemoteError, match="bad_request"):
-            await peer.ask(bad)
-    with pytest.raises(RemoteError, match="no_such_fragment"):
-        await peer.ask(ReadFragment(bytes(32), 0, 0, 1))
-    assert (await peer.ask(DropFragments((fragment_key(segment.id, 0),)))).count == 1
-    assert (await peer.ask(SpaceReport())).fragments == 5
-    await transport.close()
+    async with connected(address) as peer:
+        segment, made = fragments("a", 400_000)
+        for index, (record, payload) in enumerate(made):
+            reply = await peer.ask(ReadFragment(segment.id, index, 5, record.size))
+            assert bytes(reply.payload.buffer) == bytes(payload[5:])
+            assert (await peer.ask(CheckFragment(segment.id, index))).whole
+        again = await peer.ask(store_message(made[0][0], Payload(made[0][1])))
+        assert again.receipt.miner == miner
+        page = await peer.ask(Inventory(b"", 4))
+        assert [held.record for held in page.held] == [record.encode() for record, _ in made[:4]]
+        refused: list[Message[Any]] = [
+            ReadFragment(segment.id, 0, 5, 4),
+            ReadFragment(segment.id, 0, -1, 4),
+            ReadFragment(segment.id, 0, 0, 1 << 40),
+            ReadFragment(segment.id, 900, 0, 1),
+            ReadFragment(b"short", 0, 0, 1),
+            DropFragments((b"short",)),
+            Inventory(b"", 0),
+            Inventory(b"", 1 << 30),
+        ]
+        for bad in refused:
+            with pytest.raises(RemoteError, match="bad_request"):
+                await peer.ask(bad)
+        with pytest.raises(RemoteError, match="no_such_fragment"):
+            await peer.ask(ReadFragment(bytes(32), 0, 0, 1))
+        assert (await peer.ask(DropFragments((fragment_key(segment.id, 0),)))).count == 1
+        assert (await peer.ask(SpaceReport())).fragments == 5
 
 
 @pytest.mark.parametrize("options", [["--pledge", "lots"], ["--pledge", "1K"], ["--allow", "zz"]])

@@ -16,9 +16,12 @@ def test_a_miner_that_fails_thrice_is_left_alone_longer_each_time() -> None:
     health.failed(2.0, certain=False)  # the trial failed
     assert health.is_open(3.9)
     assert not health.is_open(4.1)
+    for _ in range(50):
+        health.failed(100.0, certain=False)  # all of one burst
+    assert not health.is_open(104.1)
     for turn in range(10):
-        health.failed(100.0 + turn, certain=False)
-    assert health.open_until <= 109 + BACKOFF_MAX
+        health.failed(1000.0 + 100 * turn, certain=False)
+    assert health.open_until == 1900.0 + BACKOFF_MAX
 
 
 def test_a_good_answer_closes_the_breaker() -> None:
