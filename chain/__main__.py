@@ -1,0 +1,7 @@
+"""`python -m chain`."""
+
+import sys
+
+from chain.cli import main
+
+sys.exit(main())
