@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from chain.clock import Clock, Entropy, system_entropy
+from chain.clock import Clock, Entropy
 from chain.format import write_durably
 from chain.keys.identity import Identity
 from chain.keys.keystore import Keystore, KeystoreError
@@ -60,20 +60,15 @@ def commands(
     data_dir = network.config.data_dir
     where = ("--network", str(data_dir / "run" / "network.json"))
     chain = ("chain", "--data-dir", str(data_dir), "--listen", network.chain_address)
-    operator = ("--operator", Identity(Keystore(data_dir / "keys").secret(OPERATOR)).id.hex())
+    operator = ("--operator", owner_of(data_dir).id.hex())
     result = [Command("chain", (*python, *chain, *operator, *lifeline), 3, keep)]
     for miner in network.miners:
         options = ("--data-dir", str(miner.data_dir), "--name", miner.name)
         places = ("--listen", miner.address, "--ledger", network.chain_address)
-        places += ("--owner", network.catalog_address)
         owner = ("--owner", network.catalog_address)
         pledge = ("--pledge", str(miner.pledge))
-        name = f"miner-{miner.name}"
-        result.append(
-            Command(
-                name, (*python, "miner", *options, *places, *owner, *pledge, *lifeline), 2, keep
-            )
-        )
+        argv = [*python, "miner", *options, *places, *owner, *pledge, *lifeline]
+        result.append(Command(f"miner-{miner.name}", argv, 2, keep))
     result.append(Command("catalog", (*python, "gateway", "catalog", *where, *lifeline), 1, keep))
     fds = {listener.face: listener.socket.fileno() for listener in listeners}
     sockets = ("--fds", ",".join(f"{face}={fd}" for face, fd in fds.items()))
@@ -84,9 +79,9 @@ def commands(
 
 
 def owner_of(data_dir: Path) -> Identity:
-    """The network's owner on the ledger: made at the first start. Raises ConfigError."""
+    """The network's owner on the ledger: made before the first start. Raises ConfigError."""
     try:
-        return Keystore(data_dir / "keys").identity("operator", system_entropy)
+        return Identity(Keystore(data_dir / "keys").secret(OPERATOR))
     except KeystoreError as error:
         raise ConfigError(str(error)) from None
 

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, TypeVar
 
-from chain.clock import system_entropy
 from gateway.commands.failures import Failed, WrongUse
 from gateway.commands.options import Parsers, action, group
 from gateway.commands.session import network_of, show, size_text, table
@@ -148,12 +147,11 @@ def _with_ledger(
 ) -> Answer:
     from chain.client import LedgerClient
     from chain.errors import LedgerError
-    from chain.keys.keystore import Keystore, KeystoreError
     from chain.net.zeromq import ZeroMqTransport
+    from gateway.launch import owner_of
 
     async def session() -> Answer:
-        # A network's first owner is its validator's account (docs/specs/genesis.md).
-        owner = Keystore(network.genesis_path.parent / "keys").identity("validator", system_entropy)
+        owner = owner_of(network.config.data_dir)
         transport = ZeroMqTransport()
         try:
             return await use(LedgerClient(transport.connect(network.chain_address)), owner)
@@ -162,5 +160,5 @@ def _with_ledger(
 
     try:
         return asyncio.run(session())
-    except (LedgerError, KeystoreError) as error:
+    except LedgerError as error:
         raise Failed(str(error)) from None
