@@ -232,10 +232,14 @@ class SegmentWriter:
         ends = last or segment.chunks == self._engine.segment_chunks
         self._segment = None if ends else segment
         plain = chunk.view[: chunk.fill]
-        done = Countdown(self._loop, 1 + len(self._hashes), lambda: self._free.put_nowait(chunk))
+        done = Countdown(self._loop, 1 + len(self._hashes), lambda: self._reuse(chunk))
         self._seal_lane.push(lambda: self._seal(segment, plain, done, last=last, ends=ends))
         for lane, functions in self._hashes:
             lane.push(lambda functions=functions: _feed(functions, plain, done))  # type: ignore[misc]
+
+    def _reuse(self, chunk: Chunk) -> None:
+        if self._ring:  # else the transfer was given up meanwhile
+            self._free.put_nowait(chunk)
 
     async def _open_segment(self) -> "_OpenSegment":
         await self._window.acquire()

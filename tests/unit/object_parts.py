@@ -75,7 +75,7 @@ class MemoryPool:
 
     async def write(self, segment: Segment, shards: Sequence[Buffer]) -> FakePlaced:
         if self.fail_writes:
-            raise self.fail_writes
+            raise type(self.fail_writes)(*self.fail_writes.args)
         assert len(shards) == segment.profile.n
         assert {len(shard) for shard in shards} == {segment.shard_bytes}
         joined = b"".join(shards[: segment.profile.k])[: segment.length]
