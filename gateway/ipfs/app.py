@@ -54,6 +54,7 @@ _CORS: Headers = [
         b"X-Stream-Output",
     ),
 ]
+_SMALL = 256 << 10
 _mime = mimetypes.MimeTypes()  # its own tables: the same on every machine
 
 
@@ -108,7 +109,7 @@ class IpfsApp:
             request = parse_request(raw_path, scope["query_string"], headers)
             reply = await self._serve(request, headers)
             if scope["method"] == "GET" and not isinstance(reply.body, bytes):
-                reply.body = await _begun(reply.body)
+                reply.body = await _begun(reply.body, int(reply.headers.get("Content-Length", -1)))
         except (IpfsError, StoreError, CatalogUnavailable, BlockError) as error:
             reply = _refusal(error, b"only-if-cached" in headers.get(b"cache-control", b""))
         return reply
@@ -302,8 +303,16 @@ def _content_type(entity: File | Leaf | Inline | Subtree, name: str) -> str:
     return kind
 
 
-async def _begun(body: AsyncGenerator[Buffer, None]) -> AsyncGenerator[Buffer, None]:
-    """The same stream with its first part fetched, so that what fails at once has a status."""
+async def _begun(
+    body: AsyncGenerator[Buffer, None], size: int
+) -> AsyncGenerator[Buffer, None] | bytes:
+    """The same stream with its first part fetched, so that what fails at once has a status.
+
+    A small body (`size` known) is fetched whole: no task, one message.
+    """
+    if 0 <= size <= _SMALL:
+        async with aclosing(body):
+            return b"".join([bytes(part) async for part in body])
     try:
         first = await anext(body)
     except StopAsyncIteration:

@@ -1,6 +1,7 @@
 """Claims about the edge's ZeroMQ face: messages, limits, fall-back, a whole node."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdn.cli import main
 from cdn.client import EdgeClient
 from cdn.config import EdgeConfig, parse_size
 from cdn.errors import ConfigError
@@ -209,3 +211,34 @@ def test_a_wrong_option_is_refused_at_the_door(tmp_path: Path, change: dict) -> 
     assert EdgeConfig(**good, readers=frozenset({AccountId(b"r" * 32)})).max_bytes > 0
     with pytest.raises(ConfigError):
         EdgeConfig(**good | change)
+
+
+async def test_the_process_serves_and_stops_on_sigterm(tmp_path: Path) -> None:
+    transport = ZeroMqTransport()
+    origin = f"ipc://{tmp_path}/run/origin"
+    await transport.serve(origin, SegmentService(MemorySource(SEGMENTS)).handlers())
+    listen = f"ipc://{tmp_path}/run/edge"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "cdn", "--data-dir", str(tmp_path / "data"), "--listen", listen,
+        "--origin", origin, "--max-bytes", "16MiB",
+    )  # fmt: skip
+    try:
+        peer = transport.connect(listen)
+        segment, data = SEGMENTS[1]
+        reply = await peer.ask(read_message(segment, [(0, 100)], verify=False), timeout=20)
+        assert bytes(reply.ranges[0].buffer) == data[:100]
+        assert (await peer.ask(EdgeStatus())).disk_max == 16 << 20
+    finally:
+        process.terminate()
+        code = await process.wait()
+        await transport.close()
+    assert code == 0
+
+
+def test_wrong_options_end_with_code_2(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    good = ["--data-dir", str(tmp_path), "--listen", "ipc:///x/y", "--origin", "ipc:///x/z"]
+    for wrong in (["--max-bytes", "lots"], ["--reader", "12"], ["--listen", "nowhere"]):
+        with pytest.raises(SystemExit) as end:
+            main([*good, *wrong])
+        assert end.value.code == 2
+        assert "error:" in capsys.readouterr().err
