@@ -37,7 +37,8 @@ class HttpLimits:
     linger_bytes: int = 16 << 20
     connections: int = 4096
     pipeline: int = 64
-    shutdown: float = 8.0
+    # Less than chain/process.py STOP_SECONDS, which ends the process hard.
+    shutdown: float = 6.0
     # How often all of these times are looked at.
     sweep: float = 1.0
 
