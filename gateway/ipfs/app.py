@@ -193,8 +193,9 @@ class IpfsApp:
         }
         if etag_matches(headers.get(b"if-none-match", b""), [tag, f'"{folder.cid}"']):
             return Reply(HTTPStatus.NOT_MODIFIED, _revalidated(out))
-        entries = self._walker.entries(folder)[: self._config.listing_entries_max]
-        pieces = listing.page(folder.cid, request.root_text, request.path, entries)
+        entries = self._walker.entries(folder)
+        limit = self._config.listing_entries_max
+        pieces = listing.page(folder.cid, request.root_text, request.path, entries, limit)
         return Reply(HTTPStatus.OK, out, b"".join(pieces))
 
     async def _file(

@@ -1,5 +1,6 @@
 """IpfsDirectory: buckets and prefixes as UnixFS directories, made when somebody asks."""
 
+import asyncio
 from collections.abc import Iterator
 
 from chain.cids import Cid
@@ -16,6 +17,7 @@ from gateway.versions import version_uid
 OBJECTS_MAX = 100_000
 ROOTS_MAX = 16  # remembered of each bucket
 _BATCH = 256
+_PAGE = 200
 _MULTIHASH_BYTES = 34
 _NAME_BYTES_MAX = 255
 
@@ -49,9 +51,9 @@ class IpfsDirectory:
             raise NotFound("this bucket does not publish")
         if prefix and not prefix.endswith("/"):
             prefix += "/"
-        top = self._gather(bucket, prefix)
+        top = await self._gather(bucket, prefix)
         blocks: dict[Cid, bytes] = {}
-        link = _build(top, blocks)
+        link = await asyncio.to_thread(_build, top, blocks)
         await self._remember(bucket, prefix, link.cid, blocks)
         return link.cid
 
@@ -63,22 +65,23 @@ class IpfsDirectory:
         ready = waiting = 0
         start: bytes | None = b""
         while start is not None:
-            page = self._objects.list_objects(bucket, start=start)
+            page = self._objects.list_objects(bucket, start=start, limit=_PAGE)
             for found in page.objects:
                 version = found if found.cid else self._look(bucket, found.key)
                 ready += version is not None and version.cid is not None
                 waiting += version is not None and version.cid is None
             start = page.next_start
+            await asyncio.sleep(0)  # others have their turn between pages
         if not bucket.publishes:
             return "", 0, 0
         return str(await self.root(bucket)), ready, waiting
 
-    def _gather(self, bucket: Bucket, prefix: str) -> _Folder:
+    async def _gather(self, bucket: Bucket, prefix: str) -> _Folder:
         top = _Folder()
         count = 0
         start: bytes | None = b""
         while start is not None:
-            page = self._objects.list_objects(bucket, prefix=prefix, start=start)
+            page = self._objects.list_objects(bucket, prefix=prefix, start=start, limit=_PAGE)
             for found in page.objects:
                 count += 1
                 if count > OBJECTS_MAX:
@@ -88,6 +91,7 @@ class IpfsDirectory:
                 if version is not None and version.cid:
                     _place(top, version.key[len(prefix) :], self._link(version))
             start = page.next_start
+            await asyncio.sleep(0)  # others have their turn between pages
         return top
 
     def _look(self, bucket: Bucket, key: str) -> ObjectVersion | None:

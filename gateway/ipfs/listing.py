@@ -11,8 +11,10 @@ VERSION = "cumulus1"
 _ROWS = 256  # of one piece
 
 
-def page(cid: Cid, root: str, path: Sequence[str], entries: Sequence[Link]) -> Iterator[bytes]:
-    """The page in pieces."""
+def page(
+    cid: Cid, root: str, path: Sequence[str], entries: Sequence[Link], limit: int
+) -> Iterator[bytes]:
+    """The page in pieces, with at most `limit` of the entries."""
     here = "/ipfs/" + "/".join([root, *(_quote(part) for part in path)])
     shown = "/ipfs/" + "/".join([root, *path])
     yield _head(cid, root, path, shown, sum(link.size for link in entries)).encode(
@@ -22,11 +24,13 @@ def page(cid: Cid, root: str, path: Sequence[str], entries: Sequence[Link]) -> I
     if path:
         parent = here.rsplit("/", 1)[0] + "/"
         rows.append(_row(".ipfs", f'<a href="{escape(parent)}">..</a>', "", ""))
-    for link in entries:
+    for link in entries[:limit]:
         rows.append(_entry(here, link))
         if len(rows) == _ROWS:
             yield "".join(rows).encode("utf-8", "replace")
             rows = []
+    if len(entries) > limit:
+        rows.append(_row("", f"{len(entries) - limit} more entries are not shown", "", ""))
     rows.append("</table></div></section></main></body></html>\n")
     yield "".join(rows).encode("utf-8", "replace")
 

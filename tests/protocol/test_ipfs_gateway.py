@@ -1,5 +1,6 @@
 """Claims about the IPFS path gateway, over the real object service in memory."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 
@@ -7,6 +8,7 @@ import httpx
 import pytest
 
 from chain.cids import Cid
+from gateway.catalog.interface import Space
 from gateway.errors import SlowDown
 from gateway.ipfs import dagpb
 from gateway.ipfs.app import IpfsApp, IpfsConfig
@@ -168,6 +170,21 @@ async def test_a_listing_reads_no_child(site: Site) -> None:
     assert site.world.pool.reads == []
 
 
+async def test_a_listing_says_how_many_entries_it_leaves_out(site: Site) -> None:
+    for number in range(7):
+        await site.put(f"n{number}", b"x")
+    root = await site.root()
+    app = IpfsApp(
+        site.world.objects, site.world.catalog, IpfsConfig(listing_entries_max=5), FakeClock()
+    )
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://gateway"
+    ) as http:
+        page = await http.get(f"/ipfs/{root}/")
+    assert page.text.count('class="ipfs-hash" translate="no" href') == 5
+    assert "2 more entries are not shown" in page.text
+
+
 async def test_index_html_stands_for_its_directory(site: Site) -> None:
     await site.put("index.html", b"<h1>home</h1>")
     root = await site.root()
@@ -264,8 +281,6 @@ async def test_removing_one_holder_of_a_block_leaves_the_others(site: Site) -> N
 
 
 async def test_a_deleted_object_leaves_no_row_behind(site: Site) -> None:
-    from gateway.catalog.interface import Space
-
     await site.put("one", LARGE)
     await site.put("one", b"replaced")
     await site.world.objects.delete(site.world.objects.bucket("photos"), "one")
@@ -361,8 +376,6 @@ async def test_a_car_that_cannot_be_finished_is_broken_off(
     sent: list[dict] = []
 
     async def receive() -> dict:
-        import asyncio
-
         await asyncio.Event().wait()
         return {}
 
