@@ -23,18 +23,25 @@ _NS = 1_000_000_000
 
 
 async def coalesce(source: AsyncIterator[Buffer]) -> AsyncGenerator[Buffer]:
-    """Buffers of at least BUFFER_MIN (but the last); large ones pass uncopied."""
+    """Buffers of at least BUFFER_MIN (but the last); large ones pass uncopied.
+
+    Closes `source` when it is closed itself: a read given up lets go of its buffers at once.
+    """
     pending = bytearray()
-    async for piece in source:
-        if not pending and len(piece) >= BUFFER_MIN:
-            yield piece
-            continue
-        pending += piece
-        if len(pending) >= BUFFER_MIN:
+    try:
+        async for piece in source:
+            if not pending and len(piece) >= BUFFER_MIN:
+                yield piece
+                continue
+            pending += piece
+            if len(pending) >= BUFFER_MIN:
+                yield pending
+                pending = bytearray()
+        if pending:
             yield pending
-            pending = bytearray()
-    if pending:
-        yield pending
+    finally:
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
 
 
 async def get_object(exchange: Exchange, operation: ops.GetObject) -> Reply:
