@@ -8,7 +8,7 @@ import argparse
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ FIRST_ACCOUNT = "owner"
 # Of each worker, for sealed segments that are read again and again.
 EDGE_RAM_BYTES = 64 << 20
 _READY_SECONDS = 2.0
+_RESTART_SECONDS = 1.0
 
 
 def run_catalog(arguments: list[str]) -> int:
@@ -128,9 +129,11 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
         handlers = PoolOwner(records, miners).handlers(admin.add_to(Handlers()))
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(watch.run()),
-                group.create_task(pump(outbox, clock)),
-                group.create_task(Releaser(records, miners, peers, clock).run()),
+                group.create_task(steadily("watch", watch.run, clock)),
+                group.create_task(steadily("outbox", lambda: pump(outbox, clock), clock)),
+                group.create_task(
+                    steadily("releases", Releaser(records, miners, peers, clock).run, clock)
+                ),
             ]
             await serve_catalog(
                 catalog, transport, network.catalog_address, clock, stop, more=handlers
@@ -183,7 +186,9 @@ async def _worker(
             context = tls
             hangup.action = lambda: reload_certificate(context, cert, key)
         async with asyncio.TaskGroup() as group:
-            reporting = group.create_task(reports.run(owner, clock))
+            reporting = group.create_task(
+                steadily("reports", lambda: reports.run(owner, clock), clock)
+            )
             async with asyncio.TaskGroup() as ports:
                 for face, listener in sockets.items():
                     ports.create_task(
@@ -257,6 +262,16 @@ def _objects(
         ),
         publisher=IpfsPublisher(),
     )
+
+
+async def steadily(name: str, work: Callable[[], Awaitable[None]], clock: SystemClock) -> None:
+    """Run endless work again after a failure: what helps a process must not end it."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("%s failed and starts again", name)
+        await clock.sleep(_RESTART_SECONDS)
 
 
 def _keyring(data_dir: Path) -> KeyRing:

@@ -109,8 +109,12 @@ def add_stream(
 
 
 def packed_receipts(ingested: Ingested) -> tuple[bytes, ...]:
-    """Receipts as the outbox keeps them."""
-    return tuple(_RECEIPTS.encode(receipt) for receipt in ingested.receipts)
+    """The miners' signed receipts as the outbox keeps them, each once.
+
+    The paths from fragments to a receipt's root were checked when they came and are not kept.
+    """
+    signed = dict.fromkeys(receipt.stored.receipt for receipt in ingested.receipts)
+    return tuple(_RECEIPTS.encode(receipt) for receipt in signed)
 
 
 class Writing:
