@@ -35,6 +35,8 @@ from miner.store.volume import Staging, Volume
 
 VOLUME_BYTES = 1024**3
 HEADROOM = 64 * 1024**2  # of the file system, kept for tombstones and the index
+# statvfs costs 15-25 us: far from full it is asked every so many batches.
+_LOOK_BELOW, _LOOK_EVERY = 8 * 1024**3, 32
 
 
 class NewFragment(NamedTuple):
@@ -88,6 +90,8 @@ class Journal:
         self._current: Volume | None = None
         self._next_number = 1
         self._broken = ""
+        self._disk_left = 0
+        self._unlooked = 0
 
     @property
     def used(self) -> int:
@@ -96,11 +100,14 @@ class Journal:
 
     def free(self) -> int:
         """Bytes that can still be stored: what is left of the pledge and of the file system."""
-        try:
-            left = self.disk.free_bytes() - HEADROOM
-        except OSError:
-            left = 0
-        return max(0, min(self.pledge - self.used, left))
+        if self._disk_left < _LOOK_BELOW or self._unlooked >= _LOOK_EVERY:
+            self._unlooked = 0
+            try:
+                self._disk_left = self.disk.free_bytes() - HEADROOM
+            except OSError:
+                self._disk_left = 0
+        self._unlooked += 1
+        return max(0, min(self.pledge - self.used, self._disk_left))
 
     def adopt(self, volume: Volume, *, writable: bool) -> None:
         """Take over an opened volume (recovery)."""
