@@ -108,7 +108,11 @@ class PoolOwner:
             raw = self._records.get("placement", segment)
             if raw is None:
                 return False
-            old = Placement.parse(raw)
+            try:
+                old = Placement.parse(raw)
+            except InvalidPlacement:
+                log.exception("the placement of %s is damaged", segment.hex())
+                return False
             if index >= len(old.holders) or old.holders[index].miner != before:
                 return False
             rows = placement_rows(old.moved({index: after}), old)

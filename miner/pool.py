@@ -17,6 +17,7 @@ from miner.fragment import SEGMENT_MAX
 from miner.placement import (
     SEED_BYTES,
     Choice,
+    InvalidPlacement,
     MinerDirectory,
     Placement,
     choose,
@@ -112,7 +113,10 @@ class StoragePool:
     ) -> list[Buffer]:
         """See SegmentSource.read."""
         assert all(0 <= start <= end <= segment.length for start, end in ranges)
-        placement = self.placement(segment.id)
+        try:
+            placement = self.placement(segment.id)
+        except InvalidPlacement as error:
+            raise SegmentUnavailable(f"segment {segment.id.hex()}: {error}") from error
         if placement is None or placement.segment != segment:
             raise SegmentUnavailable(f"segment {segment.id.hex()} is not placed")
         if len(ranges) == 1:

@@ -12,7 +12,14 @@ from miner.fragment import fragment_id, fragment_key
 from miner.owner import PoolOwner, Releaser, Reports
 from miner.placement import Placement, parse_repair
 from miner.pool import BelowQuorum
-from miner.protocol import AskCommitted, FragmentBytes, Missing, ReadFragment, SpaceReport
+from miner.protocol import (
+    AskCommitted,
+    FragmentBytes,
+    Missing,
+    ReadFragment,
+    ReportMissing,
+    SpaceReport,
+)
 from miner.segments import PROFILES, Segment, SegmentUnavailable
 from miner.sweep import Sweeper
 from tests.simulation.miner_grid import Grid
@@ -69,6 +76,22 @@ def test_receipts_are_signed_and_prove_every_fragment() -> None:
         placed = await grid.pool.write(segment, shards)
         assert sorted(each.fragment for each in placed.receipts) == list(range(6))
         assert all(each.stored.receipt.is_signed() for each in placed.receipts)
+
+    simulate(run())
+
+
+def test_a_damaged_placement_row_is_a_typed_error() -> None:
+    async def run() -> None:
+        grid = Grid()
+        await grid.add_miners(6)
+        _, segment, placement = await stored(grid)
+        grid.records.spaces["placement"][segment.id] = placement.encode()[:-1]
+        with pytest.raises(SegmentUnavailable):
+            await grid.pool.read(segment, [(0, 1)])
+        owner = PoolOwner(grid.records, grid.directory)
+        missing = Missing(segment.id, 0, holder(placement, 0))
+        noted = await owner.report_missing(ReportMissing((missing,)), Caller(None, local=True))
+        assert noted.queued == 0
 
     simulate(run())
 
