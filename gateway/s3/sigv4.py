@@ -41,6 +41,7 @@ SIGNED_HEADERS_CHARACTERS_MAX = 4096
 SCOPE_CHARACTERS_MAX = 512
 
 _DATE = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+_UNRESERVED = re.compile(r"[A-Za-z0-9\-._~]*")
 _SIGNATURE = re.compile(r"[0-9a-f]{64}")
 # How nearly every client writes the header; any other order and spacing takes the slow way.
 _USUAL = re.compile(
@@ -233,14 +234,17 @@ def canonical_path(raw_path: bytes) -> str:
     return quote(unquote_to_bytes(raw_path), safe="/-_.~") or "/"
 
 
+def _encode(text: str) -> str:
+    # `quote` costs 1 µs, and most names and values need none of it.
+    return text if _UNRESERVED.fullmatch(text) else quote(text, safe="-_.~")
+
+
 def canonical_query(pairs: Sequence[tuple[str, str]]) -> str:
     """Sorted, encoded pairs without the signature itself."""
     if not pairs:
         return ""
     encoded = [
-        (quote(name, safe="-_.~"), quote(value, safe="-_.~"))
-        for name, value in pairs
-        if name != "X-Amz-Signature"
+        (_encode(name), _encode(value)) for name, value in pairs if name != "X-Amz-Signature"
     ]
     return "&".join([f"{name}={value}" for name, value in sorted(encoded)])
 

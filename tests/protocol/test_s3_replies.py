@@ -284,7 +284,7 @@ BODIES = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 async def test_no_request_of_the_owner_makes_a_server_error(data: st.DataObject) -> None:
     app = await make_app()
