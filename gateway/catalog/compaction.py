@@ -26,7 +26,8 @@ class CompactionSettings:
 
     live_fraction: float = 0.5  # a file with less of it alive is emptied
     checkpoint_bytes: int = 256 << 20  # of log since the last checkpoint …
-    checkpoint_ratio: float = 1.0  # … and at least so many times the index's size
+    checkpoint_ratio: float = 1.0  # … and at least so many times the index's size,
+    checkpoint_bytes_max: int = 512 << 20  # but never more: it is replayed after a power loss
     # 512 KiB is written and synced in about 2 ms, 128 rows are judged in about 1 ms.
     step_bytes: int = 512 << 10
     step_rows: int = 128
@@ -63,7 +64,9 @@ class Compactor:
                 checkpoint = await asyncio.to_thread(self.store.checkpoint)
             except lmdb.Error as error:
                 raise OSError(f"the index cannot be copied: {error}") from error
-        removed = await self.catalog.writer.run(self.store.remove_files)
+        removed: list[int] = []
+        while some := await self.catalog.writer.run(self.store.remove_files):
+            removed += some
         return Work(moved, checkpoint, tuple(removed))
 
     def _tallies(self) -> dict[int, Tally]:
@@ -90,13 +93,16 @@ class Compactor:
         index_bytes = information["last_pgno"] * self.store.index.environment.stat()["psize"]
         settings = self.settings
         due = max(settings.checkpoint_bytes, settings.checkpoint_ratio * index_bytes)
-        return bool(log_bytes >= due)
+        return bool(log_bytes >= min(due, settings.checkpoint_bytes_max))
 
     async def _empty(self, number: int) -> int:
         """Write the live bodies of a file again at the head; returns how many."""
         raw = await asyncio.to_thread(self.store.log.read_file, number)
         moved = 0
-        for moves, size in self._steps(raw, number):
+        steps = self._steps(raw, number)
+        # Parsing 64 MiB takes longer than the event loop may be held.
+        while portion := await asyncio.to_thread(next, steps, None):
+            moves, size = portion
             self.store.disk.reached("move bodies")
             await self.catalog.writer.move(moves, size)
             moved += len(moves)
@@ -107,7 +113,7 @@ class Compactor:
         moves: list[Move] = []
         size = 0
         for found in self._records(raw, number):
-            with self.store.index.begin() as rows:
+            with self.store.using_index() as index, index.begin() as rows:
                 live = [move for move in found if rows.place(move.key) == move.place]
             for move in live:
                 moves.append(move)

@@ -1,5 +1,6 @@
 """A catalog whose writer and readers are one process."""
 
+import asyncio
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -38,4 +39,5 @@ class LocalCatalog:
             self._closed = True
             await self.writer.close()
             self._log.close()
-            self.store.close()
+            # Waits for a checkpoint that is being copied.
+            await asyncio.to_thread(self.store.close)

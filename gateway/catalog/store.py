@@ -7,7 +7,9 @@ the index never knows more than the log.
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -35,6 +37,8 @@ FIRST = Position(0, 1, record.FILE_HEADER_BYTES)
 # Records that one index transaction takes at replay.
 _REPLAY_RECORDS = 2048
 _COPY_BYTES = 1 << 20
+# Freeing 64 MiB takes the file system some milliseconds, in which no commit is made.
+_REMOVE_FILES = 4
 
 Item = Batch | Sequence[Move]
 # A sequence number, or why the batch was refused: a condition, or a body that had to be compared.
@@ -55,6 +59,8 @@ class CatalogStore:
     def __init__(self, directory: Path, disk: Disk, settings: StoreSettings) -> None:
         self.directory, self.disk, self.settings = directory, disk, settings
         self.failed: LogFailed | None = None
+        self._guard = threading.Lock()
+        self._closed = False
         self._checkpoints = Checkpoints(directory / "checkpoint", disk)
         self._state = StateFile(directory / "index-state")
         self._lock: DirectoryLock
@@ -156,10 +162,23 @@ class CatalogStore:
 
     def abandon(self) -> None:
         """Let go of everything as a crash would, apart from this process's handles."""
-        self.index.close()
-        self.log.close()
-        self._reader.close()
-        self._lock.release()
+        with self._guard:
+            self._closed = True
+            self.index.close()
+            self.log.close()
+            self._reader.close()
+            self._lock.release()
+
+    @contextmanager
+    def using_index(self) -> Iterator[Index]:
+        """The index for a thread that is not the writer's: it stays open meanwhile.
+
+        Raises CatalogUnavailable once the store is closed.
+        """
+        with self._guard:
+            if self._closed:
+                raise CatalogUnavailable("the catalog is closed")
+            yield self.index
 
     def _writing(self) -> "_Writing":
         return _Writing(self.index)
@@ -220,9 +239,10 @@ class CatalogStore:
     def checkpoint(self) -> int:
         """Copy the index durably; returns the sequence it has. May run beside commits.
 
-        Raises OSError, lmdb.Error.
+        Raises OSError, lmdb.Error, CatalogUnavailable.
         """
-        return self._checkpoints.write(self.index)
+        with self.using_index() as index:
+            return self._checkpoints.write(index)
 
     @property
     def checkpointed(self) -> int:
@@ -230,17 +250,22 @@ class CatalogStore:
         return self._checkpoints.newest()
 
     def remove_files(self) -> list[int]:
-        """Delete log files without live bodies that the checkpoint covers. Raises OSError."""
+        """Delete up to 4 log files without live bodies that the checkpoint covers; which they were.
+
+        Raises OSError.
+        """
         covered = self._checkpoints.newest()
         with self.index.begin() as rows:
             tallies = rows.tallies()
-        removed = []
+        removed: list[int] = []
         for number in file_numbers(self.log.directory):
             tally = tallies.get(number)
             if number == self.log.number or (tally is not None and tally.live > 0):
                 continue
             if tally is None or tally.last > covered:
                 continue
+            if len(removed) == _REMOVE_FILES:
+                break
             self.disk.reached("remove log file")
             self.log.remove(number)
             self._reader.forget(number)

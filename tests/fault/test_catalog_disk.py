@@ -356,4 +356,5 @@ def _compact_here(catalog: LocalCatalog) -> None:
             store.disk.reached("move bodies")
             store.commit([moves])
     store.checkpoint()
-    store.remove_files()
+    while store.remove_files():
+        pass
