@@ -253,9 +253,10 @@ class Multipart:
         def build(transaction: Transaction) -> PartRow:
             raw, row = _upload_row(transaction.reader, upload)
             transaction.expect(Space.UPLOADS, _place(upload), raw)
+            changed = msgspec.structs.replace(row, revision=row.revision + 1)
+            transaction.put(Space.UPLOADS, _place(upload), encode(changed))
             place = part_key(raw_id, number)
             old = transaction.reader.get(Space.PARTS, place)
-            transaction.expect(Space.PARTS, place, old)
             if old is not None:
                 _drop_part(transaction, raw_id, number, decode(PartRow, old))
             stream = add_stream(transaction, ingested, store.settings.segment_chunks, version_key)
@@ -333,7 +334,6 @@ class Multipart:
             numbers = {number for number, _ in chosen}
             for number, part in stored.items():
                 place = part_key(raw_id, number)
-                transaction.expect(Space.PARTS, place, encode(part))
                 if number in numbers:
                     transaction.delete(Space.PARTS, place)
                     transaction.refund(part.lease, part.charged)

@@ -30,6 +30,7 @@ from gateway.model import (
 from gateway.multipart import Multipart
 from gateway.segments import Engine
 from gateway.store import Leases, Publisher, StoragePool, Store, StoreSettings
+from gateway.transaction import commit, release_some
 from gateway.writing import Writing
 from miner.segments import SegmentSource
 
@@ -83,6 +84,13 @@ class ObjectService:
         self._contents = Contents(self._store)
         self._writing = Writing(self._store, self._contents)
         self._multipart = Multipart(self._store, self._contents)
+
+    async def release_some(self) -> bool:
+        """Let go of up to 1,024 segments of deleted objects too large for one commit.
+
+        False when nothing is left to do. For the process that runs background jobs.
+        """
+        return await commit(self._store.catalog, self._store.pool, release_some)
 
     def close(self) -> None:
         """Stop the threads; call when no request runs any more."""

@@ -138,6 +138,8 @@ class UploadRow(Row, frozen=True, array_like=True):
     profile: str
     generation: int
     key: bytes  # version key of the object to be
+    # Counts changes of the parts: who holds on this row holds on all of them.
+    revision: int = 0
 
 
 class PartRow(Row, frozen=True, array_like=True):
@@ -176,6 +178,12 @@ class PublishJob(Row, frozen=True, array_like=True):
     uid: bytes
 
 
+class ReleaseJob(Row, frozen=True, array_like=True):
+    """JOBS under `release/`: the job is the last user of these streams."""
+
+    streams: tuple[StreamRef, ...]
+
+
 R = TypeVar("R", bound=Row)
 
 _encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
@@ -192,6 +200,7 @@ _decoders: dict[type[Row], Callable[[Any], Any]] = {
         PartRow,
         OutboxRow,
         PublishJob,
+        ReleaseJob,
     )
 }
 

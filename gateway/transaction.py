@@ -23,7 +23,7 @@ from gateway.catalog.interface import (
     Space,
 )
 from gateway.errors import QuotaExceeded, ServiceUnavailable, SlowDown
-from gateway.records import StreamRef, StreamRow, decode, encode, used_counter
+from gateway.records import ReleaseJob, StreamRef, StreamRow, decode, encode, used_counter
 from gateway.seal import CHUNK, sealed_size
 from gateway.store import Lease, StoragePool, pool_space
 from miner.records import Row
@@ -31,6 +31,10 @@ from miner.segments import PROFILES, Profile, Segment
 
 # Overtaken so often, a key is written by more clients than one commit can serve.
 ATTEMPTS = 64
+# A commit takes 65,535 changes and 16 MiB; 5 TiB are 655,360 segments.
+RELEASED_AT_ONCE = 1024
+RELEASE_JOBS = b"release/"
+_STREAMS_PER_JOB = 4096
 T = TypeVar("T")
 
 
@@ -43,6 +47,8 @@ class Transaction:
         self._conditions: list[Condition] = []
         self._changes: list[Change] = []
         self._references: dict[bytes, int] = {}
+        self._released = 0
+        self._deferred: list[StreamRef] = []
         self._used: dict[bytes, int] = {}
         self._ceilings: dict[bytes, int] = {}
 
@@ -90,6 +96,11 @@ class Transaction:
 
     def share(self, stream: StreamRef, by: int) -> None:
         """One version more (+1) or fewer (-1) uses the stream."""
+        if by < 0:
+            self._released += weight(stream)
+            if self._released > RELEASED_AT_ONCE:
+                self._deferred.append(stream)
+                return
         if stream.inline:
             assert by < 0, "an inline stream has one user"
             self.delete(Space.BODIES, stream.id)
@@ -101,6 +112,10 @@ class Transaction:
         for stream_id, by in self._references.items():
             self._recount(stream_id, by)
         self._references.clear()
+        for at in range(0, len(self._deferred), _STREAMS_PER_JOB):
+            job = ReleaseJob(tuple(self._deferred[at : at + _STREAMS_PER_JOB]))
+            self.append(Space.JOBS, RELEASE_JOBS, encode(job))
+        self._deferred.clear()
         counters: list[Change] = []
         for lease, delta in self._used.items():
             # Going down needs no room: a lease that shrank still lets its owner delete.
@@ -129,6 +144,32 @@ class Transaction:
             for expected in release.expected:
                 self.expect(pool_space(expected), expected.key, expected.value)
             self.pool_rows(release.changes)
+
+
+def weight(stream: StreamRef) -> int:
+    """About how many rows it takes to let go of a stream."""
+    return 1 + stream.size // (8 * CHUNK)
+
+
+def release_some(transaction: Transaction) -> bool:
+    """Work off a part of the oldest release job; False if there is none."""
+    rows = transaction.reader.scan(Space.JOBS, RELEASE_JOBS, RELEASE_JOBS + b"\xff", 1)
+    if not rows:
+        return False
+    key, raw = rows[0]
+    streams = decode(ReleaseJob, raw).streams
+    taken, total = 0, 0
+    while taken < len(streams) and total + weight(streams[taken]) <= RELEASED_AT_ONCE:
+        total += weight(streams[taken])
+        taken += 1
+    for stream in streams[:taken]:
+        transaction.share(stream, -1)
+    transaction.expect(Space.JOBS, key, raw)
+    if taken < len(streams):
+        transaction.put(Space.JOBS, key, encode(ReleaseJob(streams[taken:])))
+    else:
+        transaction.delete(Space.JOBS, key)
+    return True
 
 
 def segments_of(row: StreamRow) -> list[Segment]:

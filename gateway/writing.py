@@ -8,8 +8,8 @@ from blake3 import blake3
 from chain.net.transport import Buffer
 from gateway.catalog.interface import Space
 from gateway.contents import Contents
-from gateway.errors import NoSuchKey
-from gateway.ingest import Ingest, Ingested, Wanted
+from gateway.errors import InvalidRequest, NoSuchKey
+from gateway.ingest import STREAM_MAX, Ingest, Ingested, Wanted
 from gateway.keys import unwrap, wrap
 from gateway.manifest import Manifest, StreamManifest, fid
 from gateway.model import (
@@ -255,6 +255,11 @@ class Writing:
         profile: str,
     ) -> ObjectVersion:
         """Share the source's streams under keys of the copy's own, or store the bytes anew."""
+        if source.size > STREAM_MAX:
+            raise InvalidRequest(
+                "The specified copy source is larger than the maximum allowable size for a copy "
+                f"source: {STREAM_MAX}"
+            )
         attributes = attributes or source.attributes
         row = version_row(source)
         inline = all(stream.inline for stream in row.streams)

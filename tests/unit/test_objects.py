@@ -32,7 +32,14 @@ from gateway.errors import (
     ServiceUnavailable,
     SlowDown,
 )
-from gateway.model import Account, Algorithm, Attributes, Digests, WriteCondition
+from gateway.model import (
+    Account,
+    Algorithm,
+    Attributes,
+    CompletedPart,
+    Digests,
+    WriteCondition,
+)
 from gateway.reading import DataDamaged
 from gateway.records import OutboxRow, decode
 from gateway.seal import sealed_size
@@ -537,3 +544,29 @@ async def test_reserved_bucket_names_are_refused(world: World, name: str) -> Non
 async def test_unknown_buckets_are_not_found(world: World, name: str) -> None:
     with pytest.raises(NoSuchBucket):
         world.objects.bucket(name)
+
+
+async def test_large_deletions_are_worked_off_by_a_job(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.transaction.RELEASED_AT_ONCE", 3)
+    bodies = [data_of(5 * MIB, i) for i in range(9)]
+    upload = await world.objects.create_upload(world.bucket, "k", A)
+    named = []
+    for number, body in enumerate(bodies, 1):
+        part = await world.objects.put_part(upload, number, stream(body))
+        named.append(CompletedPart(number, part.etag))
+    version = await world.objects.complete_upload(upload, named)
+    copied = await world.objects.copy(version, world.bucket, "copy")
+    await world.objects.delete(world.bucket, "k")
+    assert len(world.rows(Space.JOBS)) == 1
+    while await world.objects.release_some():
+        assert len(world.rows(Space.JOBS)) <= 1
+    assert await world.read(copied) == b"".join(bodies)
+    assert not world.rows(Space.RELEASES)
+    await world.objects.delete(world.bucket, "copy")
+    while await world.objects.release_some():
+        pass
+    assert len(world.rows(Space.RELEASES)) == 9
+    assert not world.rows(Space.STREAMS)
+    assert world.used() == 0
