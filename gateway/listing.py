@@ -6,7 +6,7 @@ with it, so a prefix of a million keys costs one seek. Only the first fields of 
 
 from gateway.catalog.interface import Reader, Space
 from gateway.model import Attributes, Bucket, Listing, ObjectVersion
-from gateway.records import ListedRow, decode
+from gateway.records import decode_listed
 from gateway.versions import text_key, to_checksum
 
 # A scan under a delimiter may hit a common prefix at once: begin small, grow while keys come.
@@ -55,10 +55,10 @@ def list_page(
 
 
 def _listed(bucket: Bucket, key: bytes, value: bytes) -> ObjectVersion:
-    row = decode(ListedRow, value)
+    row = decode_listed(value)
     return ObjectVersion(
         bucket,
-        text_key(key),
+        key.decode("utf-8", "surrogateescape"),
         row.version,
         row.sequence,
         row.size,

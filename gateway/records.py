@@ -221,6 +221,17 @@ def decode(kind: type[R], data: bytes) -> R:
     return row
 
 
+def decode_listed(data: bytes, decoder: Callable[[bytes], Any] = _decoders[ListedRow]) -> ListedRow:
+    """`decode(ListedRow, data)` in half the time: a listing does it 1,000 times."""
+    if data[0] != 1:
+        raise CorruptRecord(f"ListedRow of unknown format {data[:1].hex()}")
+    try:
+        row: ListedRow = decoder(data[1:])
+    except msgspec.MsgspecError as error:
+        raise CorruptRecord(f"ListedRow: {error}") from None
+    return row
+
+
 # ---------------------------------------------------------------- catalog keys
 def live_key(bucket_id: bytes, key: bytes) -> bytes:
     """LIVE and NULL: bucket id ‖ object key."""
