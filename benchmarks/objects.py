@@ -26,6 +26,7 @@ from gateway.store import Lease, StoreSettings
 from miner.pool import Release
 from miner.records import Row
 from miner.segments import Segment
+from miner.writing import FragmentReceipt
 
 MIB, GIB = 1 << 20, 1 << 30
 BODY_PIECE = 256 << 10
@@ -34,7 +35,7 @@ BODY_PIECE = 256 << 10
 @dataclass
 class Kept:
     rows: list[Row]
-    receipts: list[object] = field(default_factory=list)
+    receipts: list[FragmentReceipt] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
 
 
