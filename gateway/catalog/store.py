@@ -38,7 +38,7 @@ FIRST = Position(0, 1, record.FILE_HEADER_BYTES)
 _REPLAY_RECORDS = 2048
 _COPY_BYTES = 1 << 20
 # Freeing 64 MiB takes the file system some milliseconds, in which no commit is made.
-_REMOVE_FILES = 4
+_REMOVE_FILES = 1
 
 Item = Batch | Sequence[Move]
 # A sequence number, or why the batch was refused: a condition, or a body that had to be compared.
@@ -250,7 +250,7 @@ class CatalogStore:
         return self._checkpoints.newest()
 
     def remove_files(self) -> list[int]:
-        """Delete up to 4 log files without live bodies that the checkpoint covers; which they were.
+        """Delete one log file without live bodies that the checkpoint covers; which it was.
 
         Raises OSError.
         """
