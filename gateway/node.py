@@ -34,6 +34,7 @@ from gateway.console.app import ConsoleApp
 from gateway.credentials import read_credentials
 from gateway.ipfs.app import IpfsApp, IpfsConfig
 from gateway.ipfs.directories import IpfsDirectory
+from gateway.ipfs.indexer import Indexer
 from gateway.ipfs.publish import IpfsPublisher
 from gateway.keys import FileOwnerKeys, KeyRing
 from gateway.ledger import NetworkWatch, pump
@@ -102,7 +103,6 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
         ledger = LedgerClient(transport.connect(network.chain_address))
         gateway = keys.identity("gateway", system_entropy)
         outbox = Outbox(catalog, ledger, gateway)
-        directory = IpfsDirectory(objects, catalog, clock)
         records = CatalogPoolRecords(catalog)
         status = NetworkStatus(catalog, ledger, network, miners, peers)
 
@@ -113,7 +113,7 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
         admin = AdminService(
             accounts,
             objects,
-            progress=status.publishing(objects, directory),
+            progress=IpfsDirectory(objects, catalog, clock).progress,
             network=status.state,
             certify=certify,
         )
@@ -131,6 +131,9 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
             tasks = [
                 group.create_task(steadily("watch", watch.run, clock)),
                 group.create_task(steadily("outbox", lambda: pump(outbox, clock), clock)),
+                group.create_task(
+                    steadily("publishing", Indexer(objects, catalog, clock).run, clock)
+                ),
                 group.create_task(
                     steadily("releases", Releaser(records, miners, peers, clock).run, clock)
                 ),
@@ -170,7 +173,6 @@ async def _worker(
                     domains=config.s3_domain,
                     region=config.s3_region,
                     sigv2=config.s3_sigv2,
-                    server_headers=False,
                 ),
                 clock,
             ),

@@ -1,17 +1,13 @@
 """What a network is like now: for `cumulus status`, readiness and metrics."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from chain.client import LedgerClient
 from chain.net.transport import RemoteError, Unreachable
 from gateway.catalog.interface import Catalog, Space
 from gateway.console.app import Metric
-from gateway.ipfs.directories import IpfsDirectory
-from gateway.ipfs.errors import IpfsError
-from gateway.model import Bucket
 from gateway.network import Network
-from gateway.objects import ObjectService
 from gateway.protocol import NetworkState, NodeState
 from gateway.view import CatalogMiners
 from miner.client import MinerPeers
@@ -77,31 +73,6 @@ class NetworkStatus:
             repairs = reader.scan(Space.REPAIRS, b"\x00", None, _REPAIRS_MAX)
             rebuilt = reader.counter(REBUILT)
         return NetworkState(height, price, nodes, sum(len(row) for _, row in repairs), rebuilt)
-
-    def publishing(
-        self, objects: ObjectService, directory: IpfsDirectory
-    ) -> Callable[[Bucket], Awaitable[tuple[str, int, int]]]:
-        """The probe of a bucket's publishing: root CID, objects with a CID, objects without."""
-
-        async def progress(bucket: Bucket) -> tuple[str, int, int]:
-            published, waiting = 0, 0
-            start: bytes | None = b""
-            while start is not None:
-                page = objects.list_objects(bucket, start=start)
-                for found in page.objects:
-                    with_cid = objects.head(bucket, found.key).cid is not None
-                    published += with_cid
-                    waiting += not with_cid
-                start = page.next_start
-                await asyncio.sleep(0)
-            if not bucket.publishes:
-                return "", published, 0
-            try:
-                return str(await directory.root(bucket)), published, waiting
-            except IpfsError:
-                return "", published, waiting
-
-        return progress
 
 
 class WorkerMetrics:
