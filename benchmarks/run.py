@@ -166,9 +166,9 @@ def ledger(quick: bool) -> object:
     if not script.exists():
         return None
     print("\nledger", flush=True)
-    done = subprocess.run(
-        [sys.executable, str(script), *(["--quick"] if quick else [])], check=False, cwd=ROOT
-    )
+    small = ["--accounts", "1000", "--transactions", "1000", "--bids", "1000"]
+    command = [sys.executable, str(script), *(small if quick else [])]
+    done = subprocess.run(command, check=False, cwd=ROOT)
     return {"exit": done.returncode}
 
 
