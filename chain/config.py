@@ -5,6 +5,9 @@ from pathlib import Path
 
 from chain.ids import AccountId
 
+# The key in DIR/keys of the account that owns what this node's owner has on the ledger.
+OPERATOR = "operator"
+
 
 @dataclass(frozen=True, slots=True)
 class ChainConfig:
@@ -28,3 +31,8 @@ class ChainConfig:
     def genesis_file(self) -> Path:
         """The trust anchor, for people and certificates."""
         return self.directory / "genesis.json"
+
+    @property
+    def address_file(self) -> Path:
+        """Where the node can be asked on its own machine; there while it runs."""
+        return self.directory / "address"

@@ -51,10 +51,15 @@ class ChainNode:
             application, store, validator, clock, block_seconds=config.block_seconds
         )
         self.service = LedgerService(self.driver, store)
+        self.identity = validator.id
+        self.address = ""  # where it listens, once it does
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
         """Serve until `stop`; a transaction that waits then may be sent again."""
         server = await self._transport.serve(self._config.listen, self.service.handlers())
+        self.address = server.address
+        if ready is not None:
+            ready.set()
         log.info("height %d at %s", self.driver.application.info().height, server.address)
         try:
             async with asyncio.TaskGroup() as group:

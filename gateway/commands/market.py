@@ -3,9 +3,9 @@
 import argparse
 import asyncio
 from collections.abc import Awaitable, Callable
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, TypeVar
 
+from chain.tokens import parse_tokens, tokens_text
 from gateway.commands.failures import Failed, WrongUse
 from gateway.commands.options import Parsers, action, group
 from gateway.commands.session import network_of, show, size_text, table
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from chain.client import LedgerClient
     from chain.keys.identity import Identity
 
-TOKEN = 10**8  # units; chain/genesis.py
 MIB = 1 << 20
 Answer = TypeVar("Answer")
 
@@ -43,7 +42,7 @@ def add(parsers: Parsers) -> None:
 
 def bid(options: argparse.Namespace) -> int:
     """Commit a bid; the node reveals it in the next epoch."""
-    units, size = parse_tokens(options.price), _size(options.size)
+    units, size = _tokens(options.price), _size(options.size)
     if options.months < 1 or options.epochs < 1:
         raise WrongUse("--months and --epochs are at least 1")
 
@@ -116,20 +115,11 @@ def price(options: argparse.Namespace) -> int:
     )
 
 
-def parse_tokens(text: str) -> int:
-    """`0.02` -> units. Raises WrongUse."""
+def _tokens(text: str) -> int:
     try:
-        units = Decimal(text) * TOKEN
-    except InvalidOperation:
-        units = Decimal(-1)
-    if not units.is_finite() or units != units.to_integral_value() or not 0 < units < 2**63:
-        raise WrongUse(f"--price {text[:40]!r}: tokens like 0.02, at most eight decimals")
-    return int(units)
-
-
-def tokens_text(units: int) -> str:
-    """Units -> `0.02`."""
-    return f"{Decimal(units) / TOKEN:f}"
+        return parse_tokens(text)
+    except ValueError as error:
+        raise WrongUse(f"--price {text[:40]!r}: {error}") from None
 
 
 def _size(text: str) -> int:
