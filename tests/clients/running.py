@@ -143,13 +143,15 @@ class RunningNetwork:
             ours["AWS_CA_BUNDLE"] = str(self.authority)
         return kept | ours
 
-    def run(self, *command: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """A client program; fails with what it said."""
+    def run(
+        self, *command: str | Path, check: bool = True, without: tuple[str, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """A client program; fails with what it said. `without`: variables that it must not see."""
         done = subprocess.run(
             [str(word) for word in command],
             capture_output=True,
             text=True,
-            env=self.client_environ(),
+            env={k: v for k, v in self.client_environ().items() if k not in without},
             timeout=300,
             check=False,
         )
