@@ -13,6 +13,7 @@ from chain.clock import Clock
 from chain.ids import AccountId
 from chain.keys.identity import Identity
 from chain.ledger.transactions.leases import AuthoriseGateway, ReserveLease
+from chain.ledger.transactions.miners import DeclareLost
 from chain.ledger.transactions.nodes import RegisterGateway
 from chain.net.transport import RemoteError, Unreachable
 from gateway.catalog.interface import Batch, Catalog, CatalogUnavailable
@@ -107,6 +108,9 @@ class NetworkWatch:
                 group.create_task(self._look_at(record, known.get(record.id))) for record in records
             ]
         miners = [task.result() for task in asked]
+        for record, miner in zip(records, miners, strict=True):
+            if miner.lost and record.state != "lost":
+                await self._declare_lost(record)
         if {m.id for m in miners} != set(known) or any(
             _moved(known.get(miner.id), miner) for miner in miners
         ):
@@ -123,11 +127,21 @@ class NetworkWatch:
                     info, SpaceReport(), timeout=_SPACE_SECONDS, timed=False
                 )
                 free = min(space.free, record.pledged_bytes)
+                # Its directory was emptied, and another miner began there: the old one is lost.
+                lost = space.miner != record.id
             except (RemoteError, Unreachable):
                 log.debug("miner %s does not tell its space now", record.id.hex()[:16])
         if record.state == "draining":
             free = 0
         return MinerInfo(record.id, record.address, record.domain, free, lost)
+
+    async def _declare_lost(self, record: MinerRecord) -> None:
+        """Tell the ledger, where that is ours to say; the catalog knows it anyway."""
+        log.warning("miner %s is lost: another answers in its place", record.id.hex())
+        try:
+            await self._ledger.submit(self._operator, DeclareLost(miner=record.id))
+        except TransactionFailed as error:
+            log.info("the ledger does not take the loss from us: %s", error)
 
 
 def _moved(before: MinerInfo | None, now: MinerInfo) -> bool:

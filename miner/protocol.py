@@ -112,8 +112,9 @@ class Inventory(Message[InventoryPage], frozen=True):
 
 
 class SpaceFigures(msgspec.Struct, frozen=True, array_like=True):
-    """Bytes, and the number of fragments."""
+    """Who answers; bytes, and the number of fragments."""
 
+    miner: bytes
     pledged: int
     used: int
     free: int

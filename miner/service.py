@@ -13,6 +13,7 @@ from chain.net.transport import Caller, Handlers, Payload, RemoteError
 from chain.proofs import merkle
 from chain.receipts import StorageReceipt, fragment_leaf, sign_receipt
 from miner import protocol
+from miner.access import Access
 from miner.fragment import KEY_BYTES, FragmentRecord, InvalidFragment, describe, fragment_key
 from miner.protocol import (
     Checked,
@@ -59,40 +60,40 @@ class _Signed(NamedTuple):
 class MinerService:
     """The handler table of one miner.
 
-    `allowed` are the identities that may use it over an authenticated transport; on a
-    machine-local channel (ipc, mode 0700) everybody may.
+    `access` says who may use it over an authenticated transport; on a machine-local channel (ipc,
+    mode 0700) everybody may. A fragment belongs to whoever stored it: nobody else drops it.
     """
 
     def __init__(
-        self, store: FragmentStore, identity: Identity, allowed: frozenset[AccountId] = frozenset()
+        self, store: FragmentStore, identity: Identity, access: Access | None = None
     ) -> None:
         self._store = store
         self._identity = identity
-        self._allowed = allowed
+        self._access = access or Access()
         self._signed: OrderedDict[int, _Signed] = OrderedDict()
 
     def handlers(self) -> Handlers:
         """What the miner serves."""
         return (
             Handlers()
-            .on(StoreFragment, self._guard(self.store_fragment))
-            .on(ReadFragment, self._guard(self.read_fragment))
-            .on(CheckFragment, self._guard(self.check_fragment))
-            .on(DropFragments, self._guard(self.drop_fragments))
-            .on(Inventory, self._guard(self.inventory))
-            .on(SpaceReport, self._guard(self.space_report))
+            .on(StoreFragment, self._guard(self.store_fragment, self._access.may_store))
+            .on(ReadFragment, self._guard(self.read_fragment, self._access.may_read))
+            .on(CheckFragment, self._guard(self.check_fragment, self._access.may_read))
+            .on(DropFragments, self._guard(self.drop_fragments, self._access.may_store))
+            .on(Inventory, self._guard(self.inventory, self._access.may_store))
+            .on(SpaceReport, self._guard(self.space_report, self._access.may_read))
         )
 
     def _guard(
-        self, handler: Callable[[Any], Awaitable[R]]
+        self, handler: Callable[[Any, Caller], Awaitable[R]], may: Callable[[AccountId], bool]
     ) -> Callable[[Any, Caller], Awaitable[R]]:
         """Admit the caller and turn the store's errors into codes."""
 
         async def guarded(message: Any, caller: Caller) -> R:
-            if not caller.local and caller.identity not in self._allowed:
+            if not caller.local and (caller.identity is None or not may(caller.identity)):
                 raise RemoteError(protocol.NOT_ALLOWED, "this miner does not serve you")
             try:
-                return await handler(message)
+                return await handler(message, caller)
             except StoreError as error:
                 raise RemoteError(_code(error), str(error)) from error
             except InvalidFragment as error:
@@ -100,15 +101,16 @@ class MinerService:
 
         return guarded
 
-    async def store_fragment(self, message: StoreFragment) -> protocol.Stored:
+    async def store_fragment(self, message: StoreFragment, caller: Caller) -> protocol.Stored:
         """Verify, make durable, and give the receipt of the whole group commit."""
         profile = Profile(message.profile, message.k, message.m)
         record = describe(profile, message.length, message.fragments, message.index)
-        stored = await self._store.put(record, message.payload.buffer)
+        owner = None if caller.local else caller.identity
+        stored = await self._store.put(record, message.payload.buffer, owner)
         signed = self._sign(stored.batch)
         return protocol.Stored(signed.receipt, stored.position, signed.paths[stored.position])
 
-    async def read_fragment(self, message: ReadFragment) -> FragmentBytes:
+    async def read_fragment(self, message: ReadFragment, _: Caller) -> FragmentBytes:
         """Bytes of a fragment, unchecked: the reader checks."""
         key = _key(message.segment, message.index)
         entry = self._store.find(key)
@@ -119,7 +121,7 @@ class MinerService:
             raise RemoteError(protocol.BAD_REQUEST, f"no bytes {start}..{end} of {entry.size}")
         return FragmentBytes(Payload(await self._store.read(key, start, end)))
 
-    async def check_fragment(self, message: CheckFragment) -> Checked:
+    async def check_fragment(self, message: CheckFragment, _: Caller) -> Checked:
         """Read and hash; a damaged fragment is dropped, so that it can be stored anew."""
         key = _key(message.segment, message.index)
         if self._store.find(key) is None:
@@ -130,14 +132,22 @@ class MinerService:
             await self._store.drop([key])
         return Checked(present=True, whole=whole)
 
-    async def drop_fragments(self, message: DropFragments) -> Dropped:
-        """Forget for good."""
+    async def drop_fragments(self, message: DropFragments, caller: Caller) -> Dropped:
+        """Forget for good. What another account stored stays, and is not counted."""
         keys = message.keys
         if len(keys) > protocol.KEYS_MAX or any(len(key) != KEY_BYTES for key in keys):
             raise RemoteError(protocol.BAD_REQUEST, "not a list of fragment keys")
+        if not caller.local:
+            keys = tuple([key for key in keys if await self._belongs(key, caller.identity)])
         return Dropped(await self._store.drop(keys))
 
-    async def inventory(self, message: Inventory) -> InventoryPage:
+    async def _belongs(self, key: bytes, account: AccountId | None) -> bool:
+        try:
+            return await self._store.owner(key) == account
+        except StoreError:
+            return False  # not here, or so damaged that a check drops it
+
+    async def inventory(self, message: Inventory, _: Caller) -> InventoryPage:
         """A page of what is here, with records: the placement map can be rebuilt from it."""
         if not 1 <= message.limit <= protocol.KEYS_MAX or len(message.after) > KEY_BYTES:
             raise RemoteError(protocol.BAD_REQUEST, "no such page")
@@ -150,10 +160,17 @@ class MinerService:
             held.append(Held(key, record, entry.time_ns, entry.confirmed))
         return InventoryPage(tuple(held))
 
-    async def space_report(self, _: SpaceReport) -> SpaceFigures:
+    async def space_report(self, _: SpaceReport, __: Caller) -> SpaceFigures:
         """How full it is."""
         space = self._store.space()
-        return SpaceFigures(space.pledged, space.used, space.free, space.reserved, space.fragments)
+        return SpaceFigures(
+            self._identity.id,
+            space.pledged,
+            space.used,
+            space.free,
+            space.reserved,
+            space.fragments,
+        )
 
     def _sign(self, batch: Batch) -> _Signed:
         """One signature for all who share a commit: 16 µs and 1-2 µs a fragment."""
