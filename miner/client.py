@@ -7,18 +7,30 @@ from dataclasses import dataclass, field
 from chain.clock import Clock
 from chain.ids import AccountId
 from chain.net.rpc import AddressError
-from chain.net.transport import Message, Peer, RemoteError, Reply, Transport, Unreachable
+from chain.net.transport import (
+    Message,
+    Peer,
+    QueueFull,
+    RemoteError,
+    Reply,
+    Transport,
+    Unreachable,
+)
 from miner import protocol
 from miner.placement import MinerInfo
 
 log = logging.getLogger(__name__)
 
-# A miner that failed or lagged so often in a row is left alone for a while.
+# A miner that failed or lagged so often in a row is left alone for a while: others are preferred.
 FAILURES_TO_OPEN = 3
+# Lagging counts only when nothing at all was heard for so long: on a starved machine every miner
+# lags now and then, and asking the others more makes that worse.
+SILENT_SECONDS = 0.5
 BACKOFF_FIRST, BACKOFF_MAX = 1.0, 30.0
 # Weight of the newest answer in the latency estimate, as TCP's (RFC 6298).
 _GAIN, _DEVIATION_GAIN = 1 / 8, 1 / 4
 _HEDGE_FLOOR = 0.03  # s: below this, waiting is cheaper than asking twice
+_PATIENCE_MAX = 5.0
 _UNKNOWN_LATENCY = 0.25  # s, before the first answer
 
 
@@ -30,29 +42,53 @@ class Health:
     deviation: float = 0.0
     samples: int = 0
     failures: int = 0  # in a row
+    heard_at: float = float("-inf")
+    silent_since: float = 0.0  # when the first of `failures` was asked
     open_until: float = 0.0
     backoff: float = field(default=BACKOFF_FIRST)
 
-    def answered(self, seconds: float) -> None:
-        """A good answer: the breaker closes."""
+    def answered(self, now: float, seconds: float | None = None) -> None:
+        """It lives: the breaker closes. `seconds`, where given, counts for the estimate."""
+        if seconds is not None:
+            self._sample(seconds)
+        self.failures = 0
+        self.heard_at = now
+        self.open_until = 0.0
+        self.backoff = BACKOFF_FIRST
+
+    def lagged(self, now: float, waited: float, *, timed: bool) -> None:
+        """An ask was given up after `waited` seconds because others were faster.
+
+        The answer would have taken longer still, so the estimate grows (`timed`): else only quick
+        answers would ever count, and every slower one would be asked for twice.
+        """
+        if timed and self.samples and waited > self.latency:
+            self._sample(waited)
+        if not self.failures:
+            self.silent_since = max(self.heard_at, now - waited)
+        self._failed(now, enough=now - self.silent_since >= SILENT_SECONDS)
+
+    def failed(self, now: float, *, certain: bool) -> None:
+        """No answer. `certain`: the connection is gone; else it timed out or could not do it."""
+        if not self.failures:
+            self.silent_since = now
+        self._failed(now, enough=True, needed=2 if certain else FAILURES_TO_OPEN)
+
+    def _failed(self, now: float, *, enough: bool, needed: int = FAILURES_TO_OPEN) -> None:
+        self.failures += 1
+        if self.is_open(now):
+            return  # asks that were under way when it opened say nothing new
+        if enough and self.failures >= needed:
+            self.open_until = now + self.backoff
+            self.backoff = min(BACKOFF_MAX, self.backoff * 2)
+
+    def _sample(self, seconds: float) -> None:
         if self.samples:
             self.deviation += _DEVIATION_GAIN * (abs(seconds - self.latency) - self.deviation)
             self.latency += _GAIN * (seconds - self.latency)
         else:
             self.latency, self.deviation = seconds, seconds / 2
         self.samples += 1
-        self.failures = 0
-        self.open_until = 0.0
-        self.backoff = BACKOFF_FIRST
-
-    def failed(self, now: float, *, certain: bool) -> None:
-        """No answer. `certain`: the connection is gone; else it only lagged."""
-        self.failures += 1
-        if self.is_open(now):
-            return  # asks that were under way when it opened say nothing new
-        if self.failures >= FAILURES_TO_OPEN or (certain and self.failures >= 2):
-            self.open_until = now + self.backoff
-            self.backoff = min(BACKOFF_MAX, self.backoff * 2)
 
     def is_open(self, now: float) -> bool:
         """Whether to leave the miner alone now. After the back-off one ask decides again."""
@@ -63,7 +99,7 @@ class Health:
         """Seconds after which an answer is late: the estimate and four deviations."""
         if not self.samples:
             return _UNKNOWN_LATENCY
-        return max(_HEDGE_FLOOR, self.latency + 4 * self.deviation)
+        return min(_PATIENCE_MAX, max(_HEDGE_FLOOR, self.latency + 4 * self.deviation))
 
 
 class MinerPeers:
@@ -80,12 +116,13 @@ class MinerPeers:
         return self._health.setdefault(miner, Health())
 
     def is_up(self, miner: MinerInfo) -> bool:
-        """Whether asking it is worth a try."""
+        """Whether it is worth asking before others. One that is not may still answer."""
         return not miner.lost and not self.health(miner.id).is_open(self._clock.monotonic())
 
-    def late(self, miner: AccountId) -> None:
-        """An ask was given up because others were faster."""
-        self.health(miner).failed(self._clock.monotonic(), certain=False)
+    def late(self, miner: AccountId, since: float, *, timed: bool = True) -> None:
+        """An ask that began at `since` (monotonic) was given up because others were faster."""
+        now = self._clock.monotonic()
+        self.health(miner).lagged(now, now - since, timed=timed)
 
     async def ask(
         self,
@@ -94,17 +131,21 @@ class MinerPeers:
         *,
         timeout: float,  # noqa: ASYNC109 - handed to the peer
         timed: bool = True,
+        insist: bool = False,
     ) -> Reply:
-        """Ask one miner. Raises RemoteError, Unreachable (at once while its breaker is open).
+        """Ask one miner. Raises RemoteError, Unreachable.
 
-        `timed` answers count for the latency estimate.
+        `timed` answers count for the latency estimate. While its breaker is open a miner is
+        Unreachable at once, unless the caller insists.
         """
         health = self.health(miner.id)
         start = self._clock.monotonic()
-        if miner.lost or health.is_open(start):
+        if miner.lost or (not insist and health.is_open(start)):
             raise Unreachable(f"miner {miner.id.hex()[:16]} is left alone after failures")
         try:
             reply = await self._peer(miner).ask(message, timeout=timeout)
+        except QueueFull:
+            raise
         except Unreachable:
             now = self._clock.monotonic()
             health.failed(now, certain=now - start < timeout / 2)
@@ -113,10 +154,8 @@ class MinerPeers:
             if error.code in (protocol.FAILED, protocol.BUSY):
                 health.failed(self._clock.monotonic(), certain=False)
             raise
-        if timed:
-            health.answered(self._clock.monotonic() - start)
-        else:
-            health.failures = 0
+        now = self._clock.monotonic()
+        health.answered(now, now - start if timed else None)
         return reply
 
     def keep(self, miners: Iterable[AccountId]) -> None:

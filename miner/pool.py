@@ -26,7 +26,7 @@ from miner.placement import (
 )
 from miner.reading import Readers, ReadSettings, Report
 from miner.records import PoolRecords, Row
-from miner.segments import Segment, SegmentUnavailable
+from miner.segments import Profile, Segment, SegmentUnavailable
 from miner.writing import BelowQuorum, FragmentReceipt, SegmentWrite, WriteSettings
 
 __all__ = ["BelowQuorum", "Placed", "PoolSettings", "Release", "StoragePool"]
@@ -101,9 +101,9 @@ class StoragePool:
         assert len(shards) == profile.n
         assert 1 <= segment.length <= SEGMENT_MAX
         assert all(len(shard) == segment.shard_bytes for shard in shards)
-        choice = self._choose(profile.n, segment.shard_bytes)
+        choice = self._choose(profile, segment.shard_bytes + _RECORD_ROOM)
         deadline_ns = self._clock.now_ns() + _COMMIT_WITHIN_NS
-        write = SegmentWrite(self._peers, self._settings.write, segment, choice)
+        write = SegmentWrite(self._peers, self._clock, self._settings.write, segment, choice)
         written = await write.run(shards)
         placement = Placement(segment, written.holders)
         return Placed(placement, placement_rows(placement), written.receipts, deadline_ns)
@@ -152,6 +152,17 @@ class StoragePool:
         """Close the connections to miners."""
         self._peers.close()
 
-    def _choose(self, count: int, size: int) -> Choice:
-        up = [miner for miner in self._directory.all() if self._peers.is_up(miner)]
-        return choose(up, count, size + _RECORD_ROOM, self._entropy(SEED_BYTES))
+    def _choose(self, profile: Profile, room: int) -> Choice:
+        """Miners that are up; below quorum those left alone too, else they are spares."""
+        seed = self._entropy(SEED_BYTES)
+        known = self._directory.all()
+        up = [miner for miner in known if self._peers.is_up(miner)]
+        best = choose(up, profile.n, room, seed)
+        if len(up) == len(known):
+            return best
+        domains = {miner.domain for miner in best.chosen}
+        alone = [m for m in known if not self._peers.is_up(m) and m.domain not in domains]
+        rest = choose(alone, profile.n - len(best.chosen), room, seed)
+        if len(best.chosen) < profile.quorum:
+            return Choice(best.chosen + rest.chosen, best.spares + rest.spares)
+        return Choice(best.chosen, best.spares + rest.chosen + rest.spares)

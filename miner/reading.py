@@ -4,7 +4,10 @@ Rules:
 1. The healthy path asks each data shard for its part of the range and nothing else.
 2. The code works byte by byte: what is lost in the window [lo, hi) of a shard needs that window of
    k others, and one set of k serves all lost shards.
-3. Hedges (asking more because an answer is late) are at most 5 % of all asks.
+3. Hedges (asking more because an answer is late) are at most 5 % of all asks, until an answer is
+   overdue: then parity is asked whatever it costs.
+4. A miner that is left alone is asked when fewer than k others are there, and one that could not be
+   reached is tried again for a while: k connected holders are enough, however slow they are.
 """
 
 import asyncio
@@ -26,13 +29,22 @@ from miner.segments import SegmentUnavailable
 Report = Callable[[Missing], None]
 
 _HEDGE_BURST = 24.0
+_PAUSE_FIRST, _PAUSE_MAX = 0.05, 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class ReadSettings:
-    """`timeout` in seconds for one ask; `hedge_share` of all asks may be hedges."""
+    """Seconds; `hedge_share` of all asks may be hedges.
 
-    timeout: float = 10.0
+    `timeout` bounds one ask. S3 clients give up after 60 s, so it leaves room for a second one.
+    """
+
+    timeout: float = 30.0
+    # A stalled miner's breaker is open after three lags, within a second when reads are many: this
+    # only bounds the few that meet it with the hedges used up.
+    overdue: float = 3.0
+    # For a miner that starts anew, or a connection that a starved machine has not made yet.
+    retry: float = 4.0
     hedge_share: float = 0.05
 
 
@@ -65,6 +77,7 @@ class _Fetch:
     miner: MinerInfo
     started: float
     patience: float
+    due: float  # when to ask others instead; 0: that was done
     data: Buffer | None = None
     failed: bool = False
 
@@ -134,8 +147,11 @@ class _RangeRead:
         self._verify = verify
         self._fetches: list[_Fetch] = []
         self._got: dict[int, memoryview] = {}
-        self._bad: set[int] = set()  # indices that failed
-        self._hedged: set[int] = set()
+        self._bad: set[int] = set()  # indices that cannot be had
+        self._away: set[int] = set()  # indices whose miners were not reached
+        self._late: set[int] = set()
+        self._overdue: set[int] = set()
+        self._avoided: set[int] = set()  # wanted, but their miners are left alone
         self._event = asyncio.Event()
         self._start: Callable[[_Fetch], None]
 
@@ -148,14 +164,8 @@ class _RangeRead:
                 tasks.append(group.create_task(self._fetch(fetch)))
 
             self._start = start
-            for index, (lo, hi) in self._wanted.items():
-                if self._ask(index, lo, hi):
-                    self._readers.budget.asked()
-            while not self._complete():
-                self._ask_parity(self._bad)
-                if not any(fetch.pending for fetch in self._fetches):
-                    break
-                await self._wait()
+            self._ask_wanted()
+            await self._gather()
             for task in tasks:
                 task.cancel()
         self._note_late()
@@ -165,6 +175,42 @@ class _RangeRead:
                 f"of {self._segment.profile.n} fragments can be read"
             )
         return self._got
+
+    def _ask_wanted(self) -> None:
+        for index, (lo, hi) in self._wanted.items():
+            if self._is_left_alone(index):
+                self._avoided.add(index)
+            elif self._ask(index, lo, hi):
+                self._readers.budget.asked()
+
+    async def _gather(self) -> None:
+        """Until all is there, or cannot be had."""
+        clock = self._readers.clock
+        deadline = clock.monotonic() + self._readers.settings.retry
+        pause = _PAUSE_FIRST
+        while not self._complete():
+            self._ask_parity(self._bad | self._away | self._avoided)
+            if self._is_hopeless():
+                return
+            if any(fetch.pending for fetch in self._fetches):
+                await self._wait()
+                continue
+            if clock.monotonic() >= deadline:
+                return
+            await clock.sleep(pause)
+            pause = min(_PAUSE_MAX, pause * 2)
+            self._away.clear()
+            self._avoided.clear()
+            for index in self._wanted.keys() - self._got.keys() - self._bad:
+                self._ask(index, *self._wanted[index])
+
+    def _is_hopeless(self) -> bool:
+        """Whether something is lost for good, and too little is left to restore it from."""
+        left = len(self._placement.holders) - len(self._bad)
+        for index, holder in enumerate(self._placement.holders):
+            left -= holder.miner is None and index not in self._bad
+        lost = self._bad.intersection(self._wanted).difference(self._got)
+        return bool(lost) and left < self._segment.profile.k
 
     def _complete(self) -> bool:
         """Take what has arrived; restore the rest if k windows of it are there."""
@@ -195,21 +241,26 @@ class _RangeRead:
         windows = [self._wanted[index] for index in lost]
         return min(lo for lo, _ in windows), max(hi for _, hi in windows)
 
-    def _ask_parity(self, excluded: set[int], *, hedge: bool = False) -> None:
-        """Ask more shards, so that k windows come from indices that are not `excluded`."""
+    def _ask_parity(self, excluded: set[int], *, paid: bool = True) -> None:
+        """Ask more shards, so that k windows come from indices that are not `excluded`.
+
+        Unless it is `paid` the hedge budget must allow it.
+        """
         lost = [index for index in self._wanted if index in excluded and index not in self._got]
         if not lost:
             return
         profile = self._segment.profile
         lo, hi = self._window(lost)
-        coming = {
-            fetch.index
-            for fetch in self._fetches
-            if not fetch.failed and fetch.index not in excluded and fetch.covers(lo, hi)
-        }
+        coming: set[int] = set()
+        asked = set(self._bad | self._away)
+        for fetch in self._fetches:
+            if not fetch.failed and fetch.covers(lo, hi):
+                asked.add(fetch.index)
+                if fetch.index not in excluded:
+                    coming.add(fetch.index)
         short = profile.k - len(coming)
-        candidates = self._candidates(coming | excluded | self._bad)
-        if hedge and (short > len(candidates) or not self._readers.budget.take(short)):
+        candidates = self._candidates(asked)
+        if not paid and (short > len(candidates) or not self._readers.budget.take(short)):
             return
         for index in candidates:
             if short <= 0:
@@ -217,21 +268,26 @@ class _RangeRead:
             short -= self._ask(index, lo, hi)
 
     def _candidates(self, excluded: set[int]) -> list[int]:
-        """Other indices, quickest miner first."""
-        ranked: list[tuple[float, int]] = []
+        """Other indices: those left alone last, quickest miner first."""
+        ranked: list[tuple[bool, float, int]] = []
         for index, holder in enumerate(self._placement.holders):
             if index not in excluded and holder.miner is not None:
-                ranked.append((self._readers.peers.health(holder.miner).patience, index))
-        return [index for _, index in sorted(ranked)]
+                patience = self._readers.peers.health(holder.miner).patience
+                ranked.append((self._is_left_alone(index), patience, index))
+        return [index for _, _, index in sorted(ranked)]
+
+    def _is_left_alone(self, index: int) -> bool:
+        miner = self._holder(index)
+        return miner is not None and not self._readers.peers.is_up(miner)
 
     def _ask(self, index: int, lo: int, hi: int) -> bool:
         miner = self._holder(index)
-        if miner is None or not self._readers.peers.is_up(miner):
+        if miner is None or miner.lost:
             self._bad.add(index)
             return False
         patience = self._readers.peers.health(miner.id).patience
         now = self._readers.clock.monotonic()
-        fetch = _Fetch(index, lo, hi, miner, now, patience)
+        fetch = _Fetch(index, lo, hi, miner, now, patience, now + patience)
         self._fetches.append(fetch)
         self._start(fetch)
         return True
@@ -241,31 +297,48 @@ class _RangeRead:
         return None if miner is None else self._readers.directory.get(miner)
 
     async def _wait(self) -> None:
-        """Until something arrives or fails, or the next ask is late; then hedge."""
+        """Until something arrives or fails, or an ask is late or overdue; then ask others."""
         now = self._readers.clock.monotonic()
-        due = [
-            fetch.started + fetch.patience - now
-            for fetch in self._fetches
-            if fetch.pending and fetch.index not in self._hedged
-        ]
+        due = [fetch.due - now for fetch in self._fetches if fetch.pending and fetch.due]
         try:
             async with asyncio.timeout(max(0.001, min(due)) if due else None):
                 await self._event.wait()
         except TimeoutError:
-            now = self._readers.clock.monotonic()
-            late = {f.index for f in self._fetches if f.pending and now - f.started >= f.patience}
-            self._hedged |= late
-            self._ask_parity(self._bad | late, hedge=True)
+            # When this process itself was held up, the answers lie in its sockets: look first.
+            await self._readers.clock.sleep(0)
+            if not self._event.is_set():
+                self._ask_instead()
         self._event.clear()
 
+    def _ask_instead(self) -> None:
+        """Parity for what is overdue, and, as the budget allows, for what is late."""
+        now = self._readers.clock.monotonic()
+        overdue = self._readers.settings.overdue
+        for fetch in self._fetches:
+            if not fetch.pending or not fetch.due or now < fetch.due:
+                continue
+            if fetch.index not in self._late and fetch.patience < overdue:
+                fetch.due = fetch.started + overdue
+            else:
+                self._overdue.add(fetch.index)
+                fetch.due = 0.0
+            self._late.add(fetch.index)
+        lost = self._bad | self._away | self._avoided
+        self._ask_parity(lost | self._overdue)
+        self._ask_parity(lost | self._late, paid=False)
+
     async def _fetch(self, fetch: _Fetch) -> None:
+        failed = self._bad
         try:
             data = await self._bytes(fetch)
         except RemoteError as error:
             if error.code == protocol.NO_SUCH_FRAGMENT:
                 self._report(fetch)
+            if error.code == protocol.BUSY:
+                failed = self._away
             data = None
         except Unreachable:
+            failed = self._away
             data = None
         if data is not None and not self._right(fetch, data):
             self._report(fetch)
@@ -273,7 +346,7 @@ class _RangeRead:
         fetch.data = data
         if data is None:
             fetch.failed = True
-            self._bad.add(fetch.index)
+            failed.add(fetch.index)
         self._event.set()
 
     async def _bytes(self, fetch: _Fetch) -> Buffer:
@@ -283,7 +356,7 @@ class _RangeRead:
             hi = min(fetch.hi, lo + protocol.READ_MAX)
             message = ReadFragment(self._segment.id, fetch.index, lo, hi)
             reply = await self._readers.peers.ask(
-                fetch.miner, message, timeout=self._readers.settings.timeout
+                fetch.miner, message, timeout=self._readers.settings.timeout, insist=True
             )
             parts.append(reply.payload.buffer)
         return parts[0] if len(parts) == 1 else _joined(parts, sum(map(len, parts)))
@@ -301,7 +374,7 @@ class _RangeRead:
         now = self._readers.clock.monotonic()
         for fetch in self._fetches:
             if fetch.pending and now - fetch.started >= fetch.patience:
-                self._readers.peers.late(fetch.miner.id)
+                self._readers.peers.late(fetch.miner.id, fetch.started)
 
 
 def _joined(parts: list[memoryview] | list[Buffer], size: int) -> Buffer:

@@ -5,15 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from chain.clock import Clock
 from chain.net.transport import Buffer, Payload, RemoteError, Unreachable
 from chain.proofs import merkle
 from chain.receipts import fragment_leaf
 from miner.client import MinerPeers
 from miner.fragment import FragmentRecord
 from miner.placement import Choice, Holder, MinerInfo
-from miner.protocol import Stored
+from miner.protocol import BUSY, Stored, StoreFragment
 from miner.segments import Segment
 from miner.service import store_message
+
+_PAUSE = 0.1
 
 
 class BelowQuorum(Exception):
@@ -27,9 +30,11 @@ class WriteSettings:
     A lagging miner costs the grace three times, then its breaker is open.
     """
 
-    deadline: float = 10.0
+    deadline: float = 30.0
     grace: float = 0.5  # at the least, after quorum
     grace_share: float = 1.0  # of the time that quorum took
+    # For a miner without which there is no quorum: it starts anew, or is not connected yet.
+    retry: float = 4.0
 
 
 class FragmentReceipt(NamedTuple):
@@ -50,15 +55,22 @@ class SegmentWrite:
     """One write. `run` once."""
 
     def __init__(
-        self, peers: MinerPeers, settings: WriteSettings, segment: Segment, choice: Choice
+        self,
+        peers: MinerPeers,
+        clock: Clock,
+        settings: WriteSettings,
+        segment: Segment,
+        choice: Choice,
     ) -> None:
         self._peers = peers
+        self._clock = clock
         self._settings = settings
         self._segment = segment
         self._chosen = choice.chosen
         self._spares = list(choice.spares)
         self._domains = {miner.domain for miner in choice.chosen}
         self._asking: dict[int, MinerInfo] = {}
+        self._began = 0.0
         self._holders: dict[int, MinerInfo] = {}
         self._receipts: list[FragmentReceipt] = []
         self._open = 0
@@ -71,17 +83,17 @@ class SegmentWrite:
         self._open = len(self._chosen)
         if self._open < profile.quorum:
             raise BelowQuorum(
-                f"{self._open} miners are up with room; {profile.name} needs {profile.quorum}"
+                f"{self._open} miners have room; {profile.name} needs {profile.quorum}"
             )
-        loop = asyncio.get_running_loop()
-        start = loop.time()
+        clock = self._clock
+        self._began = clock.monotonic()
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._place(index, miner, shards[index]))
                 for index, miner in enumerate(self._chosen)
             ]
             await _wait(self._decided, self._settings.deadline)
-            took = loop.time() - start
+            took = clock.monotonic() - self._began
             if len(self._holders) >= profile.quorum:
                 grace = max(self._settings.grace, took * self._settings.grace_share)
                 await _wait(self._finished, min(grace, self._settings.deadline - took))
@@ -89,7 +101,7 @@ class SegmentWrite:
                 task.cancel()
         for index, miner in self._asking.items():
             if index not in self._holders:
-                self._peers.late(miner.id)
+                self._peers.late(miner.id, self._began, timed=False)
         if len(self._holders) < profile.quorum:
             raise BelowQuorum(
                 f"{len(self._holders)} miners stored; {profile.name} needs {profile.quorum}"
@@ -103,34 +115,55 @@ class SegmentWrite:
 
     async def _place(self, index: int, miner: MinerInfo | None, shard: Buffer) -> None:
         """Store one fragment at its miner, or at the next spare when that one fails."""
-        message = store_message(FragmentRecord(self._segment, index), Payload(shard))
+        record = FragmentRecord(self._segment, index)
         while miner is not None:
-            self._asking[index] = miner
-            try:
-                stored = await self._peers.ask(
-                    miner, message, timeout=self._settings.deadline, timed=False
-                )
-            except (RemoteError, Unreachable):
-                del self._asking[index]
-                miner = self._stand_in(miner)
-                continue
-            del self._asking[index]
-            if not self._proves(miner, index, stored):
-                miner = self._stand_in(miner)
-                continue
-            self._holders[index] = miner
-            self._receipts.append(FragmentReceipt(index, stored))
-            break
+            stored, again = await self._ask(index, miner, store_message(record, Payload(shard)))
+            if stored is not None:
+                self._holders[index] = miner
+                self._receipts.append(FragmentReceipt(index, stored))
+                break
+            spare = self._stand_in(miner)
+            if spare is None and again and self._is_needed():
+                now = self._clock.monotonic()
+                if now - self._began < self._settings.retry:
+                    await self._clock.sleep(_PAUSE)
+                    continue
+            if spare is None:
+                self._domains.discard(miner.domain)
+            miner = spare
         self._close_one()
 
+    async def _ask(
+        self, index: int, miner: MinerInfo, message: StoreFragment
+    ) -> tuple[Stored | None, bool]:
+        """The proven answer; without one, whether to ask this miner again may help."""
+        self._asking[index] = miner
+        try:
+            stored = await self._peers.ask(
+                miner, message, timeout=self._settings.deadline, timed=False, insist=True
+            )
+        except RemoteError as error:
+            del self._asking[index]
+            return None, error.code == BUSY
+        except Unreachable:
+            del self._asking[index]
+            return None, True
+        del self._asking[index]
+        return (stored, False) if self._proves(miner, index, stored) else (None, False)
+
+    def _is_needed(self) -> bool:
+        """Whether the quorum fails if one open fragment is given up."""
+        return len(self._holders) + self._open - 1 < self._segment.profile.quorum
+
     def _stand_in(self, failed: MinerInfo) -> MinerInfo | None:
-        """A spare whose domain holds nothing of this segment."""
-        self._domains.discard(failed.domain)
-        for spare in self._spares:
-            if spare.domain not in self._domains and self._peers.is_up(spare):
-                self._spares.remove(spare)
-                self._domains.add(spare.domain)
-                return spare
+        """A spare whose domain holds nothing of this segment; one left alone only in need."""
+        taken = self._domains - {failed.domain}
+        spares = [spare for spare in self._spares if spare.domain not in taken]
+        up = [spare for spare in spares if self._peers.is_up(spare)]
+        for spare in up or (spares if self._is_needed() else ()):
+            self._spares.remove(spare)
+            self._domains = taken | {spare.domain}
+            return spare
         return None
 
     def _close_one(self) -> None:

@@ -22,6 +22,7 @@ from chain.net.transport import (
     Caller,
     Handlers,
     Message,
+    QueueFull,
     RemoteError,
     Reply,
     Unreachable,
@@ -122,7 +123,7 @@ class Asks:
     def _admit(self, size: int) -> None:
         window = self._window
         if len(self._queue) >= window.queued or self._queued_bytes + size > window.queued_bytes:
-            raise Unreachable(f"{self._name}: queue full")
+            raise QueueFull(f"{self._name}: queue full")
         if self._open:
             return
         waited = self._loop.time() - self._since

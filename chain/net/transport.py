@@ -31,6 +31,10 @@ class Unreachable(Exception):
     """No answer: the peer is gone, silent past the deadline, or its queue is full."""
 
 
+class QueueFull(Unreachable):
+    """Too much waits here for that peer already. It says nothing about the peer."""
+
+
 class Payload:
     """Bulk bytes inside a message, carried as a frame of their own."""
 

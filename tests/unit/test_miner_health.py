@@ -28,19 +28,54 @@ def test_a_good_answer_closes_the_breaker() -> None:
     health = Health()
     for _ in range(5):
         health.failed(0.0, certain=True)
-    health.answered(0.01)
+    health.answered(0.0, 0.01)
     assert not health.is_open(0.0)
     health.failed(0.0, certain=False)
     assert not health.is_open(0.0)
 
 
+def test_lagging_alone_never_opens_the_breaker_of_a_miner_that_answers() -> None:
+    health = Health()
+    now = 0.0
+    for _ in range(200):
+        now += 0.4
+        for _ in range(5):
+            health.lagged(now, 0.3, timed=True)
+        assert not health.is_open(now)
+        health.answered(now, 0.4)
+
+
+def test_a_miner_that_is_silent_while_asks_lag_is_left_alone() -> None:
+    health = Health()
+    health.answered(1.0, 0.01)
+    for now in (1.1, 1.2, 1.3, 1.4):
+        health.lagged(now, 0.1, timed=True)
+        assert not health.is_open(now)
+    health.lagged(1.6, 0.1, timed=True)
+    assert health.is_open(1.6)
+    health.answered(1.7)
+    assert not health.is_open(1.7)
+
+
+def test_answers_that_others_overtook_lengthen_patience_up_to_a_bound() -> None:
+    health = Health()
+    health.answered(0.0, 0.01)
+    before = health.patience
+    for _ in range(20):
+        health.lagged(0.0, 0.5, timed=True)
+    assert health.patience > 0.5 > before
+    for _ in range(50):
+        health.lagged(0.0, 100.0, timed=True)
+    assert health.patience == 5.0
+
+
 def test_patience_follows_the_answers() -> None:
     health = Health()
     for _ in range(100):
-        health.answered(0.1)
+        health.answered(0.0, 0.1)
     assert 0.1 <= health.patience < 0.11
     for _ in range(100):
-        health.answered(0.5)
+        health.answered(0.0, 0.5)
     assert health.patience >= 0.5
 
 
