@@ -15,7 +15,7 @@ from pathlib import Path
 
 from chain.clock import SystemClock, system_entropy
 from chain.keys.identity import Identity
-from chain.net.transport import Payload
+from chain.net.transport import Caller, Payload
 from chain.process import tune_malloc
 from miner.fragment import FragmentRecord, fragment_id
 from miner.protocol import ReadFragment
@@ -24,6 +24,8 @@ from miner.service import MinerService, store_message
 from miner.store.volumes import VolumeStore
 
 GIB = 1 << 30
+
+HERE = Caller(None, local=True)
 
 
 def cpu() -> float:
@@ -48,11 +50,11 @@ async def measure(service: MinerService, size: int, count: int, width: int) -> N
 
     async def store(worker: int) -> None:
         for record, payload in made[worker::width]:
-            await service.store_fragment(store_message(record, Payload(payload)))
+            await service.store_fragment(store_message(record, Payload(payload)), HERE)
 
     async def read(worker: int) -> None:
         for record, _ in made[worker::width]:
-            await service.read_fragment(ReadFragment(record.segment.id, 0, 0, size))
+            await service.read_fragment(ReadFragment(record.segment.id, 0, 0, size), HERE)
 
     # The first read fills the page cache; on a fresh virtual machine that measures the host.
     for name, work in (("store", store), ("first", read), ("again", read)):

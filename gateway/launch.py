@@ -64,7 +64,7 @@ def commands(
     result = [Command("chain", (*python, *chain, *operator, *lifeline), 3, keep)]
     for miner in network.miners:
         options = ("--data-dir", str(miner.data_dir), "--name", miner.name)
-        places = ("--listen", miner.address, "--ledger", network.chain_address)
+        places = ("--listen", miner.address, "--join", network.chain_address)
         owner = ("--owner", network.catalog_address)
         pledge = ("--pledge", str(miner.pledge))
         argv = [*python, "miner", *options, *places, *owner, *pledge, *lifeline]

@@ -1,4 +1,4 @@
-"""`python -m miner`: one miner as a process; all its state is in its own directory."""
+"""`cumulus miner`: one miner as a process; all its state is in its own directory."""
 
 import argparse
 import asyncio
@@ -7,12 +7,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from chain.client import LedgerClient
 from chain.clock import SystemClock, system_entropy
 from chain.ids import InvalidId, account_id
+from chain.join import Ledger, join
+from chain.keys.identity import Identity
 from chain.keys.keystore import Keystore, KeystoreError
+from chain.members import Members
+from chain.net.address import advertised
+from chain.net.rpc import AddressError
+from chain.net.transport import Transport
 from chain.net.zeromq import ZeroMqTransport
+from chain.options import Parser, add_data_dir, add_join
 from chain.process import EXIT_REFUSED, NodeError, run_node
+from miner.access import Access
 from miner.config import InvalidConfig, MinerConfig, parse_size
 from miner.node import MinerNode
 from miner.registrar import LedgerRegistrar
@@ -20,6 +27,10 @@ from miner.store.volumes import VolumeStore
 
 # What `--pledge auto` leaves of the file system for everything else.
 _AUTO_SHARE = 0.8
+_EXAMPLE = """example:
+  cumulus miner --data-dir /srv/miner --join ID@ledger.example:4700 \\
+      --listen tcp://0.0.0.0:4701 --advertise miner1.example:4701 --pledge 500G \\
+      --domain ann/rack1/disk1"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         config = _config(options)
-    except (InvalidConfig, InvalidId) as error:
+    except (InvalidConfig, InvalidId, AddressError) as error:
         sys.stderr.write(f"miner: {error}\n")
         return EXIT_REFUSED
 
@@ -42,29 +53,54 @@ async def _serve(config: MinerConfig, stop: asyncio.Event) -> None:
     try:
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         identity = Keystore(config.data_dir / "keys").identity("miner", system_entropy)
+    except (KeystoreError, OSError) as error:
+        raise NodeError(f"{config.data_dir}: {error}") from error
+    ledger = await _join(config, identity, clock)
+    try:
         store = VolumeStore.open(
             config.data_dir / "fragments",
             pledge=config.pledge,
             clock=clock,
             entropy=system_entropy,
         )
-    except (KeystoreError, OSError) as error:
+    except OSError as error:
         raise NodeError(f"{config.data_dir}: {error}") from error
-    transport = ZeroMqTransport(identity, authorise=config.allowed.__contains__)
+    access = Access(config.allowed)
+    transport = ZeroMqTransport(identity, authorise=lambda account: access.may_read(account))
     try:
-        registrar = None
-        if config.ledger:
-            registrar = LedgerRegistrar(
-                LedgerClient(transport.connect(config.ledger)),
-                identity,
-                domain=config.domain or f"{identity.id.hex()[:16]}/{config.name}",
-                price=config.min_price,
-            )
-        node = MinerNode(config, transport, clock, store, identity, registrar=registrar)
+        if ledger is not None and config.listen.startswith("tcp://"):
+            members = Members(ledger.client(transport), clock, config.data_dir / "members.json")
+            access = Access(config.allowed, members)
+        registrar = _registrar(config, ledger, transport, identity)
+        node = MinerNode(
+            config, transport, clock, store, identity, registrar=registrar, access=access
+        )
         await node.run(stop)
     finally:
         await transport.close()
         await store.close()
+
+
+async def _join(config: MinerConfig, identity: Identity, clock: SystemClock) -> Ledger | None:
+    """The ledger of `--join`, None without one. Raises NodeError."""
+    if not config.join:
+        return None
+    transport = ZeroMqTransport(identity)
+    try:
+        return await join(config.join, config.data_dir, transport, clock, config.genesis)
+    finally:
+        await transport.close()
+
+
+def _registrar(
+    config: MinerConfig, ledger: Ledger | None, transport: Transport, identity: Identity
+) -> LedgerRegistrar | None:
+    if ledger is None:
+        return None
+    domain = config.domain or f"{identity.id.hex()[:16]}/{config.name}"
+    return LedgerRegistrar(
+        ledger.client(transport), identity, domain=domain, price=config.min_price
+    )
 
 
 def _config(options: argparse.Namespace) -> MinerConfig:
@@ -74,10 +110,11 @@ def _config(options: argparse.Namespace) -> MinerConfig:
         listen=options.listen,
         pledge=_pledge(options.pledge, options.data_dir),
         owner=options.owner,
-        ledger=options.ledger,
+        join=options.join,
+        genesis=options.genesis,
         domain=options.domain,
         min_price=options.min_price,
-        advertise=options.advertise,
+        advertise=advertised(options.listen, options.advertise),
         allowed=frozenset(account_id(text) for text in options.allow),
     )
 
@@ -90,27 +127,42 @@ def _pledge(text: str, directory: Path) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m miner",
-        description="Store fragments for a Cumulus network.",
-        epilog="example: python -m miner --data-dir /srv/miner --name one "
-        "--listen tcp://0.0.0.0:4701 --pledge 500G",
+    parser = Parser(
+        prog="cumulus miner",
+        description="Store fragments for a Cumulus network: for the gateways on its ledger.",
+        epilog=_EXAMPLE,
     )
-    parser.add_argument("--data-dir", type=Path, required=True, help="everything lives here")
-    parser.add_argument("--name", required=True, help="how people call this miner")
-    parser.add_argument("--listen", required=True, help="ipc://PATH or tcp://HOST:PORT")
-    parser.add_argument("--pledge", default="auto", help="space to pledge: 500M, 8G, 1T or auto")
-    parser.add_argument("--ledger", default="", help="address of a ledger node to register with")
+    add_data_dir(parser, "everything lives here")
+    add_join(parser)
+    parser.add_argument(
+        "--listen",
+        default="tcp://127.0.0.1:4701",
+        metavar="ADDRESS",
+        help="ipc://PATH or tcp://HOST:PORT (default tcp://127.0.0.1:4701)",
+    )
+    parser.add_argument(
+        "--advertise", default="", metavar="HOST:PORT", help="where others reach it, if elsewhere"
+    )
+    parser.add_argument(
+        "--pledge",
+        default="auto",
+        metavar="SIZE",
+        help="space to pledge: 500M, 8G, 1T (default: four fifths of what is free)",
+    )
     parser.add_argument(
         "--domain", default="", help="what fails together, operator/host/disk (default: alone)"
     )
     parser.add_argument(
-        "--min-price", type=int, default=0, help="vote per GiB-month (default: today's price)"
+        "--min-price",
+        type=int,
+        default=0,
+        metavar="UNITS",
+        help="vote, units of 10^-8 token per GiB-month (default: today's price)",
     )
-    parser.add_argument("--owner", default="", help="address that knows which objects exist")
-    parser.add_argument("--advertise", default="", help="address to register, if not --listen")
+    parser.add_argument("--name", default="miner", help="what its log lines say (default miner)")
     parser.add_argument(
-        "--allow", action="append", default=[], metavar="ID", help="who may use it over tcp://"
+        "--allow", action="append", default=[], metavar="ID", help="who else may use it over tcp://"
     )
-    parser.add_argument("--lifeline", type=int, help="stop when this descriptor closes")
+    parser.add_argument("--owner", default="", help=argparse.SUPPRESS)  # its own machine's gateway
+    parser.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
     return parser

@@ -23,7 +23,8 @@ class MinerConfig:
     listen: str
     pledge: int
     owner: str = ""  # where the pool's owner serves AskCommitted; empty: staged fragments stay
-    ledger: str = ""
+    join: str = ""  # a ledger node: ipc://PATH, ID@HOST:PORT, or HOST:PORT with `genesis`
+    genesis: Path | None = None
     domain: str = ""  # what fails together, operator/host/disk; empty: this miner alone
     min_price: int = 0  # vote, units per GiB-month; 0: the current price
     advertise: str = ""  # the address that the ledger is told; empty: `listen`

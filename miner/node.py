@@ -7,7 +7,9 @@ from typing import NamedTuple, Protocol
 from chain.clock import Clock
 from chain.ids import AccountId
 from chain.keys.identity import Identity
-from chain.net.transport import RemoteError, Transport, Unreachable
+from chain.net.rpc import AddressError
+from chain.net.transport import Peer, RemoteError, Transport, Unreachable
+from miner.access import Access
 from miner.config import MinerConfig
 from miner.service import MinerService
 from miner.store.interface import FragmentStore
@@ -47,18 +49,22 @@ class MinerNode:
         identity: Identity,
         *,
         registrar: Registrar | None = None,
+        access: Access | None = None,
     ) -> None:
+        """Without an `access` only callers on this machine are served."""
         self._config = config
         self._transport = transport
         self._clock = clock
         self._store = store
         self._identity = identity
         self._registrar = registrar
+        self._access = access or Access(config.allowed)
+        self._owners: dict[AccountId | None, Peer] = {}
         self.address = ""
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
         """Serve. `ready` is set when the address is served."""
-        service = MinerService(self._store, self._identity, self._config.allowed)
+        service = MinerService(self._store, self._identity, self._access)
         server = await self._transport.serve(self._config.listen, service.handlers())
         self.address = self._config.advertise or server.address
         space = self._store.space()
@@ -77,7 +83,9 @@ class MinerNode:
                 tasks = []
                 if self._registrar is not None:
                     tasks.append(group.create_task(self._register(self._registrar)))
-                if self._config.owner:
+                if self._access.members is not None:
+                    tasks.append(group.create_task(self._access.members.run()))
+                if self._config.owner or self._access.members is not None:
                     tasks.append(group.create_task(self._sweep()))
                 await stop.wait()
                 for task in tasks:
@@ -103,15 +111,31 @@ class MinerNode:
             pause = min(_RETRY_MAX, pause * 2)
 
     async def _sweep(self) -> None:
-        owner = self._transport.connect(self._config.owner)
         sweeper = Sweeper(
-            self._store, owner, self._identity.id, self._clock, self._config.staged_for
+            self._store, self._owner, self._identity.id, self._clock, self._config.staged_for
         )
-        try:
-            while True:
-                await self._clock.sleep(self._config.sweep_every)
+        while True:
+            await self._clock.sleep(self._config.sweep_every)
+            try:
                 deleted = await sweeper.sweep()
-                if deleted:
-                    log.info("%d staged fragments belonged to nothing and were deleted", deleted)
-        finally:
-            owner.close()
+            finally:
+                for peer in self._owners.values():
+                    peer.close()
+                self._owners.clear()
+            if deleted:
+                log.info("%d staged fragments belonged to nothing and were deleted", deleted)
+
+    def _owner(self, account: AccountId | None) -> Peer | None:
+        """Who answers for fragments that `account` stored: see miner/sweep.py."""
+        if account not in self._owners:
+            address = self._config.owner
+            if account is not None:
+                address = self._access.gateway_address(account) or ""
+            if not address or (account is not None and not address.startswith("tcp://")):
+                return None
+            try:
+                self._owners[account] = self._transport.connect(address, account)
+            except AddressError as error:
+                log.warning("gateway at %s: %s", address, error)
+                return None
+        return self._owners[account]

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from chain.clock import Clock
 from chain.ids import ID_BYTES, AccountId, SegmentId
@@ -14,9 +14,12 @@ from miner.placement import (
     Holder,
     InvalidPlacement,
     MinerDirectory,
+    MinerInfo,
     Placement,
     encode_release,
+    encode_released,
     parse_release,
+    parse_released,
     placement_rows,
 )
 from miner.protocol import (
@@ -35,6 +38,7 @@ log = logging.getLogger(__name__)
 _ATTEMPTS = 5
 _PAGE = 512
 _REPORTS_MAX = 4096
+_Release = tuple[int, list[tuple[int, AccountId]]]
 
 
 class PoolOwner:
@@ -194,42 +198,65 @@ class Releaser:
     async def step(self) -> bool:
         """One page of rows; False at the end of the queue (the next step begins anew)."""
         page = self._records.scan("releases", self._after, _PAGE)
-        if not page:
-            self._after = b""
-            return False
-        self._after = page[-1][0] + b"\0"
-        rows = dict(page)
-        waiting: dict[bytes, list[tuple[int, AccountId]]] = {}
+        self._after = page[-1][0] + b"\0" if len(page) == _PAGE else b""
+        waiting = _parsed(page)
         per_miner: dict[AccountId, list[bytes]] = {}
-        for key, value in page:
-            try:
-                waiting[key] = parse_release(value)
-            except InvalidPlacement:
-                log.exception("the release row of %s is damaged", key.hex())
-                continue
-            for index, miner in waiting[key]:
+        for key, (_, held) in waiting.items():
+            for index, miner in held:
                 per_miner.setdefault(miner, []).append(fragment_key(SegmentId(key), index))
-        done: set[tuple[bytes, AccountId]] = set()
+        done: dict[AccountId, set[bytes]] = {}
+        lost: set[AccountId] = set()
         for miner, keys in per_miner.items():
-            done.update((key, miner) for key in await self._drop(miner, keys))
-        for key, held in waiting.items():
-            left = [
-                (index, miner)
-                for index, miner in held
-                if (fragment_key(SegmentId(key), index), miner) not in done
-            ]
-            if len(left) < len(held):
-                rest = encode_release(left) if left else None
-                await self._records.apply(
-                    [Row("releases", key, rows[key])], [Row("releases", key, rest)]
-                )
+            info = self._directory.get(miner)
+            if info is not None and info.lost:
+                lost.add(miner)
+            done[miner] = set(keys if miner in lost else await self._drop(miner, info, keys))
+        await self._work_off(dict(page), waiting, done, lost)
         return len(page) == _PAGE
 
-    async def _drop(self, miner: AccountId, keys: Sequence[bytes]) -> list[bytes]:
+    async def _work_off(
+        self,
+        page: Mapping[bytes, bytes],
+        waiting: Mapping[bytes, _Release],
+        done: Mapping[AccountId, set[bytes]],
+        lost: set[AccountId],
+    ) -> None:
+        """Shorten the rows and count what miners deleted, for the ledger: in one step, so once.
+
+        What a lost miner had the ledger dropped by itself when the miner was declared lost.
+        """
+        expected: list[Row] = []
+        changes: list[Row] = []
+        freed: dict[AccountId, int] = {}
+        for key, (size, held) in waiting.items():
+            gone = {
+                (index, miner)
+                for index, miner in held
+                if fragment_key(SegmentId(key), index) in done[miner]
+            }
+            if not gone:
+                continue
+            left = [entry for entry in held if entry not in gone]
+            expected.append(Row("releases", key, page[key]))
+            changes.append(Row("releases", key, encode_release(size, left) if left else None))
+            for _, miner in gone:
+                if miner not in lost:
+                    freed[miner] = freed.get(miner, 0) + size
+        for _ in range(_ATTEMPTS if changes else 0):
+            before = [
+                Row("released", miner, self._records.get("released", miner)) for miner in freed
+            ]
+            after = [
+                Row("released", row.key, encode_released(_counted(row) + freed[AccountId(row.key)]))
+                for row in before
+            ]
+            if await self._records.apply([*expected, *before], [*changes, *after]):
+                return
+
+    async def _drop(
+        self, miner: AccountId, info: MinerInfo | None, keys: Sequence[bytes]
+    ) -> list[bytes]:
         """The keys that need no more telling."""
-        info = self._directory.get(miner)
-        if info is not None and info.lost:
-            return list(keys)
         dropped: list[bytes] = []
         for at in range(0, len(keys), protocol.KEYS_MAX):
             part = keys[at : at + protocol.KEYS_MAX]
@@ -242,3 +269,25 @@ class Releaser:
                 break
             dropped += part
         return dropped
+
+
+def _parsed(page: Sequence[tuple[bytes, bytes]]) -> dict[bytes, _Release]:
+    """What the rows of a page say; damaged ones are left alone."""
+    waiting: dict[bytes, _Release] = {}
+    for key, value in page:
+        try:
+            waiting[key] = parse_release(value)
+        except InvalidPlacement:
+            log.exception("the release row of %s is damaged", key.hex())
+    return waiting
+
+
+def _counted(row: Row) -> int:
+    """Bytes in a `released` row; a damaged one is counted anew."""
+    if row.value is None:
+        return 0
+    try:
+        return parse_released(row.value)
+    except InvalidPlacement:
+        log.exception("the count of released bytes of %s is damaged", row.key.hex())
+        return 0

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from blake3 import blake3
 
 from chain.ids import ID_BYTES, AccountId, SegmentId
-from miner.fragment import FRAGMENTS_MAX, InvalidFragment, describe
+from miner.fragment import FRAGMENTS_MAX, SEGMENT_MAX, InvalidFragment, describe
 from miner.records import Row
 from miner.segments import Profile, Segment
 
@@ -22,6 +22,7 @@ SEED_BYTES = 16
 _CROWDED, _MISSING = 1, 2
 _HEAD = struct.Struct(">BBBB")
 _TAIL = struct.Struct(">QI")
+_RELEASE = struct.Struct(">BQ")
 _NOBODY = bytes(ID_BYTES)
 _NAME = re.compile(rb"[a-z0-9-]{1,32}\Z")
 
@@ -211,18 +212,39 @@ def released_rows(placement: Placement) -> list[Row]:
     if placement.missing:
         rows.append(Row("repairs", repair_key(placement), None))
     if held:
-        rows.append(Row("releases", segment, encode_release(held)))
+        size = placement.segment.shard_bytes
+        rows.append(Row("releases", segment, encode_release(size, held)))
     return rows
 
 
-def encode_release(held: Sequence[tuple[int, AccountId]]) -> bytes:
-    """A release row's value."""
-    return bytes([VERSION]) + b"".join(bytes([index]) + miner for index, miner in held)
+def encode_release(size: int, held: Sequence[tuple[int, AccountId]]) -> bytes:
+    """A release row's value: the bytes of each fragment, and (index, miner) of those to drop."""
+    head = _RELEASE.pack(VERSION, size)
+    return head + b"".join(bytes([index]) + miner for index, miner in held)
 
 
-def parse_release(raw: bytes) -> list[tuple[int, AccountId]]:
-    """(index, miner) that must still drop. Raises InvalidPlacement."""
-    step = ID_BYTES + 1
-    if len(raw) % step != 1 or raw[0] != VERSION or len(raw) > 1 + step * FRAGMENTS_MAX:
+def parse_release(raw: bytes) -> tuple[int, list[tuple[int, AccountId]]]:
+    """The inverse of `encode_release`. Raises InvalidPlacement."""
+    step, start = ID_BYTES + 1, _RELEASE.size
+    count, rest = divmod(len(raw) - start, step)
+    if rest or not 0 < count <= FRAGMENTS_MAX or raw[0] != VERSION:
         raise InvalidPlacement("not a release row")
-    return [(raw[at], AccountId(raw[at + 1 : at + step])) for at in range(1, len(raw), step)]
+    _, size = _RELEASE.unpack_from(raw)
+    if not 1 <= size <= SEGMENT_MAX:
+        raise InvalidPlacement(f"no fragment has {size} bytes")
+    held = [(raw[at], AccountId(raw[at + 1 : at + step])) for at in range(start, len(raw), step)]
+    if len({index for index, _ in held}) != count:
+        raise InvalidPlacement("a release names a fragment twice")
+    return size, held
+
+
+def encode_released(size: int) -> bytes:
+    """A `released` row's value: bytes that the ledger was not told of yet."""
+    return size.to_bytes(8, "big")
+
+
+def parse_released(raw: bytes) -> int:
+    """The inverse of `encode_released`. Raises InvalidPlacement."""
+    if len(raw) != 8:
+        raise InvalidPlacement("not a count of released bytes")
+    return int.from_bytes(raw, "big")

@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple, Protocol
 # placement: SegmentId -> where its fragments lie (versioned, compare-and-set)
 # repairs:   margin ‖ SegmentId -> indices that are missing
 # releases:  SegmentId -> fragments whose miners must still be told to delete
-PoolSpace = Literal["placement", "repairs", "releases"]
+# released:  miner -> bytes that it deleted and the ledger was not told of yet
+PoolSpace = Literal["placement", "repairs", "releases", "released"]
 
 
 class Row(NamedTuple):

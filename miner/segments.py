@@ -66,6 +66,11 @@ class Segment:
     def shard_bytes(self) -> int:
         return shard_bytes(self.length, self.profile.k)
 
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes at the miners: all fragments, parity and filling included."""
+        return self.profile.n * self.shard_bytes
+
 
 def shard_bytes(length: int, k: int) -> int:
     """Bytes of each fragment of a segment of `length` bytes: rounded up to whole shards."""

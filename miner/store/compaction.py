@@ -69,6 +69,7 @@ class Compactor:
                     place.time_ns,
                     place.confirmed,
                     moved=True,
+                    owner=head.owner,
                 )
             )
             room -= place.size

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from chain.ids import FragmentId
+from chain.ids import AccountId, FragmentId
 from chain.net.transport import Buffer
 from miner.fragment import FragmentRecord
 
@@ -78,9 +78,13 @@ class Space:
 class FragmentStore(Protocol):
     """Fragments by key (segment id ‖ index). Used from one event loop."""
 
-    async def put(self, record: FragmentRecord, payload: Buffer) -> Stored:
+    async def put(
+        self, record: FragmentRecord, payload: Buffer, owner: AccountId | None = None
+    ) -> Stored:
         """Store durably, as staged now. The payload must not change until this returns.
 
+        `owner` is the account that stores it (None: a process of this machine); of a fragment
+        that is there already the first one stays.
         Raises WrongFragment, StoreFull, StoreBusy, StoreFailed.
         """
         ...
@@ -95,6 +99,10 @@ class FragmentStore(Protocol):
 
     async def record(self, key: bytes) -> FragmentRecord:
         """The fragment's own record. Raises NoSuchFragment, StoreError if it is damaged."""
+        ...
+
+    async def owner(self, key: bytes) -> AccountId | None:
+        """Who stored the fragment. Raises NoSuchFragment, StoreError if its record is damaged."""
         ...
 
     async def verify(self, key: bytes) -> bool:

@@ -27,7 +27,6 @@ from miner.store.layout import (
     RecordHead,
     encode_record,
     encode_volume,
-    head_size,
     record_bytes,
     tombstone,
 )
@@ -49,6 +48,7 @@ class NewFragment(NamedTuple):
     time_ns: int
     confirmed: bool = False
     moved: bool = False
+    owner: bytes = b""  # the account that stored it
 
 
 class Outcome(NamedTuple):
@@ -136,7 +136,7 @@ class Journal:
         for put in puts:
             error = None if put.moved else _check(put)
             if error is None and put.key not in wanted and self._is_new(put):
-                need = record_bytes(put.description, len(put.payload)) + BLOCK
+                need = record_bytes(put.description, put.owner, len(put.payload)) + BLOCK
                 if need > room and not put.moved:
                     error = StoreFull(f"{room} bytes are left of the pledge or the disk")
                 else:
@@ -230,13 +230,19 @@ class Journal:
         for put in puts:
             offset, size = writer.position, len(put.payload)
             head = RecordHead(
-                Kind.FRAGMENT, put.confirmed, size, self.batch, put.time_ns, put.description
+                Kind.FRAGMENT,
+                put.confirmed,
+                size,
+                self.batch,
+                put.time_ns,
+                put.description,
+                put.owner,
             )
             writer.add(encode_record(head, offset, volume.key), put.payload)
             plan.added[put.key] = Place(
                 volume.number,
                 offset,
-                head_size(put.description),
+                head.head_bytes,
                 size,
                 put.time_ns,
                 put.confirmed,

@@ -11,13 +11,15 @@ from miner.fragment import KEY_BYTES
 BLOCK = 4096
 KEY_SIZE = 32  # of a volume's checksum key
 VERSION = 1
-HEAD_MAX = 32 + 8192 + 16
+OWNER_BYTES = 32
+# head, 255 fragment ids with a name of 32, owner, checksum
+HEAD_MAX = 32 + (13 + 32 + 255 * 32) + OWNER_BYTES + 16
 _VOLUME = struct.Struct(">8sII32s")
 _VOLUME_MAGIC = b"CMVOLUME"
 _RECORD = struct.Struct(">4sBBHQQQ")
 MAGIC = b"CMr1"
 _CHECKSUM = 16
-_CONFIRMED = 1
+_CONFIRMED, _OWNED = 1, 2
 
 
 class CorruptVolume(ValueError):
@@ -40,11 +42,12 @@ class RecordHead(NamedTuple):
     batch: int
     time_ns: int
     description: bytes
+    owner: bytes = b""  # the account that stored the fragment, b"" for one on this machine
 
     @property
     def head_bytes(self) -> int:
         """Bytes before the payload."""
-        return _RECORD.size + len(self.description) + _CHECKSUM
+        return head_size(self.description, self.owner)
 
 
 def align(offset: int, to: int = BLOCK) -> int:
@@ -73,19 +76,21 @@ def parse_volume(block: bytes, number: int) -> bytes:
 def encode_record(head: RecordHead, offset: int, key: bytes) -> bytes:
     """All of a record that stands before its payload, for its place in the volume."""
     assert offset % 8 == 0
-    assert len(head.description) < 1 << 16
-    flags = _CONFIRMED if head.confirmed else 0
+    assert len(head.owner) in (0, OWNER_BYTES)
+    description = head.description + head.owner
+    assert len(description) < 1 << 16
+    flags = (_CONFIRMED if head.confirmed else 0) | (_OWNED if head.owner else 0)
     raw = (
         _RECORD.pack(
             MAGIC,
             head.kind,
             flags,
-            len(head.description),
+            len(description),
             head.size,
             head.batch,
             head.time_ns,
         )
-        + head.description
+        + description
     )
     return raw + _checksum(raw, offset, key)
 
@@ -100,19 +105,22 @@ def parse_record(raw: bytes, offset: int, key: bytes) -> RecordHead | None:
         return None
     if raw[end : end + _CHECKSUM] != _checksum(raw[:end], offset, key):
         return None
-    return RecordHead(
-        Kind(kind), bool(flags & _CONFIRMED), size, batch, time_ns, raw[_RECORD.size : end]
-    )
+    split = end - OWNER_BYTES if flags & _OWNED else end
+    if split < _RECORD.size:
+        return None
+    description, owner = raw[_RECORD.size : split], raw[split:end]
+    confirmed = bool(flags & _CONFIRMED)
+    return RecordHead(Kind(kind), confirmed, size, batch, time_ns, description, owner)
 
 
-def record_bytes(description: bytes, size: int) -> int:
+def record_bytes(description: bytes, owner: bytes, size: int) -> int:
     """Bytes that a record takes, rounded up to where the next can start."""
-    return align(_RECORD.size + len(description) + _CHECKSUM + size, 8)
+    return align(head_size(description, owner) + size, 8)
 
 
-def head_size(description: bytes) -> int:
+def head_size(description: bytes, owner: bytes) -> int:
     """Bytes of a record before its payload."""
-    return _RECORD.size + len(description) + _CHECKSUM
+    return _RECORD.size + len(description) + len(owner) + _CHECKSUM
 
 
 def tombstone(fragment_key: bytes, volume: int) -> bytes:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from chain.clock import Clock
+from chain.ids import AccountId
 from chain.net.transport import Buffer
 from miner.fragment import FragmentRecord, fragment_id
 from miner.store.interface import (
@@ -25,11 +26,14 @@ class MemoryStore:
         self._clock = clock
         self._pledge = pledge
         self._fragments: dict[bytes, tuple[Entry, FragmentRecord, bytes]] = {}
+        self._owners: dict[bytes, AccountId | None] = {}
         self._used = 0
         self._batch = 0
         self._closed = False
 
-    async def put(self, record: FragmentRecord, payload: Buffer) -> Stored:
+    async def put(
+        self, record: FragmentRecord, payload: Buffer, owner: AccountId | None = None
+    ) -> Stored:
         if self._closed:
             raise StoreFailed("the store is closed")
         if len(payload) != record.size or fragment_id(payload) != record.id:
@@ -39,6 +43,7 @@ class MemoryStore:
                 raise StoreFull(f"{self._pledge - self._used} bytes are left of the pledge")
             entry = Entry(record.id, record.size, self._clock.now_ns(), confirmed=False)
             self._fragments[record.key] = (entry, record, bytes(payload))
+            self._owners[record.key] = owner
             self._used += record.size
         await asyncio.sleep(0)
         self._batch += 1
@@ -56,6 +61,10 @@ class MemoryStore:
 
     async def record(self, key: bytes) -> FragmentRecord:
         return self._get(key)[1]
+
+    async def owner(self, key: bytes) -> AccountId | None:
+        self._get(key)
+        return self._owners[key]
 
     async def verify(self, key: bytes) -> bool:
         entry, _, payload = self._get(key)

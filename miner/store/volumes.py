@@ -18,6 +18,7 @@ import numpy as np
 
 from chain.clock import Clock, Entropy
 from chain.format import DirectoryLock, lock_directory, open_store
+from chain.ids import AccountId
 from chain.net.transport import Buffer
 from miner.fragment import FragmentRecord, InvalidFragment, fragment_id
 from miner.store.compaction import Compactor
@@ -35,7 +36,7 @@ from miner.store.interface import (
     WrongFragment,
 )
 from miner.store.journal import VOLUME_BYTES, Journal, NewFragment, Outcome
-from miner.store.layout import parse_record
+from miner.store.layout import RecordHead, parse_record
 from miner.store.opening import JournalOptions, boot_id, close_journal, open_journal
 from miner.store.volume import Volume
 
@@ -130,13 +131,22 @@ class VolumeStore:
             raise
         return cls(journal, directory / "index", lock, clock)
 
-    async def put(self, record: FragmentRecord, payload: Buffer) -> Stored:
+    async def put(
+        self, record: FragmentRecord, payload: Buffer, owner: AccountId | None = None
+    ) -> Stored:
         size = len(payload)
         if size != record.size:
             raise WrongFragment(f"the fragment has {record.size} bytes, not {size}")
         if self._waiting + size > WAITING_MAX and self._waiting:
             raise StoreBusy("too many bytes wait for the disk")
-        new = NewFragment(record.key, record.id, record.encode(), payload, self._clock.now_ns())
+        new = NewFragment(
+            record.key,
+            record.id,
+            record.encode(),
+            payload,
+            self._clock.now_ns(),
+            owner=owner or b"",
+        )
         future: asyncio.Future[Stored] = self._future()
         self._waiting += size
         self._jobs.put(_Put(new, future))
@@ -171,6 +181,9 @@ class VolumeStore:
 
     async def record(self, key: bytes) -> FragmentRecord:
         return await self._record(key)
+
+    async def owner(self, key: bytes) -> AccountId | None:
+        return AccountId((await self._head(key)).owner) or None
 
     async def verify(self, key: bytes) -> bool:
         place = self._place(key)
@@ -252,6 +265,12 @@ class VolumeStore:
         return buffer[:done]
 
     async def _record(self, key: bytes) -> FragmentRecord:
+        try:
+            return FragmentRecord.parse((await self._head(key)).description)
+        except InvalidFragment as error:
+            raise StoreError(f"the fragment's record is damaged: {error}") from error
+
+    async def _head(self, key: bytes) -> RecordHead:
         place = self._place(key)
         raw = await self._read(key, 0, place.head, in_payload=False)
         place = self._place(key)
@@ -259,10 +278,7 @@ class VolumeStore:
         head = parse_record(bytes(raw), place.offset, volume.key) if volume else None
         if head is None:
             raise StoreError("the fragment's record is damaged")
-        try:
-            return FragmentRecord.parse(head.description)
-        except InvalidFragment as error:
-            raise StoreError(f"the fragment's record is damaged: {error}") from error
+        return head
 
     # ---- the committer thread
 

@@ -5,6 +5,7 @@ import hashlib
 
 import pytest
 
+from chain.ids import AccountId
 from chain.net.transport import Buffer
 from miner.erasure import code_for, cut
 from miner.fragment import FragmentRecord, fragment_id
@@ -158,6 +159,18 @@ class FragmentStoreSuite:
         assert [key for _, key in rows] == [keys[0], keys[2], keys[3]]
         assert [key for _, key in store.staged(clock.ns + 1, rows[-1][0], 3)] == keys[4:]
         assert store.find(keys[1]).confirmed  # type: ignore[union-attr]
+
+    async def test_a_fragment_belongs_to_who_stored_it_first(self, store: FragmentStore) -> None:
+        _, made = fragments("a", 5_000)
+        ann, ben = AccountId(b"a" * 32), AccountId(b"b" * 32)
+        for (record, payload), owner in zip(made, (ann, ben, None), strict=False):
+            await store.put(record, payload, owner)
+            await store.put(record, payload, ben)
+            assert await store.owner(record.key) == owner
+            assert await store.record(record.key) == record
+            assert bytes(await store.read(record.key, 0, record.size)) == bytes(payload)
+        with pytest.raises(NoSuchFragment):
+            await store.owner(bytes(33))
 
     async def test_scanning_pages_through_everything_in_order(self, store: FragmentStore) -> None:
         keys = []

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from chain.format import DirectoryLocked, NewerFormat
+from chain.ids import AccountId
 from chain.net.transport import Buffer
 from miner.fragment import FragmentRecord, fragment_id
 from miner.segments import PROFILES, Segment
@@ -223,6 +224,25 @@ async def test_small_fragments_are_compacted_and_never_resurrected(
     assert await whole(again, kept) == [True] * len(kept)
     assert await whole(again, gone) == [False] * len(gone)
     assert again.space().fragments == len(kept)
+    await again.close()
+
+
+async def test_owners_survive_a_lost_index_and_compaction(tmp_path: Path) -> None:
+    disk = FaultyDisk(tmp_path / "volumes")
+    disk.punches = False
+    store = open_store(tmp_path, disk, volume_bytes=64 * 1024)
+    made = [each for name in "abcdef" for each in fragments(name, 30_000)[1]]
+    owners = [AccountId(bytes([n + 1]) * 32) if n % 3 else None for n in range(len(made))]
+    for (record, payload), owner in zip(made, owners, strict=True):
+        await store.put(record, payload, owner)
+    kept = list(range(0, len(made), 5))
+    await store.drop([made[n][0].key for n in range(len(made)) if n not in kept])
+    await store.compact()
+    await store.close()
+    shutil.rmtree(tmp_path / "index")
+    again = open_store(tmp_path, volume_bytes=64 * 1024)
+    assert await whole(again, [made[n] for n in kept]) == [True] * len(kept)
+    assert [await again.owner(made[n][0].key) for n in kept] == [owners[n] for n in kept]
     await again.close()
 
 

@@ -330,7 +330,7 @@ def test_a_lost_miner_does_not_hold_up_a_release() -> None:
 
 async def _sweep(grid: Grid, miner: AccountId) -> int:
     peer = grid.transport.connect("memory://owner")
-    return await Sweeper(grid.stores[miner], peer, miner, grid.clock, DAY).sweep()
+    return await Sweeper(grid.stores[miner], lambda _: peer, miner, grid.clock, DAY).sweep()
 
 
 def test_staged_fragments_go_only_when_the_owner_says_never() -> None:
