@@ -12,7 +12,7 @@ import cid as py_cid
 from blake3 import blake3
 
 RAW, DAG_PB, DAG_CBOR = 0x55, 0x70, 0x71
-IDENTITY, SHA2_256, BLAKE3 = 0x00, 0x12, 0x1E
+IDENTITY, SHA2_256, SHA2_512, BLAKE3 = 0x00, 0x12, 0x13, 0x1E
 
 # Longer text is not a CID that anyone uses: an identity CID may hold 128 bytes (IPIP-512).
 TEXT_MAX = 512
@@ -82,6 +82,8 @@ class Cid:
             raise InvalidCid("the multihash has another length than it says")
         if hash_code in (SHA2_256, BLAKE3) and size != 32:
             raise InvalidCid("a 256-bit digest has 32 bytes")
+        if hash_code == SHA2_512 and size != 64:
+            raise InvalidCid("a 512-bit digest has 64 bytes")
         return version, codec, hash_code, raw[at:]
 
     @property
@@ -107,6 +109,8 @@ class Cid:
         _, _, hash_code, digest = self.parts()
         if hash_code == SHA2_256:
             return hashlib.sha256(data).digest() == digest
+        if hash_code == SHA2_512:
+            return hashlib.sha512(data).digest() == digest
         if hash_code == BLAKE3:
             return blake3(data).digest() == digest
         return hash_code == IDENTITY and data == digest

@@ -59,7 +59,7 @@ class Buckets:
             created_ns=self._store.clock.now_ns(),
             region=region,
             public=public,
-            publishes=False,
+            publishes=self._store.settings.publish_new_buckets,
             profile="",
         )
 

@@ -59,27 +59,63 @@ Node = tuple[bytes, bytes]  # binary CID, bytes
 T = TypeVar("T")
 
 
+class ManifestBuilder:
+    """Composes a manifest stream by stream; of what was added it keeps 16 streams and page links.
+
+    `keep` gets each node as soon as it is complete, the root last.
+    """
+
+    def __init__(self, owner: bytes, keep: Callable[[Node], None] = lambda _: None) -> None:
+        self._owner = owner
+        self._keep = keep
+        self._size = 0
+        self._entries: list[dict[str, Any]] = []
+        self._pages: list[bytes] = []
+
+    def add(self, stream: StreamManifest) -> None:
+        """The next stream."""
+        # A full page is closed by the stream behind it: one page's streams stand in the root.
+        if len(self._entries) == STREAMS_PER_PAGE:
+            self._close_page()
+        self._entries.append(_stream(stream, self._keep))
+        self._size += stream.size
+
+    def finish(self) -> bytes:
+        """The binary CID of the root: the fid."""
+        root: dict[str, Any] = {
+            "v": 1,
+            "size": self._size,
+            "owner": self._owner,
+            "cipher": _CIPHER,
+        }
+        if self._pages:
+            self._close_page()
+            root["pages"] = self._pages
+        else:
+            root["streams"] = self._entries
+        return _add(root, self._keep)
+
+    def _close_page(self) -> None:
+        self._pages.append(_add(self._entries, self._keep))
+        self._entries = []
+
+
 def build(manifest: Manifest) -> list[Node]:
     """Every node, root last; its CID is the fid."""
     nodes: list[Node] = []
-    streams = [_stream(stream, nodes) for stream in manifest.streams]
-    root: dict[str, Any] = {
-        "v": 1,
-        "size": manifest.size,
-        "owner": manifest.owner,
-        "cipher": _CIPHER,
-    }
-    if len(streams) <= STREAMS_PER_PAGE:
-        root["streams"] = streams
-    else:
-        root["pages"] = [_add(page, nodes) for page in _pages(streams, STREAMS_PER_PAGE)]
-    _add(root, nodes)
+    builder = ManifestBuilder(manifest.owner, nodes.append)
+    for stream in manifest.streams:
+        builder.add(stream)
+    builder.finish()
     return nodes
 
 
 def fid(manifest: Manifest) -> bytes:
     """The binary CID of the manifest's root."""
-    return build(manifest)[-1][0]
+    builder = ManifestBuilder(manifest.owner)
+    for stream in manifest.streams:
+        builder.add(stream)
+    return builder.finish()
 
 
 def load(root: bytes, fetch: Callable[[bytes], bytes]) -> Manifest:
@@ -106,7 +142,7 @@ def load(root: bytes, fetch: Callable[[bytes], bytes]) -> Manifest:
     return manifest
 
 
-def _stream(stream: StreamManifest, nodes: list[Node]) -> dict[str, Any]:
+def _stream(stream: StreamManifest, keep: Callable[[Node], None]) -> dict[str, Any]:
     entry: dict[str, Any] = {"size": stream.size, "key": stream.commitment}
     if stream.body is not None:
         return entry | {"body": stream.body}
@@ -116,7 +152,7 @@ def _stream(stream: StreamManifest, nodes: list[Node]) -> dict[str, Any]:
     if len(segments) <= SEGMENTS_INLINE:
         entry["segments"] = segments
     else:
-        entry["pages"] = [_add(page, nodes) for page in _pages(segments, SEGMENTS_PER_PAGE)]
+        entry["pages"] = [_add(page, keep) for page in _pages(segments, SEGMENTS_PER_PAGE)]
     return entry
 
 
@@ -170,11 +206,11 @@ def _check_lengths(size: int, segments: Sequence[Segment]) -> None:
         raise InvalidManifest("segments are cut unevenly")
 
 
-def _add(value: Any, nodes: list[Node]) -> bytes:
+def _add(value: Any, keep: Callable[[Node], None]) -> bytes:
     data = dagcbor.encode(value)
     assert len(data) <= NODE_MAX
     cid = Cid.of(DAG_CBOR, BLAKE3, blake3(data).digest()).raw
-    nodes.append((cid, data))
+    keep((cid, data))
     return cid
 
 

@@ -60,6 +60,7 @@ FIRST_ACCOUNT = "owner"
 EDGE_RAM_BYTES = 64 << 20
 _READY_SECONDS = 2.0
 _RESTART_SECONDS = 1.0
+_LET_GO_SECONDS = 2.0
 
 
 def run_catalog(arguments: list[str]) -> int:
@@ -137,6 +138,7 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
                 group.create_task(
                     steadily("releases", Releaser(records, miners, peers, clock).run, clock)
                 ),
+                group.create_task(steadily("deletions", lambda: _let_go(objects, clock), clock)),
             ]
             await serve_catalog(
                 catalog, transport, network.catalog_address, clock, stop, more=handlers
@@ -260,7 +262,10 @@ def _objects(
         clock=clock,
         entropy=system_entropy,
         settings=StoreSettings(
-            inline_max=config.inline_max, profile=network.profile, etag=config.s3_etag
+            inline_max=config.inline_max,
+            profile=network.profile,
+            etag=config.s3_etag,
+            publish_new_buckets=config.ipfs_publish_new_buckets,
         ),
         publisher=IpfsPublisher(),
     )
@@ -274,6 +279,13 @@ async def steadily(name: str, work: Callable[[], Awaitable[None]], clock: System
         except Exception:
             log.exception("%s failed and starts again", name)
         await clock.sleep(_RESTART_SECONDS)
+
+
+async def _let_go(objects: ObjectService, clock: SystemClock) -> None:
+    """Work off the jobs that deletions too large for one commit left behind."""
+    while True:
+        if not await objects.release_some():
+            await clock.sleep(_LET_GO_SECONDS)
 
 
 def _keyring(data_dir: Path) -> KeyRing:

@@ -9,6 +9,7 @@ from gateway import versions
 from gateway.buckets import Buckets
 from gateway.buffers import BufferPool
 from gateway.catalog.interface import Catalog
+from gateway.completion import Completion
 from gateway.contents import Contents
 from gateway.errors import InvalidRange
 from gateway.keys import KeyRing
@@ -84,6 +85,7 @@ class ObjectService:
         self._contents = Contents(self._store)
         self._writing = Writing(self._store, self._contents)
         self._multipart = Multipart(self._store, self._contents)
+        self._completion = Completion(self._store)
 
     async def release_some(self) -> bool:
         """Let go of up to 1,024 segments of deleted objects too large for one commit.
@@ -290,7 +292,7 @@ class ObjectService:
         Raises InvalidPart, InvalidPartOrder, EntityTooSmall, BadDigest (`checksum`),
         InvalidRequest (`size`).
         """
-        return await self._multipart.complete(
+        return await self._completion.complete(
             upload, parts, checksum=checksum, condition=condition, size=size
         )
 

@@ -74,6 +74,7 @@ class StoreSettings:
     profile: str = "small"
     etag: str = "md5"  # or crc64nvme
     # 1 MiB chunks being filled and hashed: 3 for each running transfer above 64 KiB.
+    publish_new_buckets: bool = False  # `[ipfs] publish_new_buckets`
     ring_bytes: int = 96 * MIB
     # Segments with parity being filled and stored: 12 MiB each at 4+2.
     frame_bytes: int = 192 * MIB

@@ -6,7 +6,7 @@ import msgspec
 from blake3 import blake3
 
 from chain.net.transport import Buffer
-from gateway.catalog.interface import Space
+from gateway.catalog.interface import Reader, Space
 from gateway.contents import Contents
 from gateway.errors import InvalidRequest, NoSuchKey
 from gateway.ingest import STREAM_MAX, Ingest, Ingested, Wanted
@@ -68,10 +68,10 @@ def stream_manifest(ingested: Ingested) -> StreamManifest:
     return StreamManifest(ingested.size, ingested.commitment, body, ingested.segments)
 
 
-def stored_manifest(transaction: Transaction, stream: StreamRef) -> StreamManifest:
+def stored_manifest(reader: Reader, stream: StreamRef) -> StreamManifest:
     """The manifest's entry of a stored stream. Raises NoSuchKey if it was released meanwhile."""
     space = Space.BODIES if stream.inline else Space.STREAMS
-    raw = transaction.reader.get(space, stream.id)
+    raw = reader.get(space, stream.id)
     if raw is None:
         raise NoSuchKey
     if stream.inline:
@@ -318,7 +318,7 @@ class _Copy:
         keys = account_keys(transaction.reader, self._bucket.owner.id)
         generation, wrapped = store.keys.wrap_for(keys, self._version_key)
         manifest = Manifest(
-            keys.owner, tuple(stored_manifest(transaction, stream) for stream in old.streams)
+            keys.owner, tuple(stored_manifest(transaction.reader, stream) for stream in old.streams)
         )
         streams = tuple(self._share(transaction, s, source_key) for s in old.streams)
         transaction.charge(lease, old.charged)

@@ -8,7 +8,7 @@ Rules:
 See docs/specs/catalog.md for what lies in each keyspace.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -187,28 +187,3 @@ class Catalog(Protocol):
     async def close(self) -> None:
         """Release files and connections."""
         ...
-
-
-# Builds a batch from a fresh snapshot; called again after a Conflict.
-Attempt = Callable[[Reader], Batch]
-
-
-# A batch that loses this often against others is better refused than tried for ever.
-ATTEMPTS_MAX = 16
-
-
-async def commit_with(catalog: Catalog, attempt: Attempt) -> tuple[int, Batch]:
-    """Build a batch from a snapshot and commit it; after a Conflict build it anew, up to 16 times.
-
-    Returns the sequence number and the batch that was committed. Raises the last Conflict,
-    CatalogUnavailable, and whatever `attempt` raises to give up.
-    """
-    for remaining in reversed(range(ATTEMPTS_MAX)):
-        with catalog.read() as reader:
-            batch = attempt(reader)
-        try:
-            return await catalog.commit(batch), batch
-        except Conflict:
-            if not remaining:
-                raise
-    raise AssertionError("unreachable")

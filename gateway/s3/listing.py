@@ -5,11 +5,11 @@ from binascii import Error as Base64Error
 
 from gateway.errors import InvalidArgument, NoSuchUpload
 from gateway.model import Listing, Upload
-from gateway.multipart import uploads_after
 from gateway.s3 import operations as ops
 from gateway.s3 import xml
 from gateway.s3.exchange import Exchange, Reply, xml_reply
 from gateway.s3.timestamps import iso
+from gateway.upload_rows import uploads_after
 
 
 # ------------------------------------------------------------------ positions

@@ -22,7 +22,6 @@ from gateway.catalog.interface import (
     Put,
     Reader,
     Space,
-    commit_with,
 )
 
 OpenCatalog = Callable[[], Awaitable[Catalog]]
@@ -276,32 +275,6 @@ class CatalogSuite:
                 assert reader.scan(LIVE, b"", b"", 9, reverse=reverse) == []
                 assert reader.scan(LIVE, b"b", b"c", 9, reverse=reverse) == []
                 assert reader.scan(LIVE, b"d", None, 9, reverse=reverse) == []
-
-    async def test_commit_with_tries_again_on_a_fresh_snapshot(self, catalog: Catalog) -> None:
-        seen: list[bytes | None] = []
-
-        def attempt(reader: Reader) -> Batch:
-            value = reader.get(LIVE, b"a")
-            # The first attempt is built on a state that another commit has since changed.
-            expected = value if seen else b"stale"
-            seen.append(value)
-            return Batch([Equals(LIVE, b"a", expected)], [Put(LIVE, b"a", b"new")])
-
-        sequence, batch = await commit_with(catalog, attempt)
-        assert len(seen) == 2
-        assert batch.conditions == [Equals(LIVE, b"a", None)]
-        assert await catalog.commit(Batch()) == sequence + 1
-
-    async def test_commit_with_gives_up_after_16_conflicts(self, catalog: Catalog) -> None:
-        calls = []
-
-        def attempt(_: Reader) -> Batch:
-            calls.append(1)
-            return Batch([Exists(LIVE, b"never")])
-
-        with pytest.raises(Conflict):
-            await commit_with(catalog, attempt)
-        assert len(calls) == 16
 
     @settings(
         max_examples=25,

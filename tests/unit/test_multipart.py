@@ -25,9 +25,9 @@ from gateway.model import (
     Upload,
     WriteCondition,
 )
-from gateway.multipart import uploads_after
 from gateway.records import PublishJob, decode
 from gateway.seal import sealed_size
+from gateway.upload_rows import uploads_after
 from gateway.versions import version_uid
 from tests.unit.object_parts import MIB, FakePublisher, World, stream
 
