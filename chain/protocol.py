@@ -86,7 +86,7 @@ class Rows(msgspec.Struct, frozen=True, array_like=True):
 
 class Query(Message[Rows], frozen=True):
     """Records of a table: accounts, miners, edges, gateways, bids, leases, lease_owners,
-    authorisations, batches, market, totals.
+    authorisations, batches, holdings, market, totals.
 
     With `prove` (or a `limit` of 0) `data` is one key, else it is a key prefix; `start` pages on.
     """

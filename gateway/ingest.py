@@ -53,6 +53,13 @@ class Ingested:
         """Plaintext bytes."""
         return self.digests.size
 
+    @property
+    def charged(self) -> int:
+        """Bytes that it takes of a lease: all fragments at the miners, or the sealed body."""
+        if self.body is not None:
+            return len(self.body)
+        return sum(segment.stored_bytes for segment in self.segments)
+
 
 class Leaves:
     """SHA-256 of each MiB; takes whole chunks, which are whole leaves."""

@@ -31,7 +31,6 @@ from gateway.records import (
     unescape,
     upload_key,
 )
-from gateway.seal import sealed_size
 from gateway.store import Lease, Store, account_keys
 from gateway.transaction import Transaction, commit
 from gateway.upload_rows import (
@@ -221,7 +220,7 @@ class Multipart:
                 digest=digest,
                 stream=stream,
                 lease=lease.id,
-                charged=sealed_size(ingested.size),
+                charged=ingested.charged,
                 complete=ingested.complete,
                 leaves=ingested.leaves,
             )

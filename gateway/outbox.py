@@ -1,6 +1,6 @@
 """The ledger outbox: what the catalog committed becomes numbered object batches.
 
-    OUTBOX rows -> (one catalog commit) -> BATCHES[number] + META pending -> ledger -> pending gone
+    OUTBOX, RELEASED -> (one catalog commit) -> BATCHES[number] + META pending -> ledger -> done
 
 The batch is fixed in the catalog before it is sent, so a retry after any crash sends the same
 number with the same content, which the ledger takes as a replay. See docs/specs/outbox.md.
@@ -14,19 +14,32 @@ import msgspec
 from chain import dagcbor
 from chain.client import LedgerClient, TransactionFailed
 from chain.keys.identity import Identity
-from chain.ledger.transactions.objects import Delta, Leaf, ObjectBatch
+from chain.ledger.transactions.objects import Delta, Leaf, ObjectBatch, Release
 from chain.proofs import merkle
 from chain.receipts import StorageReceipt
-from gateway.catalog.interface import Batch, Catalog, Change, Delete, Put, Space
+from gateway.catalog.interface import (
+    Batch,
+    Catalog,
+    Change,
+    Conflict,
+    Delete,
+    Equals,
+    Put,
+    Reader,
+    Space,
+)
 from gateway.errors import NoSuchKey, ServiceUnavailable
 from gateway.records import OutboxRow, decode
+from miner.placement import parse_released
 
 log = logging.getLogger(__name__)
 
 _PENDING = b"outbox/pending"
 _NUMBER = b"outbox/number"
 # A batch is one transaction (the ledger takes 1,024 receipts in one) and one catalog commit.
-ROWS_MAX, RECEIPTS_MAX = 4_096, 1_000
+ROWS_MAX, RECEIPTS_MAX, RELEASED_MAX = 4_096, 1_000, 1_000
+_ATTEMPTS = 16
+_QUEUES = (Space.OUTBOX, Space.RELEASED)
 
 
 class _Pending(msgspec.Struct, frozen=True, array_like=True):
@@ -35,6 +48,7 @@ class _Pending(msgspec.Struct, frozen=True, array_like=True):
     root: bytes
     deltas: list[tuple[bytes, int, int]]
     receipts: list[StorageReceipt]
+    released: list[tuple[bytes, int]]
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -67,7 +81,7 @@ class Outbox:
             count=pending.count,
             deltas=deltas,
             receipts=pending.receipts,
-            released=[],
+            released=[Release(miner, size) for miner, size in pending.released],
         )
         try:
             await self._ledger.submit(self._gateway, body)
@@ -85,30 +99,18 @@ class Outbox:
     async def _fix(self) -> _Pending | None:
         """Turn waiting rows into the next batch, durably; None when no row waits."""
         with self._catalog.read() as reader:
-            rows = reader.scan(Space.OUTBOX, b"\x00", None, ROWS_MAX)
-            last = reader.get(Space.META, _NUMBER)
-        if not rows:
-            return None
-        keys, entries, receipts = _take(rows)
-        number = (int.from_bytes(last, "big") if last else 0) + 1
+            if not any(reader.scan(space, b"\x00", None, 1) for space in _QUEUES):
+                return None
         height = (await self._ledger.status()).height
-        objects = [entry for entry in entries if entry.operation in ("put", "delete")]
-        leaves = [_leaf(entry, height) for entry in objects]
-        root = merkle.root([leaf.hash() for leaf in leaves])
-        pending = _Pending(number, len(leaves), root, _deltas(entries), receipts)
-        changes: list[Change] = [Delete(Space.OUTBOX, key) for key in keys]
-        changes.append(Put(Space.META, _NUMBER, number.to_bytes(8, "big")))
-        changes.append(Put(Space.META, _PENDING, _pack(pending)))
-        encoded = _pack([leaf.encoded() for leaf in leaves])
-        changes.append(Put(Space.BATCHES, number.to_bytes(8, "big"), encoded))
-        changes += [
-            Put(Space.LEAVES, entry.uid, _pack((number, index)))
-            if entry.operation == "put"
-            else Delete(Space.LEAVES, entry.uid)
-            for index, entry in enumerate(objects)
-        ]
-        await self._catalog.commit(Batch((), changes))
-        return pending
+        for _ in range(_ATTEMPTS):
+            with self._catalog.read() as reader:
+                batch = _next_batch(reader, height)
+            try:
+                await self._catalog.commit(batch)
+            except Conflict:
+                continue  # more was released meanwhile
+            return self._pending()
+        return None
 
     async def certificate(self, uid: bytes) -> bytes:
         """The ownership certificate of the version named `uid`.
@@ -129,6 +131,37 @@ class Outbox:
         leaves = [msgspec.convert(dagcbor.decode(leaf), Leaf) for leaf in _unpack_leaves(raw)]
         proof = await self._ledger.object_proof(self._gateway.id, number)
         return proof.certificate(leaves, index)
+
+
+def _next_batch(reader: Reader, height: int) -> Batch:
+    """The commit that fixes the next batch."""
+    rows = reader.scan(Space.OUTBOX, b"\x00", None, ROWS_MAX)
+    last = reader.get(Space.META, _NUMBER)
+    keys, entries, receipts = _take(rows)
+    # A deletion is told with or behind the receipts of what it deletes, never before: the ledger
+    # counts a miner's bytes down to 0 at the least.
+    all_taken = len(keys) == len(rows) < ROWS_MAX
+    freed = reader.scan(Space.RELEASED, b"\x00", None, RELEASED_MAX) if all_taken else []
+    number = (int.from_bytes(last, "big") if last else 0) + 1
+    objects = [entry for entry in entries if entry.operation in ("put", "delete")]
+    leaves = [_leaf(entry, height) for entry in objects]
+    root = merkle.root([leaf.hash() for leaf in leaves])
+    released = [(miner, parse_released(raw)) for miner, raw in freed]
+    pending = _Pending(number, len(leaves), root, _deltas(entries), receipts, released)
+    changes: list[Change] = [Delete(Space.OUTBOX, key) for key in keys]
+    changes += [Delete(Space.RELEASED, miner) for miner, _ in freed]
+    changes.append(Put(Space.META, _NUMBER, number.to_bytes(8, "big")))
+    changes.append(Put(Space.META, _PENDING, _pack(pending)))
+    encoded = _pack([leaf.encoded() for leaf in leaves])
+    changes.append(Put(Space.BATCHES, number.to_bytes(8, "big"), encoded))
+    changes += [
+        Put(Space.LEAVES, entry.uid, _pack((number, index)))
+        if entry.operation == "put"
+        else Delete(Space.LEAVES, entry.uid)
+        for index, entry in enumerate(objects)
+    ]
+    unchanged = [Equals(Space.RELEASED, miner, raw) for miner, raw in freed]
+    return Batch([Equals(Space.META, _NUMBER, last), *unchanged], changes)
 
 
 def _take(

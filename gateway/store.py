@@ -22,6 +22,7 @@ _POOL_SPACES = {
     "placement": Space.PLACEMENT,
     "repairs": Space.REPAIRS,
     "releases": Space.RELEASES,
+    "released": Space.RELEASED,
 }
 
 
@@ -73,8 +74,8 @@ class StoreSettings:
     inline_max: int = 16 << 10
     profile: str = "small"
     etag: str = "md5"  # or crc64nvme
-    # 1 MiB chunks being filled and hashed: 3 for each running transfer above 64 KiB.
     publish_new_buckets: bool = False  # `[ipfs] publish_new_buckets`
+    # 1 MiB chunks being filled and hashed: 3 for each running transfer above 64 KiB.
     ring_bytes: int = 96 * MIB
     # Segments with parity being filled and stored: 12 MiB each at 4+2.
     frame_bytes: int = 192 * MIB

@@ -30,7 +30,6 @@ from gateway.records import (
     encode,
     live_key,
 )
-from gateway.seal import sealed_size
 from gateway.store import Lease, Store, account_keys
 from gateway.transaction import Transaction, commit, segments_of
 from gateway.versions import (
@@ -183,7 +182,7 @@ class Writing:
         store = self._store
         version_key, uid = store.keys.new_key(), store.entropy(UID_BYTES)
         manifest = stream_manifest(ingested)
-        charged = sealed_size(ingested.size)
+        charged = ingested.charged
         digests = ingested.digests
 
         def build(transaction: Transaction) -> VersionRow:

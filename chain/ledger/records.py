@@ -121,6 +121,15 @@ class Batch(Record, frozen=True):
     height: int
 
 
+class Holding(Record, frozen=True):
+    """Bytes at a miner that one gateway's receipts counted. Key: miner ‖ gateway.
+
+    A miner's holdings add up to its `stored_bytes`; a gateway releases no more than its own.
+    """
+
+    size: int
+
+
 class Flow(Record, frozen=True):
     """A change of the lease fees per epoch. Key: epoch (8 bytes, big-endian)."""
 
@@ -153,6 +162,7 @@ LEASES = Table(b"l", Lease)
 AUTHORISATIONS = Table(b"u", Authorisation)
 BATCHES = Table(b"o", Batch)
 FLOWS = Table(b"f", Flow)
+HOLDINGS = Table(b"h", Holding)
 # epoch ‖ lease: when a lease's term or grace ends
 ENDS = Table(b"x", Mark)
 # owner ‖ lease
@@ -168,6 +178,7 @@ TABLES: dict[str, Table[Any]] = {
     "bids": BIDS,
     "edges": EDGES,
     "gateways": GATEWAYS,
+    "holdings": HOLDINGS,
     "lease_owners": LEASES_BY_OWNER,
     "leases": LEASES,
     "market": MARKET,

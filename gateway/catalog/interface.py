@@ -43,6 +43,7 @@ class Space(IntEnum):
     BLOCKS = 18  # IPFS: multihash ‖ version id ‖ leaf -> where the block's bytes are
     JOBS = 19  # durable background jobs
     COUNTERS = 20  # name -> signed 64-bit integer
+    RELEASED = 21  # miner -> bytes that it deleted and the ledger was not told of yet
 
 
 @dataclass(frozen=True, slots=True)

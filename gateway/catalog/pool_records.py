@@ -18,6 +18,7 @@ SPACES: dict[PoolSpace, Space] = {
     "placement": Space.PLACEMENT,
     "repairs": Space.REPAIRS,
     "releases": Space.RELEASES,
+    "released": Space.RELEASED,
 }
 
 
@@ -34,7 +35,7 @@ def row_change(row: Row) -> Put | Delete:
 
 
 class CatalogPoolRecords:
-    """PoolRecords over three keyspaces of a catalog."""
+    """PoolRecords over four keyspaces of a catalog."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog

@@ -12,7 +12,7 @@ from miner.client import MinerPeers
 from miner.placement import MinerInfo
 from miner.pool import PoolSettings, StoragePool
 from miner.protocol import Missing
-from miner.records import PoolSpace, Row
+from miner.records import PoolRecords, PoolSpace, Row
 from miner.service import MinerService
 from miner.store.memory import MemoryStore
 
@@ -59,11 +59,16 @@ class Rows:
 class Grid:
     """`count` miners, each its own failure domain, and a pool over them."""
 
-    def __init__(self, seed: int = 1, settings: PoolSettings | None = None) -> None:
+    def __init__(
+        self,
+        seed: int = 1,
+        settings: PoolSettings | None = None,
+        records: PoolRecords | None = None,
+    ) -> None:
         self.random = random.Random(seed)
         self.network = MemoryNetwork(random.Random(seed))
         self.clock = SimClock()
-        self.records = Rows()
+        self.records = Rows() if records is None else records
         self.reported = list[Missing]()
         self.stores: dict[AccountId, MemoryStore] = {}
         self.identities: dict[AccountId, Identity] = {}

@@ -14,6 +14,7 @@ from gateway.catalog.memory import MemoryCatalog
 from gateway.keys import KeyMissing, KeyRing
 from gateway.model import Account, Bucket, ObjectVersion
 from gateway.objects import ObjectService
+from gateway.seal import sealed_size
 from gateway.store import Lease, StoreSettings
 from miner.pool import Release
 from miner.records import Row
@@ -160,6 +161,15 @@ class World:
     def used(self) -> int:
         with self.catalog.read() as reader:
             return reader.counter(b"used/lease-1")
+
+
+def lease_bytes(size: int) -> int:
+    """What a body of `size` takes of a lease with the default settings: inline, or 4 + 2 shards."""
+    if size <= StoreSettings().inline_max:
+        return sealed_size(size)
+    whole = 8 * MIB
+    plain = [min(whole, size - at) for at in range(0, size, whole)]
+    return sum(6 * -(-sealed_size(each) // 4) for each in plain)
 
 
 async def stream(data: bytes, piece: int = 100_000) -> AsyncIterator[Buffer]:

@@ -26,10 +26,9 @@ from gateway.model import (
     WriteCondition,
 )
 from gateway.records import PublishJob, decode
-from gateway.seal import sealed_size
 from gateway.upload_rows import uploads_after
 from gateway.versions import version_uid
-from tests.unit.object_parts import MIB, FakePublisher, World, stream
+from tests.unit.object_parts import MIB, FakePublisher, World, lease_bytes, stream
 
 A = Attributes("text/plain", {}, {"m": "1"})
 
@@ -75,7 +74,7 @@ async def test_parts_become_one_object(world: World) -> None:
     assert await world.read(found, edge - 3, edge + 3) == whole[edge - 3 : edge + 3]
     assert not world.rows(Space.UPLOADS)
     assert not world.rows(Space.PARTS)
-    assert world.used() == sum(sealed_size(len(p)) for p in parts)
+    assert world.used() == sum(lease_bytes(len(p)) for p in parts)
     await world.objects.delete(world.bucket, "k")
     assert world.used() == 0
     assert not world.rows(Space.STREAMS)
@@ -154,7 +153,7 @@ async def test_what_is_wrong_with_a_list_of_parts(world: World) -> None:
         await complete(upload, [one, two], condition=WriteCondition(if_none_match="*"))
     version = await complete(upload, [two], size=3)
     assert await world.read(version) == b"two"
-    assert world.used() == sealed_size(3) + 2 * sealed_size(1)
+    assert world.used() == lease_bytes(3) + 2 * lease_bytes(1)
 
 
 @pytest.mark.parametrize("number", [0, -1, 10_001])
@@ -170,7 +169,7 @@ async def test_a_part_sent_again_replaces_the_first(world: World) -> None:
     version = await world.objects.complete_upload(upload, named)
     assert await world.read(version) == data_of(5 * MIB, 2)
     assert len(world.rows(Space.RELEASES)) == 1
-    assert world.used() == sealed_size(5 * MIB)
+    assert world.used() == lease_bytes(5 * MIB)
 
 
 async def test_aborting_releases_everything(world: World) -> None:

@@ -42,10 +42,9 @@ from gateway.model import (
 )
 from gateway.reading import DataDamaged
 from gateway.records import OutboxRow, decode
-from gateway.seal import sealed_size
 from gateway.versions import version_uid
 from miner.writing import BelowQuorum
-from tests.unit.object_parts import MIB, FakePublisher, World, stream
+from tests.unit.object_parts import MIB, FakePublisher, World, lease_bytes, stream
 
 A = Attributes("text/plain", {"cache-control": "no-cache"}, {"colour": "red"})
 
@@ -266,7 +265,7 @@ async def test_replacing_and_deleting_leaves_no_row_behind(world: World) -> None
     for size in (100, 3 * MIB, 200, 9 * MIB, 0):
         await put(world, "k", data_of(size))
         assert len(world.rows(Space.LIVE)) == len(world.rows(Space.VERSIONS)) == 1
-        assert world.used() == sealed_size(size)
+        assert world.used() == lease_bytes(size)
     removed = await world.objects.delete(world.bucket, "k")
     assert removed
     assert removed.size == 0
@@ -294,7 +293,7 @@ async def test_the_outbox_tells_of_every_put_and_delete(world: World) -> None:
     assert [row.operation for row in told] == ["put", "delete", "put", "delete"]
     assert (told[0].fid, told[0].uid) == (made.fid, version_uid(made))
     assert {row.uid for row in told[:2]} == {version_uid(made)}
-    assert told[0].size == sealed_size(1)
+    assert told[0].size == lease_bytes(1)
     assert told[0].lease == b"lease-1"
 
 
@@ -390,7 +389,7 @@ async def test_of_many_creators_one_wins(world: World) -> None:
 
 
 async def test_a_full_lease_refuses_and_a_delete_makes_room(world: World) -> None:
-    world.leases.ceiling = sealed_size(1000)
+    world.leases.ceiling = lease_bytes(1000)
     await put(world, "k", bytes(1000))
     with pytest.raises(QuotaExceeded):
         await put(world, "other", b"x")
@@ -415,7 +414,7 @@ async def test_a_copy_outlives_its_source(world: World, size: int) -> None:
     source = await put(world, "a", data)
     copied = await world.objects.copy(source, world.bucket, "b")
     assert (copied.etag, copied.size, copied.attributes) == (source.etag, size, A)
-    assert world.used() == 2 * sealed_size(size)
+    assert world.used() == 2 * lease_bytes(size)
     await world.objects.delete(world.bucket, "a")
     assert await world.read(copied) == data
     assert not world.rows(Space.RELEASES)
@@ -431,7 +430,7 @@ async def test_a_copy_onto_itself_changes_attributes_only(world: World, size: in
     copied = await world.objects.copy(source, world.bucket, "a", attributes=Attributes())
     assert copied.attributes == Attributes()
     assert await world.read(world.objects.head(world.bucket, "a")) == data_of(size)
-    assert world.used() == sealed_size(size)
+    assert world.used() == lease_bytes(size)
 
 
 async def test_a_copy_to_another_owner_is_wrapped_for_that_owner(world: World) -> None:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.ids import AccountId, FragmentId, SegmentId
+from miner.fragment import SEGMENT_MAX
 from miner.placement import (
     Holder,
     InvalidPlacement,
@@ -63,11 +64,29 @@ def test_damaged_placements_are_typed_errors(placement: Placement, data: st.Data
 @given(st.binary(max_size=150), st.binary(max_size=40))
 def test_random_repair_and_release_rows_are_typed_errors(value: bytes, key: bytes) -> None:
     with contextlib.suppress(InvalidPlacement):
-        assert encode_release(parse_release(value)) == value
+        assert encode_release(*parse_release(value)) == value
     with contextlib.suppress(InvalidPlacement):
         margin, segment, indices = parse_repair(key, value)
         assert bytes([margin]) + segment == key
         assert bytes(indices) == value
+
+
+@settings(max_examples=100)
+@given(
+    st.integers(1, SEGMENT_MAX),
+    st.dictionaries(st.integers(0, 254), ids.map(AccountId), min_size=1, max_size=8),
+    st.data(),
+)
+def test_release_rows_are_read_back_and_damaged_ones_are_typed_errors(
+    size: int, held: dict[int, AccountId], data: st.DataObject
+) -> None:
+    raw = encode_release(size, list(held.items()))
+    assert parse_release(raw) == (size, list(held.items()))
+    changed = bytearray(raw)
+    changed[data.draw(st.integers(0, len(raw) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    for damaged in (bytes(changed), raw[:-1], raw + b"\0"):
+        with contextlib.suppress(InvalidPlacement):
+            assert encode_release(*parse_release(damaged)) == damaged
 
 
 def test_no_two_fragments_share_a_failure_domain() -> None:
@@ -123,6 +142,6 @@ def test_releasing_names_every_holder_once() -> None:
     assert placed == ("placement", placement.segment.id, None)
     assert repair == ("repairs", repair_key(placement), None)
     assert release.value is not None
-    assert parse_release(release.value) == [(i, miner(i).id) for i in range(5)]
+    assert parse_release(release.value) == (25, [(i, miner(i).id) for i in range(5)])
     with pytest.raises(InvalidPlacement):
         parse_repair(b"\x01" + SegmentId(bytes(32)), b"\x02\x01")

@@ -135,6 +135,8 @@ class DeclareLost(Body, frozen=True):
             raise Rejected("not_owner", "neither the miner, its owner nor the operator")
         after = replace(miner, state="lost", stored_bytes=0)
         run.state.put(records.MINERS, self.miner, after)
+        for key, _ in list(run.state.scan(records.HOLDINGS, within=self.miner)):
+            run.state.put(records.HOLDINGS, key, None)
         run.change_pledge(-active_bytes(miner))
         run.emit("miner_lost", miner=self.miner, stored=miner.stored_bytes)
 

@@ -16,7 +16,7 @@ from chain import dagcbor
 from chain.errors import Rejected
 from chain.ledger import records
 from chain.ledger.execution import Execution
-from chain.ledger.records import Batch, Mark, u64
+from chain.ledger.records import Batch, Holding, Mark, u64
 from chain.ledger.transactions.body import Body, Bytes, Height, Id
 from chain.proofs import merkle
 from chain.receipts import StorageReceipt
@@ -90,7 +90,7 @@ class ObjectBatch(Body, frozen=True):
         self._meter(run)
         self._count_receipts(run)
         for release in self.released:
-            _change_stored(run, release.miner, -release.size)
+            _release(run, release)
         run.state.put(records.GATEWAYS, run.signer, replace(gateway, batches=self.number + 1))
         run.state.put(records.BATCHES, key, Batch(digest, self.root, self.count, run.height))
         run.emit(
@@ -142,8 +142,11 @@ def _refusal(run: Execution, receipt: StorageReceipt) -> str:
     oldest = run.time_ns - run.parameters.receipt_seconds * 10**9
     if not max(0, oldest) <= receipt.time_ns <= run.time_ns + _AHEAD_NS:
         return "too old or ahead of time"
-    if run.state.get(records.MINERS, receipt.miner) is None:
+    miner = run.state.get(records.MINERS, receipt.miner)
+    if miner is None:
         return "no such miner"
+    if miner.state == "lost":
+        return "the miner is lost"
     if run.state.get(records.RECEIPTS, _receipt_key(receipt)) is not None:
         return "counted before"
     return "" if receipt.is_signed() else "not signed by the miner"
@@ -154,10 +157,25 @@ def _receipt_key(receipt: StorageReceipt) -> bytes:
     return u64(receipt.time_ns) + hashlib.sha256(counted).digest()
 
 
+def _release(run: Execution, release: Release) -> None:
+    """Nobody releases what another gateway's receipts counted; a lost miner holds nothing."""
+    held = run.state.get(records.HOLDINGS, release.miner + run.signer)
+    size = min(release.size, held.size if held else 0)
+    if size < release.size:
+        run.emit("release_cut", miner=release.miner, asked=release.size, held=size)
+    _change_stored(run, release.miner, -size)
+
+
 def _change_stored(run: Execution, miner: bytes, difference: int) -> None:
+    """Bytes of the signing gateway at a registered miner."""
     record = run.state.get(records.MINERS, miner)
-    if record is None:
+    if record is None or not difference:
         return
-    stored = max(0, record.stored_bytes + difference)
+    key = miner + run.signer
+    held = run.state.get(records.HOLDINGS, key) or Holding(0)
+    after = Holding(held.size + difference)
+    run.state.put(records.HOLDINGS, key, after if after.size else None)
+    stored = record.stored_bytes + difference
+    assert stored >= 0 <= after.size, "holdings add up to what is stored"
     run.state.put(records.MINERS, miner, replace(record, stored_bytes=stored))
     run.emit("stored_bytes", miner=miner, stored=stored)
