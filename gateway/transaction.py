@@ -6,7 +6,6 @@ from typing import TypeVar
 import msgspec
 
 from chain.ids import ID_BYTES, FragmentId
-from chain.net.transport import Buffer
 from gateway.catalog.interface import (
     Add,
     Append,
@@ -60,7 +59,7 @@ class Transaction:
         """Fail unless this holds."""
         self._conditions.append(condition)
 
-    def put(self, space: Space, key: bytes, value: Buffer) -> None:
+    def put(self, space: Space, key: bytes, value: bytes) -> None:
         """Set a row."""
         self._changes.append(Put(space, key, value))
 

@@ -1,12 +1,14 @@
 """The catalog as a worker holds it: reads by mmap and positioned reads, commits by message."""
 
+import asyncio
 import logging
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import lmdb
+import msgspec
 
-from chain.net.transport import Payload, Peer, RemoteError, Unreachable
+from chain.net.transport import Peer, RemoteError, Unreachable
 from gateway.catalog import protocol
 from gateway.catalog.bodies import LogReader, Snapshot
 from gateway.catalog.index import Index
@@ -19,14 +21,27 @@ from gateway.catalog.interface import (
     Conflict,
     Reader,
 )
-from gateway.catalog.judge import check
-from gateway.catalog.protocol import Commit, encode_batch, refusals
+from gateway.catalog.protocol import (
+    BATCHES_BYTES,
+    BATCHES_MAX,
+    COMMITTED,
+    Commit,
+    Outcome,
+    encode_batch,
+    refusals,
+)
 
 logger = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 30.0
+# Commits of one turn of the loop share a message. While so many messages are on their way, later
+# commits gather for the next one: at 16 PUTs at once that halves what messages cost.
+MESSAGES_MAX = 2
+WAITING_MAX = 4096
 # Every so many reads: was the index made anew, were log files removed that we hold open?
 _LOOK_EVERY = 512
+
+_Waiting = tuple[msgspec.Raw, asyncio.Future[Outcome]]
 
 
 class CatalogClient:
@@ -45,6 +60,8 @@ class CatalogClient:
         self._file = 0
         self._index_id = b""
         self._reads = 0
+        self._waiting: list[_Waiting] = []
+        self._messages: set[asyncio.Task[None]] = set()
 
     # ------------------------------------------------------------------ reading
     def read(self) -> AbstractContextManager[Reader]:
@@ -88,37 +105,87 @@ class CatalogClient:
     # ------------------------------------------------------------------ committing
     async def commit(self, batch: Batch) -> int:
         """See Catalog. Raises Conflict, BadBatch, CatalogUnavailable, CommitUncertain."""
-        check(batch)
-        message = Commit(Payload(encode_batch(batch)))
-        try:
-            reply = await self._peer.ask(message, timeout=COMMIT_SECONDS)
-        except Unreachable as error:
-            raise CommitUncertain(f"the catalog's writer did not answer: {error}") from error
-        except RemoteError as error:
-            raise _refusal(error) from error
-        if self._index is not None and not self._shared and reply.index_id != self._index_id:
-            self._reopen()
-        if reply.failed != protocol.COMMITTED:
+        raw = encode_batch(batch)
+        if len(self._waiting) >= WAITING_MAX:
+            raise CatalogUnavailable("too many commits wait for the catalog's writer")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome] = loop.create_future()
+        if not self._waiting and len(self._messages) < MESSAGES_MAX:
+            loop.call_soon(self._send)
+        self._waiting.append((raw, future))
+        outcome = await future
+        if outcome.code:
+            raise _refusal(outcome.code, outcome.reason)
+        if outcome.failed != COMMITTED:
             candidates = refusals(batch)
-            if not 0 <= reply.failed < len(candidates):
+            if not 0 <= outcome.failed < len(candidates):
                 raise CatalogUnavailable("the catalog's writer gave an impossible answer")
-            raise Conflict(candidates[reply.failed])
-        return reply.sequence
+            raise Conflict(candidates[outcome.failed])
+        return outcome.sequence
+
+    def _send(self) -> None:
+        """What waits, in as few messages as possible."""
+        loop = asyncio.get_running_loop()
+        while self._waiting and len(self._messages) < MESSAGES_MAX:
+            count, size = 0, 0
+            while count < min(len(self._waiting), BATCHES_MAX) and size < BATCHES_BYTES:
+                size += len(memoryview(self._waiting[count][0]))
+                count += 1
+            if count > 1 and size > BATCHES_BYTES:
+                count -= 1
+            taken, self._waiting = self._waiting[:count], self._waiting[count:]
+            task = loop.create_task(self._ask(taken))
+            self._messages.add(task)
+            task.add_done_callback(self._answered)
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._messages.discard(task)
+        if self._waiting:
+            self._send()
+
+    async def _ask(self, taken: "list[_Waiting]") -> None:
+        """Send one message and tell each of those who wait for it."""
+        error: Exception
+        try:
+            message = Commit([raw for raw, _ in taken])
+            reply = await self._peer.ask(message, timeout=COMMIT_SECONDS)
+        except Unreachable as unreachable:
+            error = CommitUncertain(f"the catalog's writer did not answer: {unreachable}")
+        except RemoteError as refused:
+            error = _refusal(refused.code, refused.reason)
+        else:
+            if self._index is not None and not self._shared and reply.index_id != self._index_id:
+                self._reopen()
+            if len(reply.outcomes) == len(taken):
+                for (_, future), outcome in zip(taken, reply.outcomes, strict=True):
+                    if not future.done():
+                        future.set_result(outcome)
+                return
+            error = CommitUncertain("the catalog's writer gave an impossible answer")
+        for _, future in taken:
+            if not future.done():
+                future.set_exception(type(error)(*error.args))
 
     async def close(self) -> None:
         """See Catalog."""
+        waiting, self._waiting = self._waiting, []
+        for _, future in waiting:
+            if not future.done():
+                future.set_exception(CatalogUnavailable("the catalog's client is closed"))
         self._peer.close()
+        if self._messages:
+            await asyncio.wait(self._messages)
         self._log.close()
         if self._index is not None and not self._shared:
             self._index.close()
             self._index = None
 
 
-def _refusal(error: RemoteError) -> Exception:
+def _refusal(code: str, reason: str) -> Exception:
     kinds: dict[str, type[Exception]] = {
         protocol.UNAVAILABLE: CatalogUnavailable,
         protocol.DAMAGED: CatalogDamaged,
         protocol.BAD: BadBatch,
     }
     # Whatever else went wrong there, it may have been after the commit.
-    return kinds.get(error.code, CommitUncertain)(error.reason)
+    return kinds.get(code, CommitUncertain)(reason)

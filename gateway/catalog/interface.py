@@ -10,11 +10,10 @@ See docs/specs/catalog.md for what lies in each keyspace.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
-from chain.net.transport import Buffer
+import msgspec
 
 KEY_MAX = 2048
 
@@ -46,8 +45,9 @@ class Space(IntEnum):
     RELEASED = 21  # miner -> bytes that it deleted and the ledger was not told of yet
 
 
-@dataclass(frozen=True, slots=True)
-class Equals:
+# Structs, as they travel to the writer: dataclasses took 40 µs of a PUT in both processes, to be
+# made, turned into messages and back. The tags are part of the protocol (docs/specs/catalog.md).
+class Equals(msgspec.Struct, frozen=True, array_like=True, tag=0):
     """The row holds exactly `value`; None means that there is no such row."""
 
     space: Space
@@ -55,16 +55,14 @@ class Equals:
     value: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Exists:
+class Exists(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """There is such a row, whatever it holds."""
 
     space: Space
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Empty:
+class Empty(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """No row of the keyspace has a key that starts with `prefix`."""
 
     space: Space
@@ -74,25 +72,22 @@ class Empty:
 Condition = Equals | Exists | Empty
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(msgspec.Struct, frozen=True, array_like=True, tag=0):
     """Set a row. In Space.BODIES the value lies in the log alone and the index holds its place."""
 
     space: Space
     key: bytes
-    value: Buffer
+    value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """Remove a row; no error if there is none."""
 
     space: Space
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Add:
+class Add(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """Add to a counter (absent is 0). Fails as a condition does if the result is out of bounds."""
 
     key: bytes
@@ -101,8 +96,7 @@ class Add:
     ceiling: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """Put `value` under `prefix` ‖ the commit's sequence number (u64 big-endian) ‖ index (u16)."""
 
     space: Space
@@ -113,12 +107,11 @@ class Append:
 Change = Put | Delete | Add | Append
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True, array_like=True):
     """What `commit` takes: all conditions hold and all changes are made, or nothing is."""
 
     conditions: Sequence[Condition] = ()
-    changes: Sequence[Change] = field(default_factory=tuple)
+    changes: Sequence[Change] = ()
 
 
 class Conflict(Exception):

@@ -1,12 +1,13 @@
 """A catalog whose writer and readers are one process."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from gateway.catalog.bodies import LogReader, Snapshot
-from gateway.catalog.interface import Batch, Reader
+from gateway.catalog.interface import BadBatch, Batch, Reader
 from gateway.catalog.store import CatalogStore
 from gateway.catalog.writer import CatalogWriter
 
@@ -32,6 +33,10 @@ class LocalCatalog:
     async def commit(self, batch: Batch) -> int:
         """See Catalog."""
         return await self.writer.commit(batch)
+
+    async def commit_all(self, batches: Sequence[Batch | BadBatch]) -> list[int | Exception]:
+        """See CatalogWriter.commit_all."""
+        return await self.writer.commit_all(batches)
 
     async def close(self) -> None:
         """See Catalog."""

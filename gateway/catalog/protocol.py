@@ -1,166 +1,77 @@
 """Messages to the catalog's writer, and batches as bytes.
 
-A batch travels as one payload: a MessagePack array of [conditions, changes], each item an array
-that starts with its kind. Bodies are small (at most 16 KiB by default), so one frame that holds all
-is cheaper than a frame each.
+One message carries the batches that a process committed in one turn of its loop, in the order in
+which they are judged; each has an outcome of its own. A batch is a MessagePack array of
+[conditions, changes], each item an array that starts with its kind. Bodies are small (at most
+16 KiB by default), so one frame that holds all is cheaper than a frame each.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
-from chain.net.transport import Message, Payload
-from gateway.catalog.interface import (
-    Add,
-    Append,
-    BadBatch,
-    Batch,
-    Change,
-    Condition,
-    Delete,
-    Empty,
-    Equals,
-    Exists,
-    Put,
-    Space,
-)
+from chain.net.transport import Buffer, Message
+from gateway.catalog.interface import Add, BadBatch, Batch, Condition
 
-CONFLICT, UNAVAILABLE, UNCERTAIN, DAMAGED, BAD = (
-    "conflict",
-    "unavailable",
-    "uncertain",
-    "damaged",
-    "bad_batch",
-)
+UNAVAILABLE, UNCERTAIN, DAMAGED, BAD = "unavailable", "uncertain", "damaged", "bad_batch"
 COMMITTED = -1
+# Batches of one message; and the bytes from which on it takes no further one.
+BATCHES_MAX, BATCHES_BYTES = 64, 1 << 20
 
 
-class Committed(msgspec.Struct, frozen=True, array_like=True):
-    """The commit's number; or, in `failed`, which condition did not hold (then bounded adds)."""
+class Outcome(msgspec.Struct, frozen=True, array_like=True):
+    """What became of one batch: the commit's number; or `failed`, which condition did not hold
+    (then bounded adds); or a refusal by `code`."""
 
     sequence: int
     failed: int = COMMITTED
-    index_id: bytes = b""
+    code: str = ""
+    reason: str = ""
+
+
+class Committed(msgspec.Struct, frozen=True, array_like=True):
+    """An outcome for each batch, in order."""
+
+    outcomes: list[Outcome]
+    index_id: bytes
 
 
 class Commit(Message[Committed], frozen=True, array_like=True):
-    """Judge and commit a batch (see `encode_batch`)."""
+    """Judge and commit batches (see `encode_batch`), one after the other."""
 
-    batch: Payload
-
-
-_Bytes = Annotated[bytes, Meta(max_length=16 << 20)]
+    batches: list[msgspec.Raw]
 
 
-class _Equals(msgspec.Struct, frozen=True, array_like=True, tag=0):
-    space: Space
-    key: _Bytes
-    value: _Bytes | None
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Batch, strict=True).decode
+_BATCH_MAX = (16 << 20) - 64  # what the body of one message carries
 
 
-class _Exists(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    space: Space
-    key: _Bytes
-
-
-class _Empty(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    space: Space
-    prefix: _Bytes
-
-
-class _Put(msgspec.Struct, frozen=True, array_like=True, tag=0):
-    space: Space
-    key: _Bytes
-    value: _Bytes
-
-
-class _Delete(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    space: Space
-    key: _Bytes
-
-
-class _Add(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    key: _Bytes
-    delta: int
-    floor: int | None
-    ceiling: int | None
-
-
-class _Append(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    space: Space
-    prefix: _Bytes
-    value: _Bytes
-
-
-class _Batch(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    conditions: list[_Equals | _Exists | _Empty]
-    changes: list[_Put | _Delete | _Add | _Append]
-
-
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_Batch)
-_BATCH_MAX = 16 << 20  # what one payload carries
-
-
-def _condition_fields(condition: Condition) -> tuple[Any, ...]:
-    if isinstance(condition, Equals):
-        return (0, int(condition.space), condition.key, condition.value)
-    if isinstance(condition, Exists):
-        return (1, int(condition.space), condition.key)
-    return (2, int(condition.space), condition.prefix)
-
-
-def _change_fields(change: Change) -> tuple[Any, ...]:
-    if isinstance(change, Put):
-        return (0, int(change.space), change.key, change.value)
-    if isinstance(change, Delete):
-        return (1, int(change.space), change.key)
-    if isinstance(change, Add):
-        return (2, change.key, change.delta, change.floor, change.ceiling)
-    return (3, int(change.space), change.prefix, change.value)
-
-
-def encode_batch(batch: Batch) -> bytes:
-    """A checked batch (judge.check) as bytes. Raises BadBatch."""
-    raw = _encoder.encode(
-        (
-            [_condition_fields(condition) for condition in batch.conditions],
-            [_change_fields(change) for change in batch.changes],
-        )
-    )
+def encode_batch(batch: Batch) -> msgspec.Raw:
+    """A batch as bytes. Raises BadBatch."""
+    try:
+        raw = _encode(batch)
+    except OverflowError:
+        raise BadBatch("a counter's step and bounds have 64 bits") from None
     if len(raw) > _BATCH_MAX:
         raise BadBatch(f"a batch with its conditions has at most {_BATCH_MAX} bytes")
-    return raw
+    return msgspec.Raw(raw)
 
 
-_CONDITIONS: dict[type[msgspec.Struct], Any] = {_Equals: Equals, _Exists: Exists, _Empty: Empty}
-_CHANGES: dict[type[msgspec.Struct], Any] = {
-    _Put: Put,
-    _Delete: Delete,
-    _Add: Add,
-    _Append: Append,
-}
-
-
-def decode_batch(raw: Any) -> Batch:
+def decode_batch(raw: Buffer | msgspec.Raw) -> Batch:
     """Inverse of `encode_batch`, for bytes of any origin. Raises BadBatch."""
     try:
-        batch = _decoder.decode(raw)
-    except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
+        return _decode(raw)
+    except (msgspec.MsgspecError, ValueError) as error:
         raise BadBatch(f"not a batch: {error}") from None
-    return Batch(
-        [_CONDITIONS[type(one)](*_fields(one)) for one in batch.conditions],
-        [_CHANGES[type(one)](*_fields(one)) for one in batch.changes],
-    )
-
-
-def _fields(struct: msgspec.Struct) -> tuple[Any, ...]:
-    fields: tuple[Any, ...] = msgspec.structs.astuple(struct)
-    return fields
 
 
 def refusals(batch: Batch) -> list[Condition | Add]:
-    """What can fail in a batch, in the order that `Committed.failed` counts."""
+    """What can fail in a batch, in the order that `Outcome.failed` counts."""
     adds = [change for change in batch.changes if isinstance(change, Add)]
     return [*batch.conditions, *adds]
+
+
+def index_of(batch: Batch, failed: Any) -> int:
+    """Which of `refusals(batch)` failed: by identity, since equal ones may stand twice."""
+    return next(index for index, one in enumerate(refusals(batch)) if one is failed)

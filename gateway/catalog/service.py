@@ -16,12 +16,13 @@ from gateway.catalog.interface import (
     Conflict,
 )
 from gateway.catalog.local import LocalCatalog
-from gateway.catalog.protocol import Commit, Committed, decode_batch, refusals
+from gateway.catalog.protocol import Commit, Committed, Outcome, decode_batch
 
 logger = logging.getLogger(__name__)
 
 # How often the compactor looks whether there is something to do.
 HOUSEKEEPING_SECONDS = 10.0
+REASON_MAX = 1024
 
 
 class CatalogService:
@@ -39,25 +40,29 @@ class CatalogService:
         """Judge and commit. Refusals carry the codes of protocol.py."""
         if not caller.local:
             raise RemoteError("forbidden", "the catalog serves its own machine only")
+        batches: list[Batch | BadBatch] = []
+        for raw in message.batches:
+            try:
+                batches.append(decode_batch(raw))
+            except BadBatch as error:
+                batches.append(error)
         try:
-            batch = decode_batch(message.batch.buffer)
-            sequence = await self.catalog.commit(batch)
-        except Conflict as conflict:
-            return Committed(0, _index_of(batch, conflict), self._index_id)
-        except BadBatch as error:
-            raise RemoteError(protocol.BAD, str(error)) from None
+            done = await self.catalog.commit_all(batches)
         except CommitUncertain as error:
             raise RemoteError(protocol.UNCERTAIN, str(error)) from None
         except CatalogUnavailable as error:
             raise RemoteError(protocol.UNAVAILABLE, str(error)) from None
-        except CatalogDamaged as error:
-            raise RemoteError(protocol.DAMAGED, str(error)) from None
-        return Committed(sequence, protocol.COMMITTED, self._index_id)
+        outcomes = [_outcome(batch, one) for batch, one in zip(batches, done, strict=True)]
+        return Committed(outcomes, self._index_id)
 
 
-def _index_of(batch: Batch, conflict: Conflict) -> int:
-    """Which of `refusals(batch)` failed: by identity, since equal ones may stand twice."""
-    return next(index for index, one in enumerate(refusals(batch)) if one is conflict.failed)
+def _outcome(batch: Batch | BadBatch, done: int | Exception) -> Outcome:
+    if isinstance(done, int):
+        return Outcome(done)
+    if isinstance(done, Conflict) and isinstance(batch, Batch):
+        return Outcome(0, protocol.index_of(batch, done.failed))
+    code = protocol.BAD if isinstance(done, BadBatch) else protocol.DAMAGED
+    return Outcome(0, code=code, reason=str(done)[:REASON_MAX])
 
 
 class WriterStopped(Exception):

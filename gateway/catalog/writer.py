@@ -8,13 +8,14 @@ import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from gateway.catalog.interface import Batch, CatalogUnavailable, CommitUncertain
+from gateway.catalog.group import Move
+from gateway.catalog.interface import BadBatch, Batch, CatalogUnavailable, CommitUncertain
 from gateway.catalog.judge import check
 from gateway.catalog.log import LogFailed
-from gateway.catalog.store import CatalogStore, Item
+from gateway.catalog.store import CatalogStore, Item, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +28,9 @@ T = TypeVar("T")
 
 
 class _Entry(NamedTuple):
-    """A batch (or moves) to commit, or a job to run between groups; and who waits for it."""
+    """Batches (or moves) to commit, or a job to run between groups; and who waits for them."""
 
-    item: Item | None
+    items: list[Item]
     job: Callable[[], Any] | None
     size: int
     future: "asyncio.Future[Any]"
@@ -56,21 +57,41 @@ class CatalogWriter:
     # ------------------------------------------------------------------ event loop's side
     async def commit(self, batch: Batch) -> int:
         """See Catalog.commit. Raises Conflict, BadBatch, CatalogUnavailable, CatalogDamaged."""
-        return await self._submit(batch, check(batch))
+        return _sequence(await self._submit([batch], check(batch)))
 
-    async def move(self, moves: Item, size: int) -> int:
+    async def commit_all(self, batches: Sequence[Batch | BadBatch]) -> list[int | Exception]:
+        """Commit each batch for itself, in order: its sequence number, or why it was refused.
+
+        A batch that could not be read is passed through. Raises CatalogUnavailable.
+        """
+        size = 0
+        items: list[Item] = []
+        refused: dict[int, BadBatch] = {}
+        for place, batch in enumerate(batches):
+            try:
+                if isinstance(batch, BadBatch):
+                    raise batch
+                size += check(batch)
+            except BadBatch as error:
+                refused[place] = error
+            else:
+                items.append(batch)
+        outcomes = iter(await self._submit(items, size) if items else ())
+        return [refused.get(i) or next(outcomes) for i in range(len(batches))]
+
+    async def move(self, moves: Sequence[Move], size: int) -> int:
         """Write bodies again (see Group.move)."""
-        return await self._submit(moves, size)
+        return _sequence(await self._submit([moves], size))
 
     async def run(self, job: Callable[[], T]) -> T:
         """Run a short job in the writer's thread, between groups."""
         future: asyncio.Future[T] = self._loop.create_future()
-        self._enqueue(_Entry(None, job, 0, future))
+        self._enqueue(_Entry([], job, 0, future))
         return await future
 
-    async def _submit(self, item: Item, size: int) -> int:
-        future: asyncio.Future[int] = self._loop.create_future()
-        self._enqueue(_Entry(item, None, size, future))
+    async def _submit(self, items: list[Item], size: int) -> list[Outcome]:
+        future: asyncio.Future[list[Outcome]] = self._loop.create_future()
+        self._enqueue(_Entry(items, None, size, future))
         return await future
 
     def _enqueue(self, entry: _Entry) -> None:
@@ -78,7 +99,7 @@ class CatalogWriter:
             raise CatalogUnavailable("the catalog's writer has stopped")
         if self._pending >= PENDING_MAX or self._pending_bytes + entry.size > PENDING_BYTES_MAX:
             raise CatalogUnavailable("the catalog's writer has too much to do")
-        self._pending += 1
+        self._pending += len(entry.items)
         self._pending_bytes += entry.size
         # Handed over at the end of this turn of the loop: commits that came together stay together
         # (8 at once: groups of 8 instead of 1 and 7), and the thread is woken once.
@@ -95,7 +116,7 @@ class CatalogWriter:
         if failed:
             self.failed.set()
         for entry, outcome in done:
-            self._pending -= 1
+            self._pending -= len(entry.items)
             self._pending_bytes -= entry.size
             if entry.future.done():
                 continue  # whoever waited was cancelled
@@ -142,7 +163,7 @@ class CatalogWriter:
         if self.store.failed is not None:
             return _all(group, CatalogUnavailable, f"{self.store.failed}")
         try:
-            outcomes = self.store.commit([entry.item for entry in group if entry.item is not None])
+            outcomes = iter(self.store.commit([item for entry in group for item in entry.items]))
         except CatalogUnavailable as error:
             return _all(group, CatalogUnavailable, str(error))
         except LogFailed as error:
@@ -151,7 +172,7 @@ class CatalogWriter:
             logger.exception("a group of commits broke off")
             self.store.failed = self.store.failed or LogFailed(f"the writer broke: {error!r}")
             return _all(group, CommitUncertain, repr(error))
-        return list(zip(group, outcomes, strict=True))
+        return [(entry, [next(outcomes) for _ in entry.items]) for entry in group]
 
     def _report(self, done: list[tuple[_Entry, Any]]) -> None:
         failed = self.store.failed is not None
@@ -164,13 +185,22 @@ class CatalogWriter:
 def _group_of(backlog: deque[_Entry]) -> list[_Entry]:
     """The next group: batches up to a limit or up to a job."""
     group = [backlog.popleft()]
-    size = group[0].size
-    while backlog and len(group) < GROUP_BATCHES_MAX and size < GROUP_BYTES_MAX:
+    size, count = group[0].size, len(group[0].items)
+    while backlog and count < GROUP_BATCHES_MAX and size < GROUP_BYTES_MAX:
         if backlog[0].job is not None:
             break
         size += backlog[0].size
+        count += len(backlog[0].items)
         group.append(backlog.popleft())
     return group
+
+
+def _sequence(outcomes: list[Outcome]) -> int:
+    """The one outcome; raises what it was refused for."""
+    (outcome,) = outcomes
+    if isinstance(outcome, int):
+        return outcome
+    raise outcome
 
 
 def _all(
