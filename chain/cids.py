@@ -117,7 +117,7 @@ class Cid:
 
     def __str__(self) -> str:
         if self.raw[:2] == b"\x12\x20":
-            text: str = py_cid.make_cid(self.raw).encode().decode()
+            text: str = py_cid.make_cid(0, "dag-pb", self.raw).encode().decode()
             return text
         return "b" + base64.b32encode(self.raw).decode().rstrip("=").lower()
 

@@ -68,4 +68,7 @@ def _listed(bucket: Bucket, key: bytes, value: bytes) -> ObjectVersion:
         b"",
         row.profile,
         to_checksum(row.checksum) if row.checksum else None,
+        row.uid,
+        (),
+        row.cid,
     )

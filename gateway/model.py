@@ -103,7 +103,7 @@ class ObjectVersion(msgspec.Struct, frozen=True):
 
     A Struct and not a dataclass because a listing makes 1,000 of them: 0.3 µs each, not 2.3. Use
     `msgspec.structs.replace`. In a Listing only what lists show is filled in: key, version_id,
-    sequence, size, etag, modified_ns, profile, checksum.
+    sequence, size, etag, modified_ns, profile, checksum, uid, cid.
     """
 
     bucket: Bucket
@@ -117,6 +117,7 @@ class ObjectVersion(msgspec.Struct, frozen=True):
     fid: bytes  # binary CID of the manifest
     profile: str
     checksum: Checksum | None = None
+    uid: bytes = b""  # 16 bytes: the version's name on the ledger and in IPFS rows
     parts: tuple[PartSummary, ...] = ()  # of a multipart object
     cid: str | None = None  # IPFS root, once known, in a publishing bucket
     complete: bool = True  # all k+m fragments of every segment are stored

@@ -93,12 +93,13 @@ class ListedRow(Row, frozen=True, array_like=True):
     modified_ns: int
     profile: str
     checksum: StoredChecksum | None
+    uid: bytes  # 16 random bytes: the version's name on the ledger and in IPFS rows
+    cid: str | None  # IPFS root, once known, in a publishing bucket
 
 
 class VersionRow(ListedRow, frozen=True, array_like=True):
     """LIVE and VERSIONS: one stored version."""
 
-    uid: bytes  # 16 random bytes: the version's name on the ledger and in IPFS rows
     fid: bytes
     content_type: str
     headers: dict[str, str]
@@ -108,7 +109,6 @@ class VersionRow(ListedRow, frozen=True, array_like=True):
     lease: bytes
     charged: int
     complete: bool
-    cid: str | None
     upload: bytes  # the upload that made it; empty for a PUT
     streams: tuple[StreamRef, ...]
     parts: tuple[StoredPart, ...]

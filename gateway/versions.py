@@ -109,6 +109,7 @@ def to_version(bucket: Bucket, key: str, row: VersionRow) -> ObjectVersion:
         fid=row.fid,
         profile=row.profile,
         checksum=checksum,
+        uid=row.uid,
         parts=tuple(
             PartSummary(
                 part.number,
@@ -139,7 +140,7 @@ def version_row(version: ObjectVersion) -> VersionRow:
 
 def version_uid(version: ObjectVersion) -> bytes:
     """The version's 16-byte name on the ledger and in IPFS rows."""
-    return version_row(version).uid
+    return version.uid
 
 
 def judge(condition: WriteCondition, row: VersionRow | None) -> None:

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from chain.cids import Cid
 from chain.clock import Clock
 from gateway.catalog.interface import Batch, Catalog, Change, Delete, Equals, Put, Reader, Space
-from gateway.errors import NoSuchKey
 from gateway.ipfs import directory, rows
 from gateway.ipfs.dagpb import Link
 from gateway.ipfs.errors import NotFound, NotSupported
 from gateway.model import Bucket, ObjectVersion
 from gateway.objects import ObjectService
-from gateway.versions import version_uid
 
 OBJECTS_MAX = 100_000
 ROOTS_MAX = 16  # remembered of each bucket
@@ -66,10 +64,8 @@ class IpfsDirectory:
         start: bytes | None = b""
         while start is not None:
             page = self._objects.list_objects(bucket, start=start, limit=_PAGE)
-            for found in page.objects:
-                version = found if found.cid else self._look(bucket, found.key)
-                ready += version is not None and version.cid is not None
-                waiting += version is not None and version.cid is None
+            ready += sum(found.cid is not None for found in page.objects)
+            waiting += sum(found.cid is None for found in page.objects)
             start = page.next_start
             await asyncio.sleep(0)  # others have their turn between pages
         if not bucket.publishes:
@@ -82,33 +78,24 @@ class IpfsDirectory:
         start: bytes | None = b""
         while start is not None:
             page = self._objects.list_objects(bucket, prefix=prefix, start=start, limit=_PAGE)
-            for found in page.objects:
-                count += 1
-                if count > OBJECTS_MAX:
-                    raise NotSupported(f"a directory holds at most {OBJECTS_MAX} objects here")
-                # Listings may leave `cid` out; a look at the version does not.
-                version = found if found.cid else self._look(bucket, found.key)
-                if version is not None and version.cid:
-                    _place(top, version.key[len(prefix) :], self._link(version))
+            count += len(page.objects)
+            if count > OBJECTS_MAX:
+                raise NotSupported(f"a directory holds at most {OBJECTS_MAX} objects here")
+            for path, link in self._links(page.objects):
+                _place(top, path[len(prefix) :], link)
             start = page.next_start
             await asyncio.sleep(0)  # others have their turn between pages
         return top
 
-    def _look(self, bucket: Bucket, key: str) -> ObjectVersion | None:
-        try:
-            return self._objects.head(bucket, key)
-        except NoSuchKey:
-            return None
-
-    def _link(self, version: ObjectVersion) -> Link:
-        assert version.cid is not None
-        cid = Cid.parse(version.cid)
-        total = version.size
+    def _links(self, versions: list[ObjectVersion]) -> Iterator[tuple[str, Link]]:
+        """Key and link of those that have a CID by now."""
         with self._catalog.read() as reader:
-            value = reader.get(Space.BLOCKS, rows.version_key(version_uid(version)))
-        if value is not None:
-            total = rows.published_version(value).total
-        return Link(cid, "", total)
+            for version in versions:
+                if version.cid is None:
+                    continue
+                value = reader.get(Space.BLOCKS, rows.version_key(version.uid))
+                total = version.size if value is None else rows.published_version(value).total
+                yield version.key, Link(Cid.parse(version.cid), "", total)
 
     async def _remember(
         self, bucket: Bucket, prefix: str, root: Cid, blocks: dict[Cid, bytes]

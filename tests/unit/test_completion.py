@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import time
 
 import pytest
 
@@ -55,22 +54,20 @@ async def with_parts(world: World, count: int) -> tuple[Upload, list[CompletedPa
 
 async def test_ten_thousand_parts_leave_the_event_loop_its_turns(world: World) -> None:
     upload, named = await with_parts(world, 10_000)
-    stops: list[float] = []
+    turns = 0
 
     async def others() -> None:
+        nonlocal turns
         while True:
-            began = time.thread_time()
             await asyncio.sleep(0)
-            stops.append(time.thread_time() - began)
+            turns += 1
 
     async with asyncio.TaskGroup() as group:
         task = group.create_task(others())
         version = await world.objects.complete_upload(upload, named)
         task.cancel()
     assert (version.size, len(version.parts)) == (10_000 * SIZE, 10_000)
-    # 40 slices of 5 ms and the commit; in one piece it was all of the time.
-    assert len(stops) >= 30
-    assert max(stops) < sum(stops) / 2
+    assert turns >= 35  # between slices of 500 rows, and of 1,000 segments of the manifest
     row = version_row(version)
     with world.catalog.read() as reader:
         owner = account_keys(reader, "ann").owner

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from chain.cids import Cid
@@ -12,8 +13,8 @@ from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.directories import IpfsDirectory
 from gateway.ipfs.indexer import Indexer
 from gateway.ipfs.publish import PUBLISH_JOBS, IpfsPublisher
-from gateway.model import Attributes
-from gateway.records import PublishJob, encode
+from gateway.model import Attributes, CompletedPart
+from gateway.records import PublishJob, VersionRow, decode, encode
 from gateway.versions import version_uid
 from tests.unit.object_parts import World, stream
 
@@ -71,6 +72,50 @@ async def test_switching_on_publishes_what_is_there_and_switching_off_leaves_no_
     assert not any(cids(world).values())
     assert world.rows(Space.BLOCKS) == []
     assert world.rows(Space.JOBS) == []
+
+
+async def test_publishing_keeps_the_short_live_row_of_an_object_of_ten_parts(
+    world: World,
+) -> None:
+    upload = await world.objects.create_upload(world.bucket, "parts", Attributes())
+    body = b"".join(bytes([i]) * (5 * MIB + 1) for i in range(10))
+    named = []
+    for number in range(1, 11):
+        piece = body[(number - 1) * (5 * MIB + 1) : number * (5 * MIB + 1)]
+        part = await world.objects.put_part(upload, number, stream(piece), length=len(piece))
+        named.append(CompletedPart(number, part.etag))
+    before = await world.objects.complete_upload(upload, named)
+    assert before.cid is None
+
+    async def check(published: bool) -> None:
+        bucket = await world.objects.configure_bucket("photos", publishes=published)
+        await settle(world)
+        [(_, short)], [(_, whole)] = world.rows(Space.LIVE), world.rows(Space.VERSIONS)
+        row = decode(VersionRow, short)
+        assert (row.streams, row.parts) == ((), ())
+        kept = decode(VersionRow, whole)
+        assert (len(kept.streams), len(kept.parts)) == (10, 10)
+        assert msgspec.structs.replace(kept, streams=(), parts=()) == row
+        version = world.objects.head(bucket, "parts")
+        assert (version.cid is not None) is published
+        assert version.parts == before.parts
+        assert await world.read(version) == body
+        [listed] = world.objects.list_objects(bucket).objects
+        assert (listed.cid, listed.uid) == (version.cid, version.uid)
+
+    await check(published=True)
+    bucket = world.objects.bucket("photos")
+    file = BlockIndex(world.objects, world.catalog).file(
+        Cid.parse(world.objects.head(bucket, "parts").cid or "")
+    )
+    assert file is not None
+    assert await world.read(file.version, 49 * MIB) == body[49 * MIB :]
+    await check(published=False)
+    await check(published=True)
+    await world.objects.delete(bucket, "parts")
+    for space in (Space.LIVE, Space.VERSIONS, Space.STREAMS, Space.BLOCKS):
+        assert world.rows(space) == []
+    assert world.used() == 0
 
 
 async def test_the_cid_of_a_job_is_the_cid_of_a_put(world: World) -> None:

@@ -492,6 +492,14 @@ async def test_a_publishing_bucket_gets_cids_and_loses_them() -> None:
 
 
 # ---------------------------------------------------------------- buckets
+@pytest.mark.parametrize("publishes", [False, True])
+async def test_new_buckets_publish_where_the_settings_say_so(publishes: bool) -> None:
+    world = await World(publisher=FakePublisher(), publish_new_buckets=publishes).start()
+    assert world.bucket.publishes is publishes
+    assert ((await put(world, "k", b"x")).cid is not None) is publishes
+    world.objects.close()
+
+
 async def test_buckets_are_made_found_and_removed(world: World) -> None:
     objects = world.objects
     assert objects.bucket("photos") == world.bucket
