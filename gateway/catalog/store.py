@@ -5,7 +5,6 @@ the index never knows more than the log.
 """
 
 import logging
-import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,13 +14,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import lmdb
 
 from chain.clock import Entropy, system_entropy
 from chain.format import DirectoryLock, Upgrade, lock_directory, open_store
 from gateway.catalog import record
 from gateway.catalog.bodies import LogReader
+from gateway.catalog.checkpoints import Checkpoints
 from gateway.catalog.disk import Disk, boot_id
 from gateway.catalog.group import Group, Move
 from gateway.catalog.index import ID_BYTES, MAP_BYTES, Index, Position, Rows, StateFile
@@ -36,7 +35,6 @@ UPGRADES: dict[int, Upgrade] = {}
 FIRST = Position(0, 1, record.FILE_HEADER_BYTES)
 # Records that one index transaction takes at replay.
 _REPLAY_RECORDS = 2048
-_COPY_BYTES = 1 << 20
 # Freeing 64 MiB takes the file system some milliseconds, in which no commit is made.
 _REMOVE_FILES = 1
 
@@ -190,14 +188,85 @@ class CatalogStore:
         Returns for each its sequence number or why it was refused. Raises CatalogUnavailable
         (disk full: none of them was made), LogFailed (unknown: the store is of no more use).
         """
-        if self.failed is not None:
-            raise self.failed
+        self.make_room()
+        pending = self.prepare(items)
         try:
+            self.write(pending)
+            return self.finish(pending)
+        except BaseException as error:
+            self.break_off(pending, error)
+            raise
+
+    def make_room(self) -> None:
+        """The first step of a commit: a new log file when the last one is full. Raises as commit.
+
+        This step and `write` wait for the disk, and may run in another thread than `prepare` and
+        `finish`, which use the index. One step at a time.
+        """
+        with self._telling():
+            if self.failed is not None:
+                raise self.failed
             if self.log.full:
                 self.log.roll()
                 number = self.log.number
                 self.position = Position(self.position.sequence, number, self.log.offset)
-            return self._commit(items)
+
+    def prepare(self, items: Sequence[Item]) -> "Pending":
+        """Judge the group and change the index in a transaction that nobody sees yet."""
+        with self._telling():
+            writing = _Writing(self.index)
+            try:
+                group = Group(Rows(self.index, writing.transaction), self.position, self._reader)
+                outcomes = [_judge(group, item) for item in items]
+                if group.records:
+                    group.finish()
+            except BaseException:
+                writing.abort()
+                raise
+        return Pending(group, outcomes, writing, self.position.offset)
+
+    def write(self, pending: "Pending") -> None:
+        """Bring the group's records to stable storage."""
+        if not pending.group.records:
+            return
+        with self._telling():
+            try:
+                self.log.append(pending.group.records)
+            except OSError:
+                self._undo(pending)
+                raise
+
+    def finish(self, pending: "Pending") -> list[Outcome]:
+        """Make the group visible."""
+        if not pending.group.records:
+            pending.writing.abort()
+            return pending.outcomes
+        with self._telling():
+            try:
+                self.disk.reached("commit index")
+                pending.writing.commit()
+            except (OSError, lmdb.Error):
+                pending.writing.abort()
+                self._undo(pending)
+                raise
+        self.position = pending.group.position
+        return pending.outcomes
+
+    def break_off(self, pending: "Pending", error: BaseException) -> None:
+        """After a failed `write` or `finish`: drop the transaction; the store fails if need be."""
+        pending.writing.abort()
+        if not isinstance(error, CatalogUnavailable | LogFailed):
+            self.failed = LogFailed(f"a commit broke off: {error!r}")
+
+    def _undo(self, pending: "Pending") -> None:
+        self.disk.reached("undo group")
+        self.log.undo(pending.offset)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Errors of disk and index as `commit` promises them."""
+        try:
+            yield
         except LogFailed as error:
             self.failed = error
             raise
@@ -205,35 +274,6 @@ class CatalogStore:
             raise CatalogUnavailable(f"the catalog's log cannot be written: {error}") from error
         except lmdb.Error as error:
             raise CatalogUnavailable(f"the index cannot be written: {error}") from error
-
-    def _commit(self, items: Sequence[Item]) -> list[Outcome]:
-        start = self.position
-        writing = _Writing(self.index)
-        written = False
-        try:
-            group = Group(Rows(self.index, writing.transaction), start, self._reader)
-            outcomes = [_judge(group, item) for item in items]
-            if not group.records:
-                writing.abort()
-                return outcomes
-            group.finish()
-            written = True
-            self.log.append(group.records)
-            self.disk.reached("commit index")
-            writing.commit()
-        except (OSError, lmdb.Error):
-            writing.abort()
-            if written:
-                self.disk.reached("undo group")
-                self.log.undo(start.offset)
-            raise
-        except BaseException as error:
-            writing.abort()
-            if written and not isinstance(error, LogFailed):
-                self.failed = LogFailed(f"a commit broke off: {error!r}")
-            raise
-        self.position = group.position
-        return outcomes
 
     # ------------------------------------------------------------------ housekeeping
     def checkpoint(self) -> int:
@@ -285,6 +325,16 @@ def _judge(group: Group, item: Item) -> Outcome:
         return refusal
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Pending:
+    """A group on its way: judged, in an open index transaction, from `offset` on in the log."""
+
+    group: Group
+    outcomes: list[Outcome]
+    writing: "_Writing"
+    offset: int
+
+
 class _Writing:
     """An index transaction for writing; as a context manager it commits at the end."""
 
@@ -308,66 +358,3 @@ class _Writing:
     def abort(self) -> None:
         """Drop it; nothing if it ended already."""
         self.transaction.abort()
-
-
-class Checkpoints:
-    """Copies of the index under names that say their sequence and checksum."""
-
-    def __init__(self, directory: Path, disk: Disk) -> None:
-        self.directory, self.disk = directory, disk
-
-    def _found(self) -> list[tuple[int, int, Path]]:
-        """(sequence, CRC-32C, path), newest first."""
-        found = []
-        for path in self.directory.glob("*.mdb"):
-            sequence, _, checksum = path.stem.partition("-")
-            try:
-                found.append((int(sequence, 16), int(checksum, 16), path))
-            except ValueError:
-                continue
-        return sorted(found, reverse=True)
-
-    def newest(self) -> int:
-        """The newest checkpoint's sequence; 0 if there is none."""
-        return next((sequence for sequence, _, _ in self._found()), 0)
-
-    def write(self, index: Index) -> int:
-        """Copy `index`; older copies go when the new one is durable. Raises OSError, lmdb.Error."""
-        self.directory.mkdir(mode=0o700, exist_ok=True)
-        temporary = self.directory / "new"
-        self.disk.reached("copy checkpoint")
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            index.environment.copyfd(descriptor, compact=True)
-            self.disk.sync(descriptor)
-        finally:
-            os.close(descriptor)
-        copy = Index.open_readonly(temporary, lock=False)
-        sequence = copy.applied().sequence
-        copy.close()
-        self.disk.reached("name checkpoint")
-        path = self.directory / f"{sequence:016x}-{_file_crc(temporary):08x}.mdb"
-        older = [old for _, _, old in self._found() if old != path]
-        temporary.replace(path)
-        self.disk.sync_directory(self.directory)
-        for old in older:
-            self.disk.reached("remove checkpoint")
-            old.unlink()
-        return sequence
-
-    def restore(self, target: Path) -> Path | None:
-        """Copy the newest checkpoint that is whole to `target`; None if there is none."""
-        for _, checksum, path in self._found():
-            if _file_crc(path) == checksum:
-                shutil.copyfile(path, target)
-                return path
-            logger.error("%s does not have its checksum; looking for an older one", path)
-        return None
-
-
-def _file_crc(path: Path) -> int:
-    checksum = 0
-    with path.open("rb") as file:
-        while some := file.read(_COPY_BYTES):
-            checksum = google_crc32c.extend(checksum, some)
-    return checksum
