@@ -22,6 +22,8 @@ from chain.net import wire
 from chain.net.rpc import AddressError, Asks, Authorise, Responder, Window, refuse_everyone
 from chain.net.sockets import (
     DONTWAIT,
+    EVENTS,
+    POLLOUT,
     Readable,
     receive_authenticated,
     receive_frames,
@@ -34,6 +36,13 @@ IPC_PATH_MAX = 100
 # Messages a socket holds for one peer; above every Window.in_flight, since a ROUTER drops at it.
 HIGH_WATER = 512
 RECONNECT_MS, RECONNECT_MAX_MS = 50, 500
+# After the other side refused our identity.
+REFUSED_SECONDS = 1.0
+_REFUSED = (
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 5_000, 15_000
 LINGER_MS = 100
 # How long cancelled handlers may take to end.
@@ -186,12 +195,14 @@ class ZeroMqPeer:
         self._socket = socket
         self._address = address
         self._closed = False
+        self._loop = asyncio.get_running_loop()
+        self._again: asyncio.TimerHandle | None = None
         self.forget: Callable[[ZeroMqPeer], None] = lambda _: None
         self.asks = Asks(codec, window, self._send, address)
-        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _REFUSED
         self._monitor: zmq.Socket[bytes] = socket.get_monitor_socket(events)
         self._connection = Readable(self._monitor, self._on_event)
-        self._messages = Readable(socket, self._on_message)
+        self._messages = Readable(socket, self._on_message, self._on_idle)
         socket.connect(address)
 
     async def ask(self, message: Message[Reply], *, timeout: float = 30.0) -> Reply:  # noqa: ASYNC109
@@ -203,6 +214,8 @@ class ZeroMqPeer:
         if self._closed:
             return
         self._closed = True
+        if self._again is not None:
+            self._again.cancel()
         self.asks.close()
         self._messages.close()
         self._connection.close()
@@ -222,14 +235,30 @@ class ZeroMqPeer:
             self.asks.receive(frames)
         return not self._closed
 
+    def _on_idle(self) -> None:
+        """The socket may take again what it refused: nobody else says so when no reply is due."""
+        if self.asks.blocked and int(self._socket.get(EVENTS)) & POLLOUT:
+            self.asks.flush()
+
     def _on_event(self) -> bool:
         event = parse_monitor_message(self._monitor.recv_multipart(DONTWAIT))["event"]
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self.asks.opened()
+        elif event & _REFUSED and self._again is None:
+            # libzmq takes a refusal as final; ours may end: who is on the ledger changes.
+            self._again = self._loop.call_later(REFUSED_SECONDS, self._reconnect)
         elif event == zmq.EVENT_DISCONNECTED:
             self._messages.drain_now()  # replies that came before the end still count
             self.asks.lost("connection lost")
         return not self._closed
+
+    def _reconnect(self) -> None:
+        self._again = None
+        if self._closed:
+            return
+        with contextlib.suppress(zmq.ZMQError):  # libzmq may have forgotten the endpoint already
+            self._socket.disconnect(self._address)
+        self._socket.connect(self._address)
 
 
 class ZeroMqServer:

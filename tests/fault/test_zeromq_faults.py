@@ -195,6 +195,31 @@ async def test_authorisation_withdrawn_ends_an_open_connection() -> None:
     await serving.close()
 
 
+async def test_a_refused_peer_is_answered_once_it_is_authorised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chain.net.zeromq.REFUSED_SECONDS", 0.1)
+    known: set[AccountId] = set()
+    serving = ZeroMqTransport(ALICE, authorise=known.__contains__)
+    asking = ZeroMqTransport(BOB)
+    try:
+        server = await serving.serve("tcp://127.0.0.1:0", HANDLERS)
+        peer = asking.connect(server.address, ALICE.id)
+        with pytest.raises(Unreachable):
+            await peer.ask(Measure(Payload(b"abc")))
+        known.add(BOB.id)
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    assert (await peer.ask(Measure(Payload(b"abc")))).caller == BOB.id
+                    break
+                except Unreachable:
+                    await asyncio.sleep(0.05)
+    finally:
+        await asking.close()
+        await serving.close()
+
+
 async def test_an_identity_that_is_no_point_cannot_be_connected_to() -> None:
     transport = ZeroMqTransport(BOB)
     with pytest.raises(AddressError, match="no point"):
