@@ -149,8 +149,8 @@ class EmbeddedDriver:
             remaining = self.epoch_end_ns() - self._clock.now_ns()
             if remaining <= 0:
                 self.make_block()
-            else:
-                await self._clock.sleep(min(WATCH_SECONDS, remaining / 1e9))
+            # A slow disk can take longer for a block than a short epoch lasts: others come between.
+            await self._clock.sleep(min(WATCH_SECONDS, max(0.0, remaining / 1e9)))
 
     def epoch_end_ns(self) -> int:
         """When the running epoch is over."""

@@ -86,6 +86,8 @@ class Asks:
         self._flying_bytes = 0
         self._open = False
         self._closed = False
+        # The socket took no more: its owner flushes when it does again.
+        self.blocked = False
         self._since = self._loop.time()
         self._grace: asyncio.TimerHandle | None = None
         self.flags = 0
@@ -135,12 +137,14 @@ class Asks:
     def flush(self) -> None:
         """Send what the credit window allows."""
         window = self._window
+        self.blocked = False
         while self._open and self._queue and self._flying < window.in_flight:
             number = self._queue[0]
             entry = self._asks[number]
             if self._flying and self._flying_bytes + entry.size > window.in_flight_bytes:
                 return
             if not self._send(entry.frames):
+                self.blocked = True
                 return
             self._queue.popleft()
             self._queued_bytes -= entry.size
@@ -249,6 +253,12 @@ class Responder:
         token = current_request.set(head.trace)
         try:
             body, payloads = self._codec.encode(await self._handle(head, frames[1:], caller))
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # something that the handler waited for was cancelled, not the handler
+            return self.refuse(head.request, *_refusal_of(error, head.tag))
         except Exception as error:  # noqa: BLE001 - whatever a handler does, its caller is answered
             return self.refuse(head.request, *_refusal_of(error, head.tag))
         finally:
@@ -272,7 +282,7 @@ class Responder:
         return [wire.pack_head(wire.ERROR, request, body, 0)]
 
 
-def _refusal_of(error: Exception, tag: bytes) -> tuple[str, str]:
+def _refusal_of(error: BaseException, tag: bytes) -> tuple[str, str]:
     """Code and reason for the caller; what is our own fault goes to the log, not over the wire."""
     match error:
         case RemoteError():

@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 
 import zmq
 
 from chain.net import wire
 from chain.net.transport import Buffer
+
+log = logging.getLogger(__name__)
 
 # Below this a copy is cheaper than pyzmq's hand-back of the buffer from its own thread.
 ZERO_COPY_MIN = 64 << 10
@@ -22,22 +25,35 @@ class Readable:
     """Calls `step()` in the event loop while the socket has something to read.
 
     `step` takes one message; zmq.Again out of it means that nothing is left (libzmq has then
-    emptied its mailbox, so ZMQ_FD will signal again). It returns False to stop before that; then
-    `wake` starts again.
+    emptied its mailbox, so ZMQ_FD will signal again), and `idle` is called. It returns False to
+    stop before that; then `wake` starts again. A message on which `step` fails is logged and
+    passed over: it must not leave those behind it unread until the next signal.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes], step: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        step: Callable[[], bool],
+        idle: Callable[[], None] = lambda: None,
+    ) -> None:
         self._step = step
+        self._idle = idle
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
         self._closed = False
+        self._paused = False
         self._fd = int(socket.getsockopt(zmq.FD))
         self._loop.add_reader(self._fd, self._drain)
         self.wake()
 
     def wake(self) -> None:
         """Look again soon: a send may have eaten the socket's signal."""
-        if not self._scheduled and not self._closed:
+        if self._closed:
+            return
+        if self._paused:
+            self._paused = False
+            self._loop.add_reader(self._fd, self._drain)
+        if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._drain_scheduled)
 
@@ -60,11 +76,25 @@ class Readable:
     def _drain(self) -> None:
         try:
             for _ in range(BATCH):
-                if self._closed or not self._step():
+                if self._closed:
+                    return
+                if not self._step():
+                    self._pause()
                     return
         except zmq.Again:
+            self._idle()
             return
+        except zmq.ZMQError:
+            raise
+        except Exception:
+            log.exception("a message was passed over")
         self.wake()
+
+    def _pause(self) -> None:
+        """What is not read keeps ZMQ_FD readable: watching it meanwhile would spin."""
+        if not self._closed and not self._paused:
+            self._paused = True
+            self._loop.remove_reader(self._fd)
 
 
 def send_frames(socket: zmq.Socket[bytes], frames: Sequence[Buffer]) -> bool:
