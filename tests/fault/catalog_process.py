@@ -2,18 +2,24 @@
 
 python catalog_process.py commit DIRECTORY    commits for ever; prints the number of each
 python catalog_process.py serve DIRECTORY ADDRESS
+python catalog_process.py serve DIRECTORY ADDRESS MARKER    dies behind a commit and before its
+                                                            answer when the file MARKER is there
 """
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
 from chain.clock import SystemClock
+from chain.net.transport import Caller
 from chain.net.zeromq import ZeroMqTransport
+from gateway.catalog import service
 from gateway.catalog.compaction import CompactionSettings, Compactor
 from gateway.catalog.interface import Batch, Delete, Put, Space
 from gateway.catalog.local import LocalCatalog
-from gateway.catalog.service import run_catalog
+from gateway.catalog.protocol import Commit, Committed
+from gateway.catalog.service import CatalogService, run_catalog
 from gateway.catalog.store import StoreSettings
 
 SETTINGS = StoreSettings(file_bytes=64 << 10, map_bytes=1 << 30)
@@ -47,6 +53,20 @@ async def commit_for_ever(directory: Path) -> None:
             await compactor.work()
 
 
+class Dying(CatalogService):
+    """Commits, and ends the process before it answers, while there is a marker."""
+
+    marker: Path
+
+    async def commit(self, message: Commit, caller: Caller) -> Committed:
+        """See CatalogService."""
+        done = await super().commit(message, caller)
+        if self.marker.exists() and any(one.sequence for one in done.outcomes):
+            self.marker.unlink()
+            os._exit(9)
+        return done
+
+
 async def serve(directory: Path, address: str) -> None:
     catalog = LocalCatalog.open(directory, settings=SETTINGS)
     await run_catalog(catalog, ZeroMqTransport(), address, SystemClock(), asyncio.Event())
@@ -56,4 +76,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "commit":
         asyncio.run(commit_for_ever(Path(sys.argv[2])))
     else:
+        if len(sys.argv) > 4:
+            Dying.marker = Path(sys.argv[4])
+            service.CatalogService = Dying  # type: ignore[misc]
         asyncio.run(serve(Path(sys.argv[2]), sys.argv[3]))
