@@ -14,12 +14,13 @@ from typing import NoReturn
 # command -> what it does; its file is gateway/commands/NAME.py.
 GROUPS = {
     "up": "run a whole network here",
+    "gateway": "run a gateway on a ledger and miners elsewhere",
     "status": "what runs and how it is",
     "account": "users of the store: create, list, show, rotate keys, delete",
     "bucket": "create, ls, rm, public",
     "object": "cp, ls, rm, certificate",
     "ipfs": "publish a bucket, see its state",
-    "market": "bid, leases, price",
+    "market": "lease, bid, leases, price",
     "doctor": "check this node and say what is wrong",
 }
 # Single nodes: what follows the name is that layer's own command line.

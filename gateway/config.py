@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from chain.net.address import advertised
+from chain.net.rpc import AddressError
 from miner.config import parse_size as size_from_text
 
 KIB = 1024
@@ -228,6 +230,30 @@ class Config:
     tls_key: Path | None = _row(  # noqa: RUF009 - _row makes a field
         None, optional(parse_path), "tls.key", "--tls-key", "private key (PEM)"
     )
+    join: str = _row(
+        "",
+        parse_text,
+        "node.join",
+        "--join",
+        "a ledger node: ID@HOST:PORT as 'cumulus chain' printed it; HOST:PORT with --genesis",
+    )
+    genesis: Path | None = _row(  # noqa: RUF009 - _row makes a field
+        None,
+        optional(parse_path),
+        "node.genesis",
+        "--genesis",
+        "a copy of the ledger's chain/genesis.json",
+    )
+    listen: str = _row(
+        "tcp://127.0.0.1:4702",
+        parse_text,
+        "node.listen",
+        "--listen",
+        "where miners and edges ask this gateway",
+    )
+    advertise: str = _row(
+        "", parse_text, "node.advertise", "--advertise", "HOST:PORT where they reach it"
+    )
     inline_max: int = _row(16 * KIB, parse_size, "catalog.inline_max")
     repair_grace: float = _row(600.0, parse_seconds, "repair.grace")
 
@@ -237,6 +263,9 @@ class Config:
         return bool(self.tls) or self.tls_cert is not None
 
 
+# Settings of a gateway on a ledger of its own choice, and those of what runs beside `cumulus up`'s.
+NODE_ROWS = frozenset(("join", "genesis", "listen", "advertise"))
+LOCAL_ROWS = frozenset(("miners", "disk", "pledge", "unsafe", "background", "edge_port"))
 Resolver = Mapping[str, object]
 ROWS = {f.name: f for f in fields(Config) if f.metadata}
 
@@ -332,6 +361,11 @@ def _check(config: Config) -> None:
         ports[port] = name
     if len(set(config.disk)) != len(config.disk):
         raise ConfigError("--disk: each directory holds one miner; one is named twice")
+    if config.join:
+        try:
+            advertised(config.listen, config.advertise)
+        except AddressError as error:
+            raise ConfigError(str(error)) from None
     profile_of(config)
 
 
@@ -345,7 +379,12 @@ def miner_count(config: Config) -> int:
 
 
 def profile_of(config: Config) -> str:
-    """The network's default erasure profile. Raises ConfigError when miners are too few."""
+    """The network's default erasure profile. Raises ConfigError when miners are too few.
+
+    Of a gateway that joined a ledger, whose miners come and go, `auto` is `small`.
+    """
+    if config.join:
+        return "small" if config.profile == "auto" else config.profile
     count = miner_count(config)
     name = config.profile
     if name == "auto":

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from chain.clock import Clock, Entropy
+from chain.config import OPERATOR
 from chain.format import write_durably
+from chain.join import Ledger
 from chain.keys.identity import Identity
 from chain.keys.keystore import Keystore, KeystoreError
 from gateway.config import GIB, MIB, Config, ConfigError
@@ -18,8 +20,6 @@ from gateway.network import Endpoints, MinerPlace, Network, socket_dir
 from gateway.supervisor import Command
 from gateway.tls import TlsFiles, ensure_self_signed
 
-# The ledger account that owns the network: its key in DIR/keys.
-OPERATOR = "operator"
 PLEDGE_MAX, PLEDGE_MIN = 64 * GIB, 256 * MIB
 PLEDGE_SHARE = 0.8  # of the free space, over all miners of one file system
 
@@ -30,19 +30,25 @@ def prepare(
     environ: Mapping[str, str],
     clock: Clock,
     entropy: Entropy,
+    ledger: Ledger | None = None,
 ) -> Network:
-    """Everything that must be on disk before the first child starts. Raises ConfigError."""
+    """Everything that must be on disk before the first child starts. Raises ConfigError.
+
+    With a `ledger` elsewhere there are no miners here either: they are on that ledger.
+    """
     (config.data_dir / "run").mkdir(parents=True, exist_ok=True, mode=0o700)
     tls = _tls(config, clock)
     run_dir = socket_dir(config.data_dir)
     network = Network(
         config=config,
         run_dir=run_dir,
-        miners=_miners(config, run_dir),
+        miners=() if ledger else _miners(config, run_dir),
         endpoints=Endpoints(**{listener.face: listener.url for listener in listeners}),
         workers=config.workers or os.cpu_count() or 1,
         cert=tls.cert if tls else None,
         key=tls.key if tls else None,
+        ledger_address=ledger.address if ledger else "",
+        ledger_identity=ledger.identity.hex() if ledger and ledger.identity else "",
     )
     Keystore(config.data_dir / "keys").identity(OPERATOR, entropy)
     ensure_credentials(network.credentials_path, environ, entropy)
@@ -59,9 +65,11 @@ def commands(
     python = (sys.executable, "-m")
     data_dir = network.config.data_dir
     where = ("--network", str(data_dir / "run" / "network.json"))
-    chain = ("chain", "--data-dir", str(data_dir), "--listen", network.chain_address)
-    operator = ("--operator", owner_of(data_dir).id.hex())
-    result = [Command("chain", (*python, *chain, *operator, *lifeline), 3, keep)]
+    result: list[Command] = []
+    if not network.joined:
+        chain = ("chain", "--data-dir", str(data_dir), "--listen", network.chain_address)
+        operator = ("--operator", owner_of(data_dir).id.hex())
+        result.append(Command("chain", (*python, *chain, *operator, *lifeline), 3, keep))
     for miner in network.miners:
         options = ("--data-dir", str(miner.data_dir), "--name", miner.name)
         places = ("--listen", miner.address, "--join", network.chain_address)

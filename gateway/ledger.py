@@ -1,8 +1,9 @@
 """The catalog process's side of the ledger: registration, the network's lease, the miners.
 
-`NetworkWatch` keeps three things true while it runs: this gateway is registered and authorised,
-as much of the owner's lease as there is stands reserved (so no acknowledged PUT can be refused by
-the ledger later), and the catalog knows the miners and their free space (gateway/view.py).
+`NetworkWatch` keeps three things true while it runs: this gateway is registered and authorised;
+as much of a lease as there is stands reserved, so that no acknowledged PUT can be refused by the
+ledger later (the network's own lease where our owner owns the network, else one that the owner
+bought); and the catalog knows the miners and their free space (gateway/view.py).
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from chain.client import LedgerClient, MinerRecord, TransactionFailed
 from chain.clock import Clock
 from chain.ids import AccountId
 from chain.keys.identity import Identity
+from chain.ledger import records
 from chain.ledger.transactions.leases import AuthoriseGateway, ReserveLease
 from chain.ledger.transactions.miners import DeclareLost
 from chain.ledger.transactions.nodes import RegisterGateway
@@ -19,7 +21,7 @@ from chain.net.transport import RemoteError, Unreachable
 from gateway.catalog.interface import Batch, Catalog, CatalogUnavailable
 from gateway.outbox import Outbox
 from gateway.store import Lease
-from gateway.view import CatalogMiners, miners_row, network_lease_row
+from gateway.view import CatalogLeases, CatalogMiners, miners_row, network_lease_row
 from miner.client import MinerPeers
 from miner.placement import MinerInfo
 from miner.protocol import SpaceReport
@@ -30,6 +32,8 @@ WATCH_SECONDS = 1.0
 # Free space moves with every PUT; the row is written again when it moved by this share.
 _FREE_STEP = 64
 _SPACE_SECONDS = 2.0
+# A lease with less than this share of it free is full: the next one is used.
+_FULL_STEP = 64
 _TRANSIENT = (RemoteError, Unreachable, TransactionFailed, CatalogUnavailable)
 
 
@@ -54,9 +58,10 @@ class NetworkWatch:
         self._operator = operator
         self._gateway = gateway
         self._address = address
+        self._scheme = address[: address.index("://") + 3]
         self._known = CatalogMiners(catalog)
         self._registered = False
-        self._lease: Lease | None = None
+        self._lease = CatalogLeases(catalog).lease("")
 
     async def run(self) -> None:
         """Watch for ever; cancel to end. What fails is tried again."""
@@ -78,10 +83,12 @@ class NetworkWatch:
         self._registered = True
 
     async def _reserve(self) -> None:
-        """All of the owner's lease for this gateway: it is the only one of an embedded network."""
-        name = self._ledger.operator_lease()
-        lease = await self._ledger.lease(name)
-        if lease is None:
+        """Hold as much of the owner's lease as is there, and say so to the catalog."""
+        name, lease = await self._choose_lease()
+        if lease is None or lease.state != "active":
+            # Its term is over: what is stored stays, nothing new comes in.
+            if self._lease is not None and self._lease.ceiling:
+                await self._use(Lease(self._lease.id, 0))
             return
         held = await self._ledger.authorisation(name, self._gateway.id)
         reserved = held.reserved if held else 0
@@ -94,27 +101,50 @@ class NetworkWatch:
                 )
             await self._ledger.submit(self._gateway, ReserveLease(lease=name, size=wanted))
             reserved = wanted
-        seen = Lease(name, reserved)
-        if reserved and seen != self._lease:
-            await self._catalog.commit(Batch((), [network_lease_row(seen)]))
-            self._lease = seen
-            log.info("%d bytes of the network's lease are reserved here", reserved)
+        if reserved:
+            await self._use(Lease(name, reserved))
+
+    async def _choose_lease(self) -> tuple[bytes, records.Lease | None]:
+        """The network's own lease if our owner owns the network; else one that the owner bought.
+
+        Of several it is the present one until that is full or over, then the one with most room.
+        """
+        name = self._ledger.operator_lease()
+        lease = await self._ledger.lease(name)
+        if lease is not None and lease.owner == self._operator.id:
+            return name, lease
+        bought = await self._ledger.leases(self._operator.id)
+        present = b"" if self._lease is None else self._lease.id
+        kept = bought.get(present)
+        if kept is not None and kept.state == "active" and _room(kept) > kept.size // _FULL_STEP:
+            return present, kept
+        return max(bought.items(), key=lambda item: _room(item[1]), default=(b"", None))
+
+    async def _use(self, lease: Lease) -> None:
+        if lease != self._lease:
+            await self._catalog.commit(Batch((), [network_lease_row(lease)]))
+            self._lease = lease
+            log.info("%d bytes of lease %s are reserved here", lease.ceiling, lease.id.hex()[:16])
 
     async def _see_miners(self) -> None:
-        records = await self._ledger.miners()
+        found = [record for record in await self._ledger.miners() if self._is_ours(record)]
         known = {miner.id: miner for miner in self._known.all()}
         async with asyncio.TaskGroup() as group:
             asked = [
-                group.create_task(self._look_at(record, known.get(record.id))) for record in records
+                group.create_task(self._look_at(record, known.get(record.id))) for record in found
             ]
         miners = [task.result() for task in asked]
-        for record, miner in zip(records, miners, strict=True):
+        for record, miner in zip(found, miners, strict=True):
             if miner.lost and record.state != "lost":
                 await self._declare_lost(record)
         if {m.id for m in miners} != set(known) or any(
             _moved(known.get(miner.id), miner) for miner in miners
         ):
             await self._catalog.commit(Batch((), [miners_row(miners)]))
+
+    def _is_ours(self, record: MinerRecord) -> bool:
+        """Miners of this machine listen on ipc; what a stranger registers must speak CURVE."""
+        return record.address.startswith(self._scheme)
 
     async def _look_at(self, record: MinerRecord, before: MinerInfo | None) -> MinerInfo:
         """The ledger says who and how much was pledged; the miner itself how much is left."""
@@ -142,6 +172,10 @@ class NetworkWatch:
             await self._ledger.submit(self._operator, DeclareLost(miner=record.id))
         except TransactionFailed as error:
             log.info("the ledger does not take the loss from us: %s", error)
+
+
+def _room(lease: records.Lease) -> int:
+    return lease.size - lease.used if lease.state == "active" else -1
 
 
 def _moved(before: MinerInfo | None, now: MinerInfo) -> bool:

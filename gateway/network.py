@@ -13,7 +13,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from chain.errors import InvalidGenesis
 from chain.format import write_durably
+from chain.genesis import parse as parse_genesis
+from chain.ids import account_id
+from chain.join import Ledger, pinned_genesis
 from gateway.config import Config, ConfigError, profile_of
 
 FORMAT = 1
@@ -58,11 +62,30 @@ class Network:
     workers: int
     cert: Path | None = None
     key: Path | None = None
+    # Of a gateway that joined a ledger elsewhere; "": the ledger is this network's own.
+    ledger_address: str = ""
+    ledger_identity: str = ""
+
+    @property
+    def joined(self) -> bool:
+        """Whether the ledger and the miners are others' nodes."""
+        return bool(self.ledger_address)
 
     @property
     def chain_address(self) -> str:
         """Where the ledger node listens."""
-        return f"ipc://{self.run_dir}/chain.ipc"
+        return self.ledger_address or f"ipc://{self.run_dir}/chain.ipc"
+
+    def ledger(self) -> Ledger:
+        """How to reach and check the ledger. Raises ConfigError."""
+        if not self.joined:
+            return Ledger(self.chain_address)
+        path = self.genesis_path
+        try:
+            genesis = parse_genesis(path.read_bytes())
+        except (OSError, InvalidGenesis) as error:
+            raise ConfigError(f"{path}: {error}") from None
+        return Ledger(self.ledger_address, account_id(self.ledger_identity), genesis)
 
     @property
     def catalog_address(self) -> str:
@@ -82,7 +105,7 @@ class Network:
     @property
     def genesis_path(self) -> Path:
         """The ledger's genesis: the trust anchor of certificates."""
-        return self.config.data_dir / "chain" / "genesis.json"
+        return pinned_genesis(self.config.data_dir)
 
     def write(self) -> Path:
         """Write `network.json` and `endpoints.json` into DIR/run, whole or not at all."""
@@ -137,6 +160,8 @@ def _decode(document: Mapping[str, Any]) -> Network:
         workers=int(document["workers"]),
         cert=paths["cert"],
         key=paths["key"],
+        ledger_address=str(document["ledger_address"]),
+        ledger_identity=str(document["ledger_identity"]),
     )
 
 

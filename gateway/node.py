@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from cdn.segments import EdgeCache
-from chain.client import LedgerClient
 from chain.clock import SystemClock, system_entropy
 from chain.keys.keystore import Keystore, KeystoreError
+from chain.members import Members
+from chain.net.address import advertised
 from chain.net.http import HttpLimits, reload_certificate, serve, tls_context
 from chain.net.http_exchange import plain_error
-from chain.net.transport import Handlers, RemoteError, Unreachable
+from chain.net.transport import Handlers, RemoteError, Server, Transport, Unreachable
 from chain.net.zeromq import ZeroMqTransport
 from chain.process import NodeError, run_node
 from gateway.accounts import AccountService
@@ -89,8 +90,11 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
     config, clock = network.config, SystemClock()
     keys = _keystore(config.data_dir / "keys")
     async with AsyncExitStack() as stack:
-        transport = ZeroMqTransport()
+        gateway = keys.identity("gateway", system_entropy)
+        transport = ZeroMqTransport(gateway, authorise=lambda account: members.is_node(account))
         stack.push_async_callback(transport.close)
+        ledger = network.ledger().client(transport)
+        members = Members(ledger, clock, config.data_dir / "members.json")
         catalog = LocalCatalog.open(config.data_dir / "catalog")
         stack.push_async_callback(catalog.close)
         miners, peers = CatalogMiners(catalog), MinerPeers(transport, clock)
@@ -101,8 +105,6 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
         )
         access, secret = read_credentials(network.credentials_path)
         await accounts.bootstrap(FIRST_ACCOUNT, access_key=access, secret_key=secret)
-        ledger = LedgerClient(transport.connect(network.chain_address))
-        gateway = keys.identity("gateway", system_entropy)
         outbox = Outbox(catalog, ledger, gateway)
         records = CatalogPoolRecords(catalog)
         status = NetworkStatus(catalog, ledger, network, miners, peers)
@@ -118,6 +120,10 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
             network=status.state,
             certify=certify,
         )
+        owner = PoolOwner(records, miners)
+        face = await _node_face(network, transport, owner)
+        if face is not None:
+            stack.push_async_callback(face.close)
         watch = NetworkWatch(
             catalog,
             ledger,
@@ -125,9 +131,9 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
             clock,
             operator=keys.identity("operator", system_entropy),
             gateway=gateway,
-            address=network.catalog_address,
+            address=_advertised(network, face),
         )
-        handlers = PoolOwner(records, miners).handlers(admin.add_to(Handlers()))
+        handlers = owner.handlers(admin.add_to(Handlers()))
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(steadily("watch", watch.run, clock)),
@@ -140,11 +146,27 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
                 ),
                 group.create_task(steadily("deletions", lambda: _let_go(objects, clock), clock)),
             ]
+            if face is not None:
+                tasks.append(group.create_task(steadily("members", members.run, clock)))
             await serve_catalog(
                 catalog, transport, network.catalog_address, clock, stop, more=handlers
             )
             for task in tasks:
                 task.cancel()
+
+
+async def _node_face(network: Network, transport: Transport, owner: PoolOwner) -> Server | None:
+    """What registered nodes may ask a gateway that joined a ledger; never commits nor commands."""
+    if not network.joined:
+        return None
+    return await transport.serve(network.config.listen, owner.handlers(Handlers()))
+
+
+def _advertised(network: Network, face: Server | None) -> str:
+    """The address that the ledger is told."""
+    if face is None:
+        return network.catalog_address
+    return advertised(network.config.listen, network.config.advertise) or face.address
 
 
 # ---------------------------------------------------------------- a worker process
@@ -153,7 +175,9 @@ async def _worker(
 ) -> None:
     config, clock = network.config, SystemClock()
     async with AsyncExitStack() as stack:
-        transport = ZeroMqTransport()
+        transport = ZeroMqTransport(
+            _keystore(config.data_dir / "keys").identity("gateway", system_entropy)
+        )
         stack.push_async_callback(transport.close)
         owner = transport.connect(network.catalog_address)
         catalog = CatalogClient(
@@ -211,12 +235,12 @@ async def _worker(
 def _readiness(
     network: Network,
     catalog: Catalog,
-    transport: ZeroMqTransport,
+    transport: Transport,
     miners: CatalogMiners,
     peers: MinerPeers,
 ) -> Callable[[], Any]:
     """The probe of /health/ready: what is missing, one sentence each."""
-    ledger = LedgerClient(transport.connect(network.chain_address))
+    ledger = network.ledger().client(transport)
     leases = CatalogLeases(catalog)
     quorum = PROFILES[network.profile].quorum
 

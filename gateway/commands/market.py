@@ -1,4 +1,7 @@
-"""`cumulus market …`: bid for storage, see leases and the price. Acts as the network's owner."""
+"""`cumulus market …`: lease storage, bid for it, see leases and the price.
+
+Acts as DIR/keys/operator: the owner of a network of its own, or of a gateway elsewhere.
+"""
 
 import argparse
 import asyncio
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from chain.keys.identity import Identity
 
 MIB = 1 << 20
+MONTHS_MAX = 120  # of one lease; chain/ledger/transactions/body.py
 Answer = TypeVar("Answer")
 
 
@@ -24,6 +28,12 @@ def add(parsers: Parsers) -> None:
     """Declare the commands."""
     actions = group(parsers, "market", "bid for storage, see leases and the price",
                     "cumulus market price")  # fmt: skip
+    parser = action(
+        actions, "lease", lease, "lease storage at once at the instant price",
+        "cumulus market lease --size 10GiB --months 1",
+    )  # fmt: skip
+    parser.add_argument("--size", required=True, metavar="SIZE", help="whole MiB")
+    parser.add_argument("--months", type=int, default=1, metavar="N")
     parser = action(
         actions, "bid", bid, "bid for storage in the epoch auction",
         "cumulus market bid --price 0.02 --size 100GiB --months 3",
@@ -38,6 +48,28 @@ def add(parsers: Parsers) -> None:
     )
     action(actions, "leases", leases, "leases and open bids", "cumulus market leases --json")
     action(actions, "price", price, "what storage costs now", "cumulus market price")
+
+
+def lease(options: argparse.Namespace) -> int:
+    """Buy a lease; the gateway of this directory uses it from then on."""
+    size = _size(options.size)
+    if not 1 <= options.months <= MONTHS_MAX:
+        raise WrongUse(f"--months is 1 to {MONTHS_MAX}")
+
+    async def buy(client: "LedgerClient", owner: "Identity") -> tuple[bytes, int]:
+        key = await client.buy_lease(owner, size=size, months=options.months)
+        return key, (await client.account(owner.id)).balance
+
+    key, left = _with_ledger(network_of(options), buy)
+    plain = {"lease": key.hex(), "bytes": size, "months": options.months, "balance": left}
+    return show(
+        options,
+        plain,
+        lambda: (
+            f"lease {key.hex()}: {size_text(size)} for {options.months} months;"
+            f" {tokens_text(left)} tokens are left"
+        ),
+    )
 
 
 def bid(options: argparse.Namespace) -> int:
@@ -135,16 +167,15 @@ def _size(text: str) -> int:
 def _with_ledger(
     network: Network, use: Callable[["LedgerClient", "Identity"], Awaitable[Answer]]
 ) -> Answer:
-    from chain.client import LedgerClient
     from chain.errors import LedgerError
     from chain.net.zeromq import ZeroMqTransport
     from gateway.launch import owner_of
 
     async def session() -> Answer:
         owner = owner_of(network.config.data_dir)
-        transport = ZeroMqTransport()
+        transport = ZeroMqTransport(owner)
         try:
-            return await use(LedgerClient(transport.connect(network.chain_address)), owner)
+            return await use(network.ledger().client(transport), owner)
         finally:
             await transport.close()
 

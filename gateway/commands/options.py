@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 from gateway.config import ROWS
@@ -49,13 +49,13 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", metavar="DIR", help="the network's data (CUMULUS_DATA_DIR)")
 
 
-def add_config_options(parser: argparse.ArgumentParser) -> None:
+def add_config_options(parser: argparse.ArgumentParser, without: Set[str]) -> None:
     """Every setting that has a command-line option; values stay raw for gateway.config.resolve."""
     add_data_dir(parser)
     parser.add_argument("--config", metavar="FILE", help="settings as TOML (DIR/cumulus.toml)")
     for name, row in ROWS.items():
         flag, text = row.metadata["flag"], row.metadata["help"]
-        if not flag:
+        if not flag or name in without:
             continue
         if isinstance(row.default, bool):
             parser.add_argument(flag, dest=name, action="store_true", default=None, help=text)

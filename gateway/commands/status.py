@@ -41,6 +41,7 @@ def collect(network: Network) -> dict[str, Any]:
         node = known.get((kind, short))
         space = {"pledged": node.pledged, "used": node.used} if node and kind == "miner" else {}
         nodes.append({"name": name, "kind": kind, **entry, **space})
+    nodes += _elsewhere(state) if state and network.joined else []
     return {
         "ready": health.get("ready") is True,
         "missing": health.get("missing", ["no answer from the console port"] if console else []),
@@ -59,6 +60,22 @@ def collect(network: Network) -> dict[str, Any]:
             "rebuilt_fragments": state.rebuilt_fragments if state else None,
         },
     }
+
+
+def _elsewhere(state: NetworkState) -> list[dict[str, Any]]:
+    """Nodes of a ledger that this gateway joined: no processes of this machine."""
+    return [
+        {
+            "name": node.name if node.kind == "chain" else f"{node.kind}-{node.name}",
+            "kind": node.kind,
+            "pid": None,
+            "restarts": 0,
+            "up": node.up,
+            "pledged": node.pledged,
+            "used": node.used,
+        }
+        for node in state.nodes
+    ]
 
 
 def _ask(network: Network) -> NetworkState | None:

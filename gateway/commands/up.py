@@ -11,9 +11,13 @@ from pathlib import Path
 
 from chain.clock import Clock, SystemClock, system_entropy
 from chain.format import write_durably
+from chain.join import Ledger, join
+from chain.keys.keystore import Keystore, KeystoreError
+from chain.net.zeromq import ZeroMqTransport
+from chain.process import NodeError
 from gateway import locks
 from gateway.commands.options import add_config_options
-from gateway.config import Config, ConfigError, resolve
+from gateway.config import NODE_ROWS, Config, ConfigError, resolve
 from gateway.health import ready
 from gateway.launch import commands, prepare
 from gateway.listeners import Listener, open_listeners
@@ -36,13 +40,15 @@ def add(parsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         description="Run a whole network on this machine.",
         epilog=f"example: {EXAMPLE}",
     )
-    add_config_options(parser)
+    add_config_options(parser, NODE_ROWS)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Exit code 0 after an orderly end. Raises ConfigError."""
     config = resolve(vars(options), os.environ)
+    if config.join:
+        raise ConfigError("a network of its own joins no ledger: use cumulus gateway --join")
     return asyncio.run(up(config, SystemClock()))
 
 
@@ -55,11 +61,12 @@ async def up(config: Config, clock: Clock, make: Commands = commands) -> int:
     write_durably(run_dir / "supervisor.pid", f"{os.getpid()}\n".encode(), 0o600)
     inherited: list[int] = []
     try:
+        ledger = await _joined(config, clock) if config.join else None
         children_lock = await locks.take_children(config.data_dir, clock)
         listeners = open_listeners(config)
         lifeline, writer = os.pipe()
         inherited = [lifeline, children_lock]
-        network = prepare(config, listeners, os.environ, clock, system_entropy)
+        network = prepare(config, listeners, os.environ, clock, system_entropy, ledger)
         journal = Journal(config.data_dir / "logs" / "supervisor.log", sys.stdout, clock)
         refused = await _keep(network, make(network, listeners, inherited), clock, journal)
         os.close(writer)
@@ -71,6 +78,19 @@ async def up(config: Config, clock: Clock, make: Commands = commands) -> int:
             os.close(descriptor)
         _forget(run_dir)
         lock.release()
+
+
+async def _joined(config: Config, clock: Clock) -> Ledger:
+    """The ledger of `--join`, its genesis pinned. Raises ConfigError."""
+    try:
+        keys = Keystore(config.data_dir / "keys")
+        transport = ZeroMqTransport(keys.identity("gateway", system_entropy))
+        try:
+            return await join(config.join, config.data_dir, transport, clock, config.genesis)
+        finally:
+            await transport.close()
+    except (NodeError, KeystoreError) as error:
+        raise ConfigError(str(error)) from None
 
 
 def _forget(run_dir: Path) -> None:

@@ -31,7 +31,7 @@ def test_every_command_has_help_with_an_example(group: str) -> None:
     for inner in parsers_of(subparsers.choices[group]):
         text = inner.format_help()
         assert "example: cumulus " in text, inner.prog
-        if "ACTION" not in text and group != "up":
+        if "ACTION" not in text and group not in ("up", "gateway"):
             assert "--json" in text, inner.prog
 
 
@@ -43,6 +43,18 @@ def test_every_command_has_help_with_an_example(group: str) -> None:
         (["status"], 1, "start one with 'cumulus up'"),
         (["up", "--miners", "x"], 2, "--miners"),
         (["up", "--s3-port", "70000"], 2, "--s3-port"),
+        (["up", "--join", "x"], 2, "unrecognized"),
+        (["gateway"], 2, "--join ID@HOST:PORT"),
+        (["gateway", "--join", "ledger.example:4700", "--s3-port", "0"], 2, "whose address"),
+        (["gateway", "--join", "no address"], 2, "HOST:PORT"),
+        (["gateway", "--join", "h:1", "--listen", "tcp://0.0.0.0:1"], 2, "--advertise"),
+        (["market", "lease", "--size", "1"], 2, "whole MiB"),
+        (["market", "lease", "--size", "1GiB", "--months", "999"], 2, "--months"),
+        (["chain", "--listen", "tcp://0.0.0.0:1"], 2, "--advertise"),
+        (["chain", "--operator", "zz"], 2, "hexadecimal"),
+        (["chain", "transfer", "zz", "1"], 2, "TO AMOUNT"),
+        (["chain", "transfer", "00" * 32, "1"], 2, "--join ID@HOST:PORT"),
+        (["miner", "--listen", "tcp://0.0.0.0:1"], 2, "--advertise"),
         (["object", "cp", "a", "b"], 2, "s3://"),
         (["object", "rm", "s3://bucket"], 2, "--recursive"),
         (["object", "ls", "bucket"], 2, "s3://BUCKET/KEY"),
