@@ -66,9 +66,12 @@ class PoolOwner:
         return Answers(tuple([await self._state(miner.id, key) for key in message.keys]))
 
     async def report_missing(self, message: ReportMissing, caller: Caller) -> Noted:
-        """Queue repairs of fragments that could not be read."""
-        if not caller.local and self._directory.get(caller.identity or AccountId(b"")) is None:
-            raise RemoteError(protocol.NOT_ALLOWED, "this pool does not know you")
+        """Queue repairs of fragments that could not be read. A miner speaks for itself alone."""
+        if not caller.local:
+            if self._directory.get(caller.identity or AccountId(b"")) is None:
+                raise RemoteError(protocol.NOT_ALLOWED, "this pool does not know you")
+            if any(missing.miner != caller.identity for missing in message.missing):
+                raise RemoteError(protocol.NOT_ALLOWED, "you are another miner")
         if len(message.missing) > protocol.KEYS_MAX:
             raise RemoteError(protocol.BAD_REQUEST, "too many at once")
         queued = 0
