@@ -227,6 +227,8 @@ class Application:
 
     def _check_static(self, transaction: Transaction, height: int) -> None:
         """What does not depend on the signer's account. Raises Rejected."""
+        if len(transaction.raw) > self.genesis.parameters.block_bytes_max:
+            raise Rejected("too_large", "no block has room for it")
         if transaction.chain != self.genesis.chain_id:
             raise Rejected("wrong_chain", f"this chain is {self.genesis.chain_id}")
         if transaction.expiry < height:

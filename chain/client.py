@@ -36,13 +36,14 @@ from chain.ledger.transactions.body import Body
 from chain.ledger.transactions.leases import BuyLease, instant_price
 from chain.ledger.transactions.market import ClaimLease, CommitBid, RevealBid, bid_id, commitment
 from chain.ledger.transactions.objects import Leaf
-from chain.net.transport import Peer, RemoteError
+from chain.net.transport import Peer, RemoteError, Unreachable
 from chain.protocol import LedgerStatus, TransactionResult
 
 R = TypeVar("R", bound=msgspec.Struct)
 # A transaction is good for this many blocks.
 EXPIRY_BLOCKS = 1_000
 _PAGE = protocol.ROWS_MAX
+_AGAIN_SECONDS = 0.2
 # Another process may use the same identity: nonces are asked for again.
 _NONCE_TRIES = 5
 _SALT_DOMAIN = b"cumulus/bid-salt/1"
@@ -252,12 +253,21 @@ class LedgerClient:
             checked = await self._send(identity, body, genesis)
         if not wait:
             return checked
-        receipt = await self._peer.ask(
-            protocol.AwaitTransaction(checked.id), timeout=protocol.INCLUSION_SECONDS
-        )
+        try:
+            async with asyncio.timeout(protocol.INCLUSION_SECONDS):
+                receipt = await self._receipt(checked.id)
+        except TimeoutError:
+            raise Unreachable("the transaction waits; its block was not seen in time") from None
         if not receipt.result.ok:
             raise TransactionFailed(receipt.result.code, receipt.result.reason)
         return receipt
+
+    async def _receipt(self, key: bytes) -> TransactionResult:
+        while True:
+            receipt = await self._peer.ask(protocol.AwaitTransaction(key))
+            if receipt.height:
+                return receipt
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _send(self, identity: Identity, body: Body, genesis: Genesis) -> TransactionResult:
         for attempt in range(_NONCE_TRIES):

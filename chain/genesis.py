@@ -26,7 +26,8 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What governance may change one day; each has a type, bounds and a unit."""
 
     epoch_seconds: Annotated[int, msgspec.Meta(ge=1, le=30 * 86400)] = 3600
-    block_bytes_max: Annotated[int, msgspec.Meta(ge=1 << 16, le=64 << 20)] = 8 << 20
+    # a block travels in one message (16 MiB)
+    block_bytes_max: Annotated[int, msgspec.Meta(ge=1 << 16, le=12 << 20)] = 8 << 20
     block_transactions_max: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 5_000
     fee_min: Amount = 0  # units; 0 also lets a new signer open its own account
     initial_price: Annotated[int, msgspec.Meta(ge=1, le=10**15)] = TOKEN // 100  # per GiB-month

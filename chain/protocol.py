@@ -11,8 +11,9 @@ from chain.net.transport import Message
 ROWS_MAX = 1_000
 BLOCKS_MAX = 100
 REPLY_BYTES_MAX = 4 << 20
-# How long a client waits for a block that holds its transaction.
+# How long a client waits for a block that holds its transaction, and a node in one answer.
 INCLUSION_SECONDS = 60.0
+AWAIT_SECONDS = 10.0
 
 Key = Annotated[bytes, Meta(max_length=256)]
 Limit = Annotated[int, Meta(ge=1, le=ROWS_MAX)]
@@ -20,7 +21,7 @@ Height = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class TransactionResult(msgspec.Struct, frozen=True, array_like=True):
-    """The receipt: where the transaction is and what became of it. Height 0: only checked."""
+    """The receipt: where the transaction is and what became of it. Height 0: it waits."""
 
     id: bytes  # binary CID
     height: int
@@ -29,14 +30,17 @@ class TransactionResult(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SubmitTransaction(Message[TransactionResult], frozen=True):
-    """Put a transaction in a block. With `wait` the answer comes after its inclusion."""
+    """Put a transaction in a block. With `wait` the answer is that of AwaitTransaction."""
 
     transaction: Annotated[bytes, Meta(max_length=1 << 20)]
     wait: bool = True
 
 
 class AwaitTransaction(Message[TransactionResult], frozen=True):
-    """The receipt, once the transaction is in a block. RemoteError when it never will be."""
+    """The receipt, once the transaction is in a block. RemoteError when it never will be.
+
+    Height 0 when it waits for longer than AWAIT_SECONDS, or many ask: ask again.
+    """
 
     id: Key
 

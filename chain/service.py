@@ -1,5 +1,6 @@
 """The ledger node's answers: a table of handlers over the driver and the last committed state."""
 
+import asyncio
 import logging
 from collections.abc import Iterator
 
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 _REVEAL = b"reveal/"
 REVEALS_MAX = 10_000
+# Of a transport's 256 handlers.
+AWAITING_MAX = 128
 
 
 class LedgerService:
@@ -30,6 +33,7 @@ class LedgerService:
     def __init__(self, driver: EmbeddedDriver, store: LedgerStore) -> None:
         self._driver = driver
         self._store = store
+        self._awaiting = 0
         self._sent: dict[bytes, int] = {}  # bid -> the epoch in which its reveal was sent
         driver.after_block.append(self.send_due_reveals)
         self.send_due_reveals()
@@ -62,10 +66,9 @@ class LedgerService:
             key = Cid.of(DAG_CBOR, SHA2_256, digest).raw
             if not message.wait:
                 return protocol.TransactionResult(key, 0, 0, Result(OK, "", []))
-            included = await self._driver.included(digest)
         except Rejected as error:
             raise RemoteError(error.code, error.reason) from None
-        return protocol.TransactionResult(key, included.height, included.index, included.result)
+        return await self._receipt(key, digest)
 
     async def wait(
         self, message: protocol.AwaitTransaction, caller: Caller
@@ -73,14 +76,27 @@ class LedgerService:
         """The receipt of a transaction in a block, or of one that waits."""
         digest = _digest(message.id)
         if self._driver.is_waiting(digest):
-            try:
-                included = await self._driver.included(digest)
-            except Rejected as error:
-                raise RemoteError(error.code, error.reason) from None
-            return protocol.TransactionResult(
-                message.id, included.height, included.index, included.result
-            )
+            return await self._receipt(message.id, digest)
         return await self.find(protocol.FindTransaction(message.id), caller)
+
+    async def _receipt(self, key: bytes, digest: bytes) -> protocol.TransactionResult:
+        """Of a waiting transaction. Height 0 after a while, or when too many wait for theirs.
+
+        Handlers are few: those that wait leave most of them to everybody else.
+        """
+        if self._awaiting >= AWAITING_MAX:
+            return protocol.TransactionResult(key, 0, 0, Result(OK, "", []))
+        self._awaiting += 1
+        try:
+            async with asyncio.timeout(protocol.AWAIT_SECONDS):
+                included = await self._driver.included(digest)
+        except TimeoutError:
+            return protocol.TransactionResult(key, 0, 0, Result(OK, "", []))
+        except Rejected as error:
+            raise RemoteError(error.code, error.reason) from None
+        finally:
+            self._awaiting -= 1
+        return protocol.TransactionResult(key, included.height, included.index, included.result)
 
     async def next_nonce(self, message: protocol.NextNonce, _: Caller) -> protocol.Nonce:
         application = self._driver.application
@@ -187,8 +203,12 @@ class LedgerService:
             body = msgspec.convert(fields, RevealBid)
         except msgspec.ValidationError as error:
             raise RemoteError("malformed", str(error)) from None
-        if self._driver.application.get(records.BIDS, body.bid) is None:
+        bid = self._driver.application.get(records.BIDS, body.bid)
+        if bid is None or bid.state != "committed":
             raise RemoteError("not_found", "commit the bid first")
+        if not body.opens(bid):
+            # else anybody could put wrong terms in the place of the bidder's
+            raise RemoteError("wrong_opening", "these are not the committed terms")
         if len(self._reveals()) >= REVEALS_MAX:
             raise RemoteError("limit", "too many reveals are entrusted to this node")
         self._store.commit({("meta", _REVEAL + body.bid): msgspec.msgpack.encode(body)})

@@ -1,8 +1,9 @@
 """The end of an epoch: bids, auction, rewards, leases, in this order.
 
 Runs in the first block whose time reaches the epoch's end. After a gap of more than two epochs (a
-closed laptop) one catch-up epoch is run instead of many: nobody loses a deposit in it, and leases,
-whose terms are counted in epochs, are longer by the gap.
+closed laptop) one catch-up epoch is run instead of many: leases, whose terms are counted in epochs,
+are longer by the gap. Nobody loses a deposit in it, nor in an epoch that no block fell into:
+nothing could be revealed or claimed there.
 """
 
 import hashlib
@@ -25,10 +26,13 @@ GAP_EPOCHS = 2
 def run_due_epochs(run: Execution, previous: bytes) -> None:
     """End every epoch that is over at the block's time; `previous` is the last block's hash."""
     length = run.parameters.epoch_seconds * 10**9
+    ended = 0
     while run.time_ns >= run.market.end_ns:
         late = run.time_ns - run.market.end_ns
         catch_up = late > GAP_EPOCHS * length
-        _end_epoch(run, previous, catch_up=catch_up)
+        run.emit("epoch_ended", epoch=run.market.epoch, catch_up=int(catch_up))
+        _end_epoch(run, previous, lenient=catch_up or ended > 0)
+        ended += 1
         market = run.market
         start = run.time_ns if catch_up else market.end_ns
         run.set_market(
@@ -36,10 +40,9 @@ def run_due_epochs(run: Execution, previous: bytes) -> None:
         )
 
 
-def _end_epoch(run: Execution, previous: bytes, *, catch_up: bool) -> None:
+def _end_epoch(run: Execution, previous: bytes, *, lenient: bool) -> None:
     market = run.market
-    run.emit("epoch_ended", epoch=market.epoch, catch_up=int(catch_up))
-    waiting = _sort_out_bids(run, catch_up=catch_up)
+    waiting = _sort_out_bids(run, lenient=lenient)
     _clear(run, waiting, hashlib.sha256(previous + market.mix).digest())
     _pay_out(run)
     _end_leases(run, market.epoch + 1)
@@ -50,18 +53,18 @@ def _end_epoch(run: Execution, previous: bytes, *, catch_up: bool) -> None:
 # ---------------------------------------------------------------- bids
 
 
-def _sort_out_bids(run: Execution, *, catch_up: bool) -> list[tuple[bytes, Bid]]:
+def _sort_out_bids(run: Execution, *, lenient: bool) -> list[tuple[bytes, Bid]]:
     """Drop bids whose window is over; the revealed ones, which take part."""
     market, waiting = run.market, []
     for key, bid in list(run.state.scan(records.BIDS)):
         if bid.state == "revealed":
             waiting.append((key, bid))
         elif bid.state == "committed" and bid.epoch < market.epoch:
-            if catch_up:
+            if lenient:
                 run.state.put(records.BIDS, key, replace(bid, epoch=market.epoch))
             else:
                 _drop(run, key, bid, kept=bid.deposit, why="not revealed")
-        elif _unclaimed(run, bid) and not catch_up:
+        elif _unclaimed(run, bid) and not lenient:
             run.set_market(replace(run.market, leased=run.market.leased - bid.size))
             kept = min(bid.deposit, bid.escrow)
             _drop(run, key, bid, kept=kept, why="not claimed")

@@ -17,6 +17,8 @@ from chain.ledger.records import SINGLETON, Account, Flow, Lease, Market, Totals
 from chain.ledger.state import State
 
 Pot = Literal["treasury", "leases", "bids", "collateral", "burned"]
+# Sums of bytes stay within the formats' 63 bits.
+PLEDGED_MAX = 1 << 62
 OPERATOR_LEASE = hashlib.sha256(b"cumulus/operator-lease/1").digest()
 
 
@@ -96,8 +98,10 @@ class Execution:
         return max(0, usable - market.leased)
 
     def change_pledge(self, difference: int) -> None:
-        """Active pledged space grew or fell; the operator's lease follows it."""
+        """Active pledged space grew or fell; the operator's lease follows it. Raises Rejected."""
         market = self.market
+        if difference > 0 and market.pledged + difference > PLEDGED_MAX:
+            raise Rejected("limit", f"a network has at most {PLEDGED_MAX} pledged bytes")
         self.set_market(replace(market, pledged=market.pledged + difference))
         lease = self.state.get(records.LEASES, OPERATOR_LEASE)
         if lease is None:

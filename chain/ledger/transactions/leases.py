@@ -1,5 +1,6 @@
 """Leases: instant purchase, renewal, transfer, gateways' authorisation and reservation."""
 
+from itertools import islice
 from typing import ClassVar
 
 from msgspec.structs import replace
@@ -11,6 +12,9 @@ from chain.ledger import records
 from chain.ledger.execution import Execution
 from chain.ledger.records import Authorisation, Lease, Mark, u64
 from chain.ledger.transactions.body import Body, Bytes, Id, Months, Price, Size
+
+# A transfer of the lease touches them all.
+GATEWAYS_MAX = 100
 
 
 def instant_price(price: int, premium_permille: int) -> int:
@@ -109,7 +113,12 @@ class AuthoriseGateway(Body, frozen=True):
     def apply(self, run: Execution) -> None:
         _owned(run, self.lease)
         key = self.lease + self.gateway
-        before = run.state.get(records.AUTHORISATIONS, key) or Authorisation(0, 0, 0)
+        before = run.state.get(records.AUTHORISATIONS, key)
+        if before is None:
+            granted = run.state.scan(records.AUTHORISATIONS, within=self.lease)
+            if sum(1 for _ in islice(granted, GATEWAYS_MAX)) == GATEWAYS_MAX:
+                raise Rejected("limit", f"a lease has at most {GATEWAYS_MAX} gateways")
+            before = Authorisation(0, 0, 0)
         if self.cap < before.reserved:
             raise Rejected("in_use", f"the gateway holds {before.reserved} bytes of it")
         if run.state.get(records.GATEWAYS, self.gateway) is None:

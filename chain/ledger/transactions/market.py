@@ -78,15 +78,7 @@ class RevealBid(Body, frozen=True):
             raise Rejected("conflict", f"the bid is {bid.state}")
         if market.epoch != bid.epoch + 1:
             raise Rejected("window_closed", f"to be revealed in epoch {bid.epoch + 1}")
-        opened = commitment(
-            bid.owner,
-            price=self.price,
-            size=self.size,
-            months=self.months,
-            epochs=self.epochs,
-            salt=self.salt,
-        )
-        if opened != bid.commitment:
+        if not self.opens(bid):
             raise Rejected("wrong_opening", "these are not the committed terms")
         month = run.parameters.month_epochs
         cost = lease_cost(self.price, self.size, self.months * month, month)
@@ -106,6 +98,18 @@ class RevealBid(Body, frozen=True):
         run.state.put(records.BIDS, self.bid, after)
         run.set_market(replace(market, mix=hashlib.sha256(market.mix + self.salt).digest()))
         run.emit("bid_revealed", bid=self.bid, price=self.price, size=self.size)
+
+    def opens(self, bid: Bid) -> bool:
+        """Whether these are the terms that the bid is bound to."""
+        opened = commitment(
+            bid.owner,
+            price=self.price,
+            size=self.size,
+            months=self.months,
+            epochs=self.epochs,
+            salt=self.salt,
+        )
+        return opened == bid.commitment
 
 
 class ClaimLease(Body, frozen=True):

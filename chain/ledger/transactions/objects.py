@@ -142,13 +142,20 @@ def _refusal(run: Execution, receipt: StorageReceipt) -> str:
     oldest = run.time_ns - run.parameters.receipt_seconds * 10**9
     if not max(0, oldest) <= receipt.time_ns <= run.time_ns + _AHEAD_NS:
         return "too old or ahead of time"
+    if run.state.get(records.RECEIPTS, _receipt_key(receipt)) is not None:
+        return "counted before"
+    return _miners_refusal(run, receipt)
+
+
+def _miners_refusal(run: Execution, receipt: StorageReceipt) -> str:
+    """What the miner's record and signature say against a receipt; empty for nothing."""
     miner = run.state.get(records.MINERS, receipt.miner)
     if miner is None:
         return "no such miner"
     if miner.state == "lost":
         return "the miner is lost"
-    if run.state.get(records.RECEIPTS, _receipt_key(receipt)) is not None:
-        return "counted before"
+    if miner.stored_bytes + receipt.size > miner.pledged_bytes:
+        return "more than the miner pledged"
     return "" if receipt.is_signed() else "not signed by the miner"
 
 
