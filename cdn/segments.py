@@ -153,7 +153,7 @@ class EdgeCache:
         self, segment: Segment, name: SegmentId, ranges: Sequence[Range]
     ) -> list[Buffer]:
         """Fetch each range once, however many readers wait for it."""
-        keeps = [self._is_known(name, wanted) for wanted in ranges]
+        keeps = self._known(name, ranges)
         views: list[Buffer | None] = [None] * len(ranges)
         waiting = list(range(len(ranges)))
         while waiting:
@@ -164,7 +164,8 @@ class EdgeCache:
                 if flight is not None:
                     joined.append((at, flight))
                 else:
-                    led.append((at, self._start(segment, name, ranges[at], keeps[at])))
+                    wanted = self._run_from(at, ranges) if keeps[at] else ranges[at]
+                    led.append((at, self._start(segment, name, wanted, keeps[at])))
             if led:
                 await self._lead(segment, name, [flight for _, flight in led])
             for at, flight in (*led, *joined):
@@ -174,17 +175,40 @@ class EdgeCache:
                 if extent is not None:
                     start, end = ranges[at]
                     views[at] = extent.view[start - extent.start : end - extent.start]
-            self.counters.joined += len(joined)
+            own = {flight for _, flight in led}
+            self.counters.joined += sum(flight not in own for _, flight in joined)
             waiting = [at for at, _ in joined if views[at] is None]  # its leader was cancelled
         return views  # type: ignore[return-value]  # no None is left
 
-    def _is_known(self, name: SegmentId, wanted: Range) -> bool:
-        """Whether all of a range was asked for before (it is from now on)."""
-        first, last = wanted[0] // SLICE_BYTES, -(-wanted[1] // SLICE_BYTES)
-        known = True
-        for index in range(first, last):
-            known &= self._ghost.seen((name, index))
+    def _known(self, name: SegmentId, ranges: Sequence[Range]) -> list[bool]:
+        """Whether all of each range was asked for before (it is from now on).
+
+        Ranges of one request may meet within a slice: that is not asking twice.
+        """
+        seen: dict[int, bool] = {}
+        known: list[bool] = []
+        for start, end in ranges:
+            slices = range(start // SLICE_BYTES, -(-end // SLICE_BYTES))
+            for index in slices:
+                if index not in seen:
+                    seen[index] = self._ghost.seen((name, index))
+            known.append(all(seen[index] for index in slices))
         return known
+
+    def _run_from(self, at: int, ranges: Sequence[Range]) -> Range:
+        """A range that will be kept in whole slices, with those that go on where it ends."""
+        start, end = ranges[at]
+        if self._is_kept_as_it_is(start, end):
+            return start, end
+        for following in ranges[at + 1 :]:
+            if following[0] != end:
+                break
+            end = following[1]
+        return start, end
+
+    def _is_kept_as_it_is(self, start: int, end: int) -> bool:
+        """Long ranges are a shard each, and their own frame: only a disk needs whole slices."""
+        return self._disk is None and end - start >= SLICE_BYTES
 
     def _flight_over(self, name: SegmentId, wanted: Range, keep: bool) -> _Flight | None:
         for flight in self._flights.get(name, ()):
@@ -200,7 +224,7 @@ class EdgeCache:
 
     def _start(self, segment: Segment, name: SegmentId, wanted: Range, keep: bool) -> _Flight:
         start, end = wanted
-        if keep:
+        if keep and not self._is_kept_as_it_is(start, end):
             start = start // SLICE_BYTES * SLICE_BYTES
             end = min(-(-end // SLICE_BYTES) * SLICE_BYTES, segment.length)
         flight = _Flight(start, end, keep)

@@ -48,9 +48,25 @@ class BufferPool:
         self._resting: deque[mmap.mmap] = deque()
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    def try_reserve(self, size: int) -> bool:
+        """Count `size` bytes that others hold (received frames) if there is room and nobody waits.
+
+        `release` them.
+        """
+        if self._waiting or not self._fits(size):
+            return False
+        self._used += size
+        return True
+
+    def release(self, size: int) -> None:
+        """The inverse of `try_reserve`."""
+        if size:
+            self._used -= size
+            self._wake()
+
     @property
     def in_use(self) -> int:
-        """Bytes handed out, and bytes given back that someone still looks at."""
+        """Bytes handed out or reserved, and bytes given back that someone still looks at."""
         self._sweep()
         return self._used - sum(size * len(kept) for size, kept in self._free.items())
 
@@ -107,12 +123,13 @@ class BufferPool:
 
     def _room(self, capacity: int) -> bool:
         self._sweep()
-        if self._free.get(capacity):
-            return True
+        return bool(self._free.get(capacity)) or self._fits(capacity)
+
+    def _fits(self, size: int) -> bool:
         for kept in self._free.values():
-            while kept and self._used + capacity > self._limit:
+            while kept and self._used + size > self._limit:
                 self._used -= len(kept.pop())
-        return self._used + capacity <= self._limit
+        return self._used + size <= self._limit
 
     def _wake(self) -> None:
         """Let the first in line go on if there is room; it takes its buffer when it runs."""

@@ -61,7 +61,7 @@ class Contents:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._reader = StreamReader(store.source, store.engine.executor, store.reads)
+        self._reader = StreamReader(store.source, store.reads)
         self._cached: OrderedDict[bytes, bytes] = OrderedDict()
 
     async def read(self, version: ObjectVersion, start: int, end: int) -> AsyncIterator[Buffer]:

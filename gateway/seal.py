@@ -133,17 +133,29 @@ class Opener:
     def open(self, index: int, cipher: Buffer, tag: Buffer, out: memoryview) -> None:
         """Open chunk `index` into `out` (as long as `cipher`). Raises SealBroken.
 
-        `AESGCM.decrypt_into` wants the tag behind the ciphertext, where a segment has the next
-        chunk; the cipher interface takes it apart from it and saves that copy. After SealBroken
-        the caller must not use what stands in `out`.
+        After SealBroken the caller must not use what stands in `out`.
         """
-        if not 0 <= index < self._chunks or len(cipher) != self.chunk_bytes(index):
+        self.open_pieces(index, (cipher,), tag, out)
+
+    def open_pieces(
+        self, index: int, cipher: Sequence[Buffer], tag: Buffer, out: memoryview
+    ) -> None:
+        """As `open`; the ciphertext is what the pieces make one after the other.
+
+        `AESGCM.decrypt_into` wants one buffer with the tag behind the ciphertext, where a segment
+        has the next chunk or shard; the cipher interface saves that copy.
+        """
+        size = sum(map(len, cipher))
+        if not 0 <= index < self._chunks or size != self.chunk_bytes(index):
             raise SealBroken(f"chunk {index} has another length than its stream says")
         if len(tag) != TAG:
             raise SealBroken("a tag has 16 bytes")
         mode = GCM(nonce(index, last=index == self._chunks - 1), bytes(tag))
         context = Cipher(self._key, mode).decryptor()
-        context.update_into(cipher, out[: len(cipher)])
+        at = 0
+        for piece in cipher:
+            context.update_into(piece, out[at : at + len(piece)])
+            at += len(piece)
         try:
             context.finalize()
         except InvalidTag:

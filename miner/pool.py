@@ -4,7 +4,6 @@ The pool writes nothing to its records: rows are returned, so that the caller pu
 commit of the object that they belong to. See docs/specs/placement.md.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -119,17 +118,7 @@ class StoragePool:
             raise SegmentUnavailable(f"segment {segment.id.hex()}: {error}") from error
         if placement is None or placement.segment != segment:
             raise SegmentUnavailable(f"segment {segment.id.hex()} is not placed")
-        if len(ranges) == 1:
-            return [await self._readers.read(placement, *ranges[0], verify=verify)]
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._readers.read(placement, *each, verify=verify))
-                    for each in ranges
-                ]
-        except* SegmentUnavailable as failed:
-            raise SegmentUnavailable(str(failed.exceptions[0])) from None
-        return [task.result() for task in tasks]
+        return await self._readers.read(placement, ranges, verify=verify)
 
     def placement(self, segment: SegmentId) -> Placement | None:
         """Where the segment lies by the committed rows. Raises InvalidPlacement."""

@@ -1,4 +1,4 @@
-"""Reading one range of a segment: data shards first, parity for what fails or lags.
+"""Reading ranges of a segment: data shards first, parity for what fails or lags.
 
 Rules:
 1. The healthy path asks each data shard for its part of the range and nothing else.
@@ -11,8 +11,9 @@ Rules:
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from miner.protocol import Missing, ReadFragment
 from miner.segments import SegmentUnavailable
 
 Report = Callable[[Missing], None]
+Range = tuple[int, int]
 
 _HEDGE_BURST = 24.0
 _PAUSE_FIRST, _PAUSE_MAX = 0.05, 0.5
@@ -111,22 +113,72 @@ class Readers:
         self.report = report
         self.budget = HedgeBudget(settings.hedge_share)
 
-    async def read(self, placement: Placement, start: int, end: int, *, verify: bool) -> Buffer:
-        """Bytes [start, end) of the segment. Raises SegmentUnavailable."""
-        if start == end:
-            return b""
+    async def read(
+        self, placement: Placement, ranges: Sequence[Range], *, verify: bool
+    ) -> list[Buffer]:
+        """The bytes of each range [start, end) of the segment. Raises SegmentUnavailable.
+
+        Ranges that touch different shards are read together, so that one set of k serves them all.
+        """
         size = placement.segment.shard_bytes
-        pieces = {
-            shard: (max(start - shard * size, 0), min(end - shard * size, size))
-            for shard in range(start // size, (end - 1) // size + 1)
-        }
-        wanted = dict.fromkeys(pieces, (0, size)) if verify else pieces
-        got = await _RangeRead(self, placement, wanted, verify=verify).run()
-        views = [
-            got[shard][lo - wanted[shard][0] : hi - wanted[shard][0]]
-            for shard, (lo, hi) in pieces.items()
-        ]
-        return views[0] if len(views) == 1 else _joined(views, end - start)
+        cuts = [_windows(start, end, size) for start, end in ranges]
+        batches, where = _batches(cuts, size, verify=verify)
+        reads = [_RangeRead(self, placement, batch, verify=verify) for batch in batches]
+        if len(reads) == 1:
+            results = [await reads[0].run()]
+        else:
+            results = await _all([read.run() for read in reads])
+        found: list[Buffer] = []
+        for windows, number in zip(cuts, where, strict=True):
+            wanted, got = batches[number], results[number]
+            views = [
+                got[shard][lo - wanted[shard][0] : hi - wanted[shard][0]]
+                for shard, (lo, hi) in windows.items()
+            ]
+            size = sum(map(len, views))
+            found.append(views[0] if len(views) == 1 else _joined(views, size) if views else b"")
+        return found
+
+
+def _windows(start: int, end: int, size: int) -> dict[int, Range]:
+    """The part of each data shard that lies in [start, end)."""
+    if start == end:
+        return {}
+    return {
+        shard: (max(start - shard * size, 0), min(end - shard * size, size))
+        for shard in range(start // size, (end - 1) // size + 1)
+    }
+
+
+def _batches(
+    cuts: Sequence[dict[int, Range]], size: int, *, verify: bool
+) -> tuple[list[dict[int, Range]], list[int]]:
+    """Windows to read together, at most one of each shard, and each range's batch."""
+    if verify:
+        return [{shard: (0, size) for windows in cuts for shard in windows}], [0] * len(cuts)
+    batches: list[dict[int, Range]] = []
+    where: list[int] = []
+    for windows in cuts:
+        for number, batch in enumerate(batches):
+            if batch.keys().isdisjoint(windows):
+                batch.update(windows)
+                where.append(number)
+                break
+        else:
+            where.append(len(batches))
+            batches.append(dict(windows))
+    return batches, where
+
+
+async def _all(
+    reads: list[Coroutine[Any, Any, dict[int, memoryview]]],
+) -> list[dict[int, memoryview]]:
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(read) for read in reads]
+    except* SegmentUnavailable as failed:
+        raise SegmentUnavailable(str(failed.exceptions[0])) from None
+    return [task.result() for task in tasks]
 
 
 class _RangeRead:
@@ -136,7 +188,7 @@ class _RangeRead:
         self,
         readers: Readers,
         placement: Placement,
-        wanted: dict[int, tuple[int, int]],
+        wanted: dict[int, Range],
         *,
         verify: bool,
     ) -> None:

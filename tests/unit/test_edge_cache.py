@@ -1,6 +1,7 @@
 """Claims about cdn/segments.py: what is kept, shared, replaced, and what a miss costs."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -83,6 +84,33 @@ async def test_a_small_range_pulls_its_slice_and_no_more() -> None:
     assert behind.bytes_asked() == 100 + MIB
     await cache.read(segment, [(5 * MIB, 6 * MIB)])
     assert len(behind.asked) == 2
+
+
+async def test_ranges_that_meet_within_a_slice_are_new_when_they_are_first_asked_for() -> None:
+    segment, data = SEGMENTS[2]
+    behind = MemorySource(SEGMENTS)
+    cache = EdgeCache(behind, ram_bytes=64 * MIB)
+    cuts = [0, 2 * MIB + 32, 4 * MIB + 64, len(data)]
+    ranges = list(itertools.pairwise(cuts))
+    for asked in (1, 2, 2):
+        got = await cache.read(segment, ranges)
+        assert [bytes(each) for each in got] == [data[a:b] for a, b in ranges]
+        assert len(behind.asked) == asked
+        assert cache.ram.used == (0 if asked == 1 else len(data))
+    assert behind.bytes_asked() == 2 * len(data)
+
+
+async def test_a_disk_gets_whole_slices_of_ranges_that_meet_within_one(tmp_path: Path) -> None:
+    segment, data = SEGMENTS[2]
+    behind = MemorySource(SEGMENTS)
+    ranges = [(0, 2 * MIB + 32), (2 * MIB + 32, 4 * MIB + 64), (4 * MIB + 64, len(data))]
+    async with with_disk(tmp_path, behind, 64 * MIB, 64 * MIB) as cache:
+        for _ in range(3):
+            got = await cache.read(segment, ranges)
+            assert [bytes(each) for each in got] == [data[a:b] for a, b in ranges]
+        await cache.flush()
+        assert cache.counters.slices_written == -(-len(data) // MIB)
+    assert behind.bytes_asked() == 2 * len(data)
 
 
 async def test_concurrent_readers_of_one_range_share_one_fetch() -> None:
