@@ -33,12 +33,12 @@ class Size(msgspec.Struct, array_like=True):
     size: int
 
 
-class Weigh(Message[Size]):
+class Weigh(Message[Size], frozen=True):
     data: Payload
     text: bytes
 
 
-class Fail(Message[Size]):
+class Fail(Message[Size], frozen=True):
     pass
 
 
@@ -147,7 +147,7 @@ async def test_asks_that_the_socket_refused_go_out_when_it_has_room_again(addres
     window = Window(in_flight=5_000, queued=5_000)
     transport = ZeroMqTransport(limits=ZeroMqLimits(window))
     peer = transport.connect(address)
-    heard = set()
+    heard = set[int]()
     async with asyncio.TaskGroup() as group:
         asks = [
             group.create_task(outcome(peer, Weigh(Payload(b""), bytes(5_000))))

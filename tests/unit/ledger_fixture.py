@@ -1,6 +1,9 @@
 """A ledger without a driver, for tests: one call makes a block."""
 
 import random
+from typing import Any
+
+from msgspec.structs import replace
 
 from chain.application import Application, Finalized
 from chain.genesis import Genesis, single_operator
@@ -17,6 +20,12 @@ START = 10**18
 
 def identity(number: int) -> Identity:
     return Identity(random.Random(number).randbytes(32))
+
+
+def with_parameters(**changes: Any) -> Genesis:
+    """The fixture's genesis with other parameters."""
+    genesis = single_operator("test", START, identity(2).id, identity(1).id, EPOCH)
+    return replace(genesis, parameters=replace(genesis.parameters, **changes))
 
 
 class Ledger:
@@ -48,12 +57,31 @@ class Ledger:
             body,
             chain="test",
             nonce=at if nonce is None else nonce,
-            fee=0,
+            fee=self.genesis.parameters.fee_min,
             expiry=self.application.info().height + 10,
         )
 
     def do(self, signer: Identity, body: Body) -> Result:
         return self.block([self.signed(signer, body)])[0]
+
+    def end_epoch(self, count: int = 1) -> None:
+        """A block at the end of the running epoch, and of those that follow."""
+        for _ in range(count):
+            self.block([], (self.market.end_ns - self.time_ns) / 10**9)
+
+    @property
+    def market(self) -> records.Market:
+        market = self.application.get(records.MARKET, b"")
+        assert market is not None
+        return market
+
+    def balance(self, account: Identity) -> int:
+        record = self.application.get(records.ACCOUNTS, account.id)
+        return record.balance if record else 0
+
+    def events(self, *types: str) -> list[dict[str, Any]]:
+        """The last block's own events of these types."""
+        return [event.attributes for event in self.last.events if event.type in types]
 
     def unaccounted(self) -> int:
         """Supply minus all tokens found anywhere; 0 when tokens are conserved."""
