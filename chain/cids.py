@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import cid as py_cid
 from blake3 import blake3
 
+from chain import varint
+
 RAW, DAG_PB, DAG_CBOR = 0x55, 0x70, 0x71
 IDENTITY, SHA2_256, SHA2_512, BLAKE3 = 0x00, 0x12, 0x13, 0x1E
 
@@ -32,7 +34,13 @@ class Cid:
     @classmethod
     def of(cls, codec: int, hash_code: int, digest: bytes) -> "Cid":
         """The CIDv1 of a digest."""
-        return cls(b"\x01" + _varint(codec) + _varint(hash_code) + _varint(len(digest)) + digest)
+        return cls(
+            b"\x01"
+            + varint.encode(codec)
+            + varint.encode(hash_code)
+            + varint.encode(len(digest))
+            + digest
+        )
 
     @classmethod
     def of_fragment(cls, digest: bytes) -> "Cid":
@@ -72,12 +80,12 @@ class Cid:
         raw = self.raw
         if len(raw) == 34 and raw[:2] == b"\x12\x20":
             return 0, DAG_PB, SHA2_256, raw[2:]
-        version, at = _read_varint(raw, 0)
+        version, at = varint.decode(raw, 0, InvalidCid)
         if version != 1:
             raise InvalidCid("only CIDv0 and CIDv1 exist")
-        codec, at = _read_varint(raw, at)
-        hash_code, at = _read_varint(raw, at)
-        size, at = _read_varint(raw, at)
+        codec, at = varint.decode(raw, at, InvalidCid)
+        hash_code, at = varint.decode(raw, at, InvalidCid)
+        size, at = varint.decode(raw, at, InvalidCid)
         if size != len(raw) - at or size > _DIGEST_MAX:
             raise InvalidCid("the multihash has another length than it says")
         if hash_code in (SHA2_256, BLAKE3) and size != 32:
@@ -102,7 +110,7 @@ class Cid:
     def multihash(self) -> bytes:
         """Hash code, length and digest: what names a block whatever its codec."""
         _, _, hash_code, digest = self.parts()
-        return _varint(hash_code) + _varint(len(digest)) + digest
+        return varint.encode(hash_code) + varint.encode(len(digest)) + digest
 
     def matches(self, data: bytes) -> bool:
         """Whether `data` hashes to this CID; an unknown hash function never matches."""
@@ -120,27 +128,3 @@ class Cid:
             text: str = py_cid.make_cid(0, "dag-pb", self.raw).encode().decode()
             return text
         return "b" + base64.b32encode(self.raw).decode().rstrip("=").lower()
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _read_varint(raw: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 63, 7):
-        if at >= len(raw):
-            raise InvalidCid("truncated")
-        byte = raw[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if byte == 0 and shift:
-                raise InvalidCid("a varint is not minimal")
-            return value, at
-    raise InvalidCid("a varint is too long")

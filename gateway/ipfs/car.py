@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from chain import dagcbor
+from chain import dagcbor, varint
 from chain.cids import Cid, InvalidCid
 from chain.net.transport import Buffer
-from gateway.ipfs import varint
 from gateway.ipfs.dagpb import BLOCK_BYTES_MAX
 from gateway.ipfs.errors import BlockError
 
@@ -57,7 +56,7 @@ class CarReader:
         head = bytes(self._pending[at : at + 9])
         if not any(byte < 0x80 for byte in head) and len(head) < 9:
             return None
-        size, used = varint.decode(head, 0)
+        size, used = varint.decode(head, 0, BlockError)
         if not 0 < size <= limit:
             raise BlockError(f"a CAR section of {size} bytes")
         end = at + used + size
@@ -98,8 +97,8 @@ def _cid_bytes(body: bytes) -> int:
         return 34
     at = 0
     for _ in range(3):  # version, codec, hash function
-        _, at = varint.decode(body, at)
-    size, at = varint.decode(body, at)
+        _, at = varint.decode(body, at, BlockError)
+    size, at = varint.decode(body, at, BlockError)
     if at + size > min(len(body), _CID_BYTES_MAX):
         raise BlockError("a CAR section is shorter than its CID")
     return at + size

@@ -10,10 +10,9 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from chain import varint
 from chain.cids import DAG_PB, SHA2_256, Cid, InvalidCid
 from gateway.ipfs.errors import BlockError
-from gateway.ipfs.varint import decode as read_varint
-from gateway.ipfs.varint import encode as varint
 
 # Blocks are at most 2 MiB everywhere in IPFS.
 BLOCK_BYTES_MAX = 2 << 20
@@ -44,13 +43,13 @@ def encode(links: Sequence[Link], data: bytes | None) -> bytes:
     for link in links:
         name = link.name.encode("utf-8", "surrogateescape")
         body = b"".join((
-            _HASH, varint(len(link.cid.raw)), link.cid.raw,
-            _NAME, varint(len(name)), name,
-            _TSIZE, varint(link.size),
+            _HASH, varint.encode(len(link.cid.raw)), link.cid.raw,
+            _NAME, varint.encode(len(name)), name,
+            _TSIZE, varint.encode(link.size),
         ))  # fmt: skip
-        out += [_LINKS, varint(len(body)), body]
+        out += [_LINKS, varint.encode(len(body)), body]
     if data is not None:
-        out += [_DATA, varint(len(data)), data]
+        out += [_DATA, varint.encode(len(data)), data]
     return b"".join(out)
 
 
@@ -81,7 +80,7 @@ def decode(block: bytes) -> Node:
 
 
 def _field(block: bytes, at: int) -> tuple[bytes, int]:
-    size, at = read_varint(block, at)
+    size, at = varint.decode(block, at, BlockError)
     if size > len(block) - at:
         raise BlockError("a field is longer than the block")
     return block[at : at + size], at + size
@@ -99,7 +98,7 @@ def _link(body: bytes) -> Link:
     if body[at : at + 1] == _NAME:
         name, at = _field(body, at + 1)
     if body[at : at + 1] == _TSIZE:
-        size, at = read_varint(body, at + 1)
+        size, at = varint.decode(body, at + 1, BlockError)
     if at != len(body):
         raise BlockError("a link has unknown or misplaced fields")
     return Link(cid, name.decode("utf-8", "surrogateescape"), size)

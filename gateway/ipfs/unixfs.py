@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
+from chain import varint
 from chain.cids import RAW, SHA2_256, Cid
 from gateway.ipfs import dagpb
 from gateway.ipfs.errors import BlockError
-from gateway.ipfs.varint import decode as read_varint
-from gateway.ipfs.varint import encode as varint
 
 LEAF_BYTES = 1 << 20
 WIDTH = 1024
@@ -49,17 +48,17 @@ DIRECTORY_DATA = b"\x08\x01"
 
 def encode(message: Data) -> bytes:
     """The canonical bytes: fields in order, repeated ones unpacked."""
-    out = [b"\x08", varint(message.kind)]
+    out = [b"\x08", varint.encode(message.kind)]
     if message.data is not None:
-        out += [b"\x12", varint(len(message.data)), message.data]
+        out += [b"\x12", varint.encode(len(message.data)), message.data]
     if message.size is not None:
-        out += [b"\x18", varint(message.size)]
+        out += [b"\x18", varint.encode(message.size)]
     for size in message.block_sizes:
-        out += [b"\x20", varint(size)]
+        out += [b"\x20", varint.encode(size)]
     if message.hash_type is not None:
-        out += [b"\x28", varint(message.hash_type)]
+        out += [b"\x28", varint.encode(message.hash_type)]
     if message.fan_out is not None:
-        out += [b"\x30", varint(message.fan_out)]
+        out += [b"\x30", varint.encode(message.fan_out)]
     return b"".join(out)
 
 
@@ -71,16 +70,16 @@ def decode(raw: bytes) -> Data:
     data: bytes | None = None
     at = 0
     while at < len(raw):
-        tag, at = read_varint(raw, at)
+        tag, at = varint.decode(raw, at, BlockError)
         if tag in (0x12, 0x42):  # data, mtime
-            length, at = read_varint(raw, at)
+            length, at = varint.decode(raw, at, BlockError)
             if length > len(raw) - at:
                 raise BlockError("UnixFS data is cut off")
             if tag == 0x12:
                 data = raw[at : at + length]
             at += length
             continue
-        value, at = read_varint(raw, at)
+        value, at = varint.decode(raw, at, BlockError)
         if tag == 0x08:
             if value > Kind.SHARD:
                 raise BlockError(f"UnixFS type {value}")

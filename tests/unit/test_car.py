@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chain import varint
 from chain.cids import DAG_PB, RAW, SHA2_256, Cid
-from gateway.ipfs import car, directory, unixfs, varint
+from gateway.ipfs import car, directory, unixfs
 from gateway.ipfs.errors import BlockError
 
 BLOCKS = [b"hello world", b"", b"x" * 5000]

@@ -1,6 +1,8 @@
 """Unsigned LEB128 (https://github.com/multiformats/unsigned-varint): minimal, at most 63 bits."""
 
-from gateway.ipfs.errors import BlockError
+
+class InvalidVarint(ValueError):
+    """Cut off, longer than 63 bits, or not the shortest form."""
 
 
 def encode(value: int) -> bytes:
@@ -14,17 +16,19 @@ def encode(value: int) -> bytes:
     return bytes(out)
 
 
-def decode(data: bytes | memoryview, at: int) -> tuple[int, int]:
-    """(value, offset behind it). Raises BlockError."""
+def decode(
+    data: bytes | memoryview, at: int, error: type[ValueError] = InvalidVarint
+) -> tuple[int, int]:
+    """(value, offset behind it). Raises `error`, so that each format names its own."""
     value = 0
     for shift in range(0, 63, 7):
         if at >= len(data):
-            raise BlockError("a varint is cut off")
+            raise error("a varint is cut off")
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             if byte == 0 and shift:
-                raise BlockError("a varint is not minimal")
+                raise error("a varint is not minimal")
             return value, at
-    raise BlockError("a varint is too long")
+    raise error("a varint is too long")
