@@ -102,7 +102,7 @@ def parse(raw: bytes) -> Genesis:
         if isinstance(fields, dict) and fields.get("format") != FORMAT:
             raise InvalidGenesis(f"genesis format {fields.get('format')!r:.20}, not {FORMAT}")
         genesis = msgspec.convert(fields, Genesis)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidGenesis(f"not a genesis: {error!s:.200}") from None
     if len({entry.account for entry in genesis.accounts}) != len(genesis.accounts):
         raise InvalidGenesis("an account is allocated twice")

@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 _REVEAL = b"reveal/"
 REVEALS_MAX = 10_000
-# Of a transport's 256 handlers.
-AWAITING_MAX = 128
+# Of a transport's 256 handlers, and of one client's 128 credits.
+AWAITING_MAX = 64
 
 
 class LedgerService:

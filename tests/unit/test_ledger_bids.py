@@ -37,14 +37,10 @@ def terms(
     epochs: int = 3,
     salt: int = 1,
 ) -> RevealBid:
-    fields = {
-        "price": price,
-        "size": size,
-        "months": 1,
-        "epochs": epochs,
-        "salt": bytes([salt]) * 32,
-    }
-    return RevealBid(bid=bid_id(owner.id, commitment(owner.id, **fields)), **fields)
+    salted = bytes([salt]) * 32
+    committed = commitment(owner.id, price=price, size=size, months=1, epochs=epochs, salt=salted)
+    key = bid_id(owner.id, committed)
+    return RevealBid(bid=key, price=price, size=size, months=1, epochs=epochs, salt=salted)
 
 
 def commit(ledger: Ledger, owner: Identity, reveal: RevealBid) -> None:
