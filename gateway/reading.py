@@ -6,8 +6,8 @@ very frame that a miner sent, and nothing is joined. Chunks are opened on the ev
 the last one has left: 70 us of work, less than the two hops to a thread and back, and the socket
 reads it while it is in the processor's cache.
 
-Each reader may always hold one chunk; more comes out of the process's budget, and only while there
-is room: a slow client then reads chunk by chunk and takes nothing away from others.
+Each reader may always hold one chunk and fetch one; more comes out of the process's budget, and
+only while there is room: a slow client then reads chunk by chunk and takes nothing from others.
 """
 
 import asyncio
@@ -215,6 +215,7 @@ class StreamReader:
                     except SealBroken:
                         sealed = await self._again(group, number, out)
                     yield _wanted(group, number, out)
+                    await asyncio.sleep(0)  # others' turn: a fast client never makes us wait
                 del sealed
                 if not len(ahead):
                     rest = self._fill(ahead, groups, rest)

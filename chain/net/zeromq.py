@@ -28,6 +28,7 @@ from chain.net.sockets import (
     receive_authenticated,
     receive_frames,
     send_frames,
+    widen,
 )
 from chain.net.transport import Buffer, Caller, Handlers, Message, Reply
 from chain.net.zap import ZAP_ADDRESS, ZAP_DOMAIN, ZapServer
@@ -107,7 +108,8 @@ class ZeroMqTransport:
         server = ZeroMqServer(
             socket, responder, self._authorise if curve_on else None, self._limits.handlers
         )
-        server.local = address.startswith("ipc://")
+        if address.startswith("ipc://"):
+            server.watch_local()
         server.forget = self._servers.discard
         self._servers.add(server)
         return server
@@ -199,7 +201,9 @@ class ZeroMqPeer:
         self._again: asyncio.TimerHandle | None = None
         self.forget: Callable[[ZeroMqPeer], None] = lambda _: None
         self.asks = Asks(codec, window, self._send, address)
-        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _REFUSED
+        events = (
+            zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _REFUSED
+        )
         self._monitor: zmq.Socket[bytes] = socket.get_monitor_socket(events)
         self._connection = Readable(self._monitor, self._on_event)
         self._messages = Readable(socket, self._on_message, self._on_idle)
@@ -241,8 +245,11 @@ class ZeroMqPeer:
             self.asks.flush()
 
     def _on_event(self) -> bool:
-        event = parse_monitor_message(self._monitor.recv_multipart(DONTWAIT))["event"]
-        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+        message = parse_monitor_message(self._monitor.recv_multipart(DONTWAIT))
+        event = message["event"]
+        if event == zmq.EVENT_CONNECTED:
+            widen(message["value"])
+        elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self.asks.opened()
         elif event & _REFUSED and self._again is None:
             # libzmq takes a refusal as final; ours may end: who is on the ledger changes.
@@ -282,6 +289,18 @@ class ZeroMqServer:
         self.forget: Callable[[ZeroMqServer], None] = lambda _: None
         self._address = str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
         self._messages = Readable(socket, self._on_message)
+        self._monitor: tuple[zmq.Socket[bytes], Readable] | None = None
+
+    def watch_local(self) -> None:
+        """Callers are on this machine (ipc): they are not asked who they are."""
+        self.local = True
+        monitor: zmq.Socket[bytes] = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED)
+
+        def accepted() -> bool:
+            widen(parse_monitor_message(monitor.recv_multipart(DONTWAIT))["value"])
+            return not self._closed
+
+        self._monitor = monitor, Readable(monitor, accepted)
 
     @property
     def address(self) -> str:
@@ -299,6 +318,10 @@ class ZeroMqServer:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+        if self._monitor is not None:
+            self._monitor[1].close()
+            self._socket.disable_monitor()
+            self._monitor[0].close(0)
         self._socket.close(LINGER_MS)
         self.forget(self)
 

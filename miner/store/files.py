@@ -17,6 +17,7 @@ from typing import Protocol
 from miner.store.layout import BLOCK
 
 _PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 
 
 class VolumeFile(Protocol):
@@ -36,6 +37,10 @@ class VolumeFile(Protocol):
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """Fill `buffer`; returns the bytes read, fewer only at the end. Thread-safe."""
+        ...
+
+    def read_cached(self, buffer: memoryview, offset: int) -> int:
+        """As `read_into`, but only what needs no wait for the disk: as many bytes as there are."""
         ...
 
     def truncate(self, size: int) -> None:
@@ -169,6 +174,16 @@ class LocalFile:
                 break
             done += count
         return done
+
+    def read_cached(self, buffer: memoryview, offset: int) -> int:
+        if not _NOWAIT:
+            return 0
+        try:
+            return os.preadv(self._fd, [buffer], offset, _NOWAIT)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
+                return 0
+            raise
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self._fd, size)
