@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import uvicorn
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import ServerState
 
 from chain.clock import Clock, SystemClock
 from chain.net.http_exchange import App, ErrorBody, plain_error
 from chain.net.http_protocol import HttpLimits, HttpProtocol
 
-__all__ = ["HttpLimits", "reload_certificate", "serve", "tls_context"]
+__all__ = ["ClientDisconnected", "HttpLimits", "reload_certificate", "serve", "tls_context"]
 
 log = logging.getLogger(__name__)
 

@@ -257,6 +257,8 @@ class Exchange:
         """Run the application; whatever it does, the client gets a reply or a closed connection."""
         try:
             await app(self.scope, self.receive, self.send)
+        except ClientDisconnected:
+            return  # its connection ends; there is nobody to tell
         except Exception:
             if not self.disconnected:
                 log.exception("the application failed")

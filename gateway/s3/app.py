@@ -9,9 +9,11 @@ import asyncio
 import logging
 from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from chain.clock import Clock, Entropy, SystemClock, system_entropy
+from chain.net.http import ClientDisconnected
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import (
     AccessDenied,
@@ -167,7 +169,9 @@ class S3App:
                 await _send_watched(reply, reading, send)
             else:
                 await _send_stream(reply, send)
-        except Exception:
+        except Exception as error:
+            if _is_departure(error):
+                raise ClientDisconnected from None
             # The status is out: all that is left is to end the connection early, so that the
             # client sees a short body. Leaving without the last message does that.
             log.exception("request %s broke off while sending", identifier)
@@ -187,10 +191,18 @@ class _Tracked:
         return await self._receive()
 
 
+def _is_departure(error: Exception) -> bool:
+    """Whether the client went away and nothing else happened."""
+    if isinstance(error, ExceptionGroup):
+        return all(_is_departure(one) for one in error.exceptions)
+    return isinstance(error, ClientDisconnected)
+
+
 async def _send_stream(reply: Reply, send: Send) -> None:
     assert reply.stream is not None
-    async for piece in reply.stream:
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    async with aclosing(reply.stream):
+        async for piece in reply.stream:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 
@@ -204,7 +216,7 @@ async def _send_watched(reply: Reply, reading: _Tracked, send: Send) -> None:
         gone.set()
 
     assert reply.stream is not None
-    async with asyncio.TaskGroup() as group:
+    async with aclosing(reply.stream), asyncio.TaskGroup() as group:
         watcher = group.create_task(watch())
         async for piece in reply.stream:
             if gone.is_set():
@@ -213,7 +225,6 @@ async def _send_watched(reply: Reply, reading: _Tracked, send: Send) -> None:
         else:
             await send({"type": "http.response.body", "body": b""})
         watcher.cancel()
-    await reply.stream.aclose()
 
 
 def _awaits_continue(scope: Mapping[str, Any]) -> bool:

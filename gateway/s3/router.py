@@ -42,7 +42,8 @@ def _integer(query: Mapping[str, str], name: str, default: int, *, most: int) ->
     text = query.get(name, "")
     if not text:
         return default
-    if not (text.isascii() and text.isdigit()) or int(text[:11]) > 0x7FFFFFFF:
+    digits = text.isascii() and text.isdigit() and len(text) <= 20
+    if not digits or int(text) > 0x7FFFFFFF:
         raise InvalidArgument(
             f"Provided {name} not an integer or within integer range",
             ArgumentName=name,

@@ -4,12 +4,14 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import (
     AccessDenied,
     InvalidArgument,
     InvalidRequest,
     NoSuchKey,
     NoSuchVersion,
+    ServiceUnavailable,
     StoreError,
 )
 from gateway.model import Attributes, Bucket, ObjectVersion, WriteCondition
@@ -224,7 +226,8 @@ async def _delete_entry(
     try:
         _check_version(entry.version_id)
         await objects.delete(bucket, entry.key, condition=condition)
-    except StoreError as error:
+    except (StoreError, CatalogUnavailable) as failure:
+        error = failure if isinstance(failure, StoreError) else ServiceUnavailable()
         text = f"<Code>{error.code}</Code><Message>{xml.escape(error.text)}</Message>"
         return f"<Error>{name}{text}</Error>"
     return "" if quiet else f"<Deleted>{name}</Deleted>"

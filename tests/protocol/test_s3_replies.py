@@ -1,18 +1,23 @@
 """What goes over the wire: headers of every reply, errors, bodies that are wrong or break off."""
 
+import asyncio
 import re
 from base64 import b64encode
+from collections.abc import MutableMapping
 from hashlib import md5
+from typing import Any
 from xml.etree.ElementTree import fromstring
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chain.net.http import ClientDisconnected
+from gateway.catalog.interface import CatalogUnavailable
 from gateway.s3.app import S3App
 from gateway.s3.config import S3Config
 from tests.conformance.s3_server import CREDENTIALS
-from tests.protocol.s3_asgi import FixedClock, call, make_app, sign, signed_call
+from tests.protocol.s3_asgi import FixedClock, call, make_app, scope_of, sign, signed_call
 
 
 @pytest.fixture
@@ -300,3 +305,55 @@ async def test_no_request_of_the_owner_makes_a_server_error(data: st.DataObject)
         assert answer.finished
         if answer.status >= 400 and method != "HEAD":
             assert answer.code
+
+
+@pytest.mark.parametrize("digits", ["0" * 5000, "9" * 5000, "0" * 4999 + "1"])
+@pytest.mark.parametrize(
+    "target",
+    ["/bucket?max-keys=", "/bucket?uploads&max-uploads=", "/?max-buckets=",
+     f"/bucket/key?uploadId={'0' * 32}&part-number-marker=", "/bucket/key?partNumber="],
+)  # fmt: skip
+async def test_a_number_of_thousands_of_digits_is_an_invalid_argument(
+    app: S3App, target: str, digits: str
+) -> None:
+    answer = await signed_call(app, "GET", target + digits)
+    assert (answer.status, answer.code) == (400, "InvalidArgument")
+
+
+async def test_deleting_many_keys_without_a_catalog_names_each_key(
+    app: S3App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise CatalogUnavailable("restarting")
+
+    monkeypatch.setattr(app._objects, "delete", away)
+    keys = "".join(f"<Object><Key>k{n}</Key></Object>" for n in range(3))
+    document = f"<Delete>{keys}</Delete>".encode()
+    checked = {"content-md5": b64encode(md5(document).digest()).decode()}
+    answer = await signed_call(app, "POST", "/bucket?delete", checked, document)
+    assert answer.status == 200
+    assert answer.body.count(b"<Code>ServiceUnavailable</Code>") == 3
+
+
+@pytest.mark.parametrize("size", [3 << 20, 5 << 20])
+async def test_a_client_that_leaves_a_download_is_no_error_of_ours(
+    app: S3App, size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    await signed_call(app, "PUT", "/bucket/large", {}, bytes(size))
+    target, headers = sign("GET", "/bucket/large")
+    sent = 0
+
+    async def receive() -> dict[str, object]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        nonlocal sent
+        sent += len(message.get("body", b""))
+        if sent:
+            raise ClientDisconnected
+
+    with pytest.raises(ClientDisconnected):
+        await app(scope_of("GET", target, headers), receive, send)
+    assert 0 < sent < size
+    assert not caplog.records
