@@ -13,7 +13,7 @@ _SCHEMES = ("ipc://", "tcp://")
 
 @dataclass(frozen=True, slots=True)
 class EdgeConfig:
-    """Options of `python -m cdn`."""
+    """Options of `cumulus edge`."""
 
     data_dir: Path
     listen: str  # ipc://PATH or tcp://HOST:PORT
@@ -21,14 +21,17 @@ class EdgeConfig:
     origin_identity: AccountId | None = None  # needed for a tcp:// origin
     max_bytes: int = 8 * GIB  # on disk; 0: RAM only
     ram_bytes: int = 256 * MIB
-    readers: frozenset[AccountId] = frozenset()  # who may read over tcp://
+    readers: frozenset[AccountId] = frozenset()  # who may read over tcp://, besides the ledger's
+    join: str = ""  # a ledger node: its gateways and edges may read
+    genesis: Path | None = None
+    advertise: str = ""  # the address that the ledger is told; empty: where it listens
 
     def __post_init__(self) -> None:
         for name, address in (("--listen", self.listen), ("--origin", self.origin)):
             if not address.startswith(_SCHEMES):
                 raise ConfigError(f"{name} is ipc://PATH or tcp://HOST:PORT, not {address!r}")
         if self.origin.startswith("tcp://") and self.origin_identity is None:
-            raise ConfigError("--origin over tcp:// needs --origin-identity")
+            raise ConfigError("--origin over tcp needs its identity: ID@HOST:PORT")
         if self.max_bytes < 0:
             raise ConfigError("--max-bytes cannot be negative")
         if self.ram_bytes < MIB:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from chain.net.address import advertised
+from chain.net.address import advertised, split_identity
 from chain.net.rpc import AddressError
 from miner.config import parse_size as size_from_text
 
@@ -254,6 +254,13 @@ class Config:
     advertise: str = _row(
         "", parse_text, "node.advertise", "--advertise", "HOST:PORT where they reach it"
     )
+    edge: str = _row(
+        "",
+        parse_text,
+        "node.edge",
+        "--edge",
+        "ID@HOST:PORT of an edge to read through",
+    )
     inline_max: int = _row(16 * KIB, parse_size, "catalog.inline_max")
     repair_grace: float = _row(600.0, parse_seconds, "repair.grace")
 
@@ -264,7 +271,7 @@ class Config:
 
 
 # Settings of a gateway on a ledger of its own choice, and those of what runs beside `cumulus up`'s.
-NODE_ROWS = frozenset(("join", "genesis", "listen", "advertise"))
+NODE_ROWS = frozenset(("join", "genesis", "listen", "advertise", "edge"))
 LOCAL_ROWS = frozenset(("miners", "disk", "pledge", "unsafe", "background", "edge_port"))
 Resolver = Mapping[str, object]
 ROWS = {f.name: f for f in fields(Config) if f.metadata}
@@ -362,11 +369,17 @@ def _check(config: Config) -> None:
     if len(set(config.disk)) != len(config.disk):
         raise ConfigError("--disk: each directory holds one miner; one is named twice")
     if config.join:
-        try:
-            advertised(config.listen, config.advertise)
-        except AddressError as error:
-            raise ConfigError(str(error)) from None
+        _check_addresses(config)
     profile_of(config)
+
+
+def _check_addresses(config: Config) -> None:
+    try:
+        advertised(config.listen, config.advertise)
+        if config.edge and split_identity(config.edge)[0] is None:
+            raise ConfigError(f"--edge {config.edge}: ID@HOST:PORT is expected")
+    except AddressError as error:
+        raise ConfigError(str(error)) from None
 
 
 # Distinct failure domains that a profile wants: k + m shards.

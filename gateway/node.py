@@ -13,14 +13,16 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from cdn.client import EdgeClient
 from cdn.segments import EdgeCache
+from cdn.service import SegmentService
 from chain.clock import SystemClock, system_entropy
 from chain.keys.keystore import Keystore, KeystoreError
 from chain.members import Members
-from chain.net.address import advertised
+from chain.net.address import advertised, split_identity
 from chain.net.http import HttpLimits, reload_certificate, serve, tls_context
 from chain.net.http_exchange import plain_error
-from chain.net.transport import Handlers, RemoteError, Server, Transport, Unreachable
+from chain.net.transport import Handlers, Peer, RemoteError, Server, Transport, Unreachable
 from chain.net.zeromq import ZeroMqTransport
 from chain.process import NodeError, run_node
 from gateway.accounts import AccountService
@@ -52,7 +54,8 @@ from gateway.view import CatalogLeases, CatalogMiners
 from miner.client import MinerPeers
 from miner.owner import PoolOwner, Releaser, Reports
 from miner.pool import StoragePool
-from miner.segments import PROFILES
+from miner.protocol import ReportMissing
+from miner.segments import PROFILES, SegmentSource
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +101,8 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
         catalog = LocalCatalog.open(config.data_dir / "catalog")
         stack.push_async_callback(catalog.close)
         miners, peers = CatalogMiners(catalog), MinerPeers(transport, clock)
-        objects = _objects(network, catalog, miners, peers, clock, Reports(peers, miners))
+        pool = _pool(catalog, miners, peers, clock, Reports(peers, miners))
+        objects = _objects(network, catalog, pool, pool, clock)
         stack.callback(objects.close)
         accounts = AccountService(
             catalog, _keyring(config.data_dir), clock=clock, entropy=system_entropy
@@ -121,7 +125,7 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
             certify=certify,
         )
         owner = PoolOwner(records, miners)
-        face = await _node_face(network, transport, owner)
+        face = await _node_face(network, transport, owner, pool)
         if face is not None:
             stack.push_async_callback(face.close)
         watch = NetworkWatch(
@@ -155,11 +159,17 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
                 task.cancel()
 
 
-async def _node_face(network: Network, transport: Transport, owner: PoolOwner) -> Server | None:
-    """What registered nodes may ask a gateway that joined a ledger; never commits nor commands."""
+async def _node_face(
+    network: Network, transport: Transport, owner: PoolOwner, pool: StoragePool
+) -> Server | None:
+    """What registered nodes may ask a gateway that joined a ledger; never commits nor commands.
+
+    Miners ask about their fragments, edges read sealed segments.
+    """
     if not network.joined:
         return None
-    return await transport.serve(network.config.listen, owner.handlers(Handlers()))
+    handlers = owner.handlers(SegmentService(pool).handlers())
+    return await transport.serve(network.config.listen, handlers)
 
 
 def _advertised(network: Network, face: Server | None) -> str:
@@ -180,13 +190,14 @@ async def _worker(
         )
         stack.push_async_callback(transport.close)
         owner = transport.connect(network.catalog_address)
-        catalog = CatalogClient(
-            config.data_dir / "catalog", transport.connect(network.catalog_address)
-        )
+        writer = transport.connect(network.catalog_address)
+        catalog = CatalogClient(config.data_dir / "catalog", writer)
         stack.push_async_callback(catalog.close)
         miners, peers = CatalogMiners(catalog), MinerPeers(transport, clock)
         reports = Reports(peers, miners)
-        objects = _objects(network, catalog, miners, peers, clock, reports)
+        pool = _pool(catalog, miners, peers, clock, reports)
+        source = _source(network, pool, transport, clock)
+        objects = _objects(network, catalog, pool, source, clock)
         stack.callback(objects.close)
         accounts = AccountService(
             catalog, _keyring(config.data_dir), clock=clock, entropy=system_entropy
@@ -204,7 +215,8 @@ async def _worker(
             ),
             "ipfs": IpfsApp(objects, catalog, IpfsConfig(), clock),
             "console": ConsoleApp(
-                _readiness(network, catalog, transport, miners, peers), WorkerMetrics(miners, peers)
+                _readiness(network, catalog, writer, transport, miners, peers),
+                WorkerMetrics(miners, peers),
             ),
         }
         tls = None
@@ -235,11 +247,15 @@ async def _worker(
 def _readiness(
     network: Network,
     catalog: Catalog,
+    writer: Peer,
     transport: Transport,
     miners: CatalogMiners,
     peers: MinerPeers,
 ) -> Callable[[], Any]:
-    """The probe of /health/ready: what is missing, one sentence each."""
+    """The probe of /health/ready: what is missing, one sentence each.
+
+    `writer` is the connection of this worker's commits: the index alone is read without a writer.
+    """
     ledger = network.ledger().client(transport)
     leases = CatalogLeases(catalog)
     quorum = PROFILES[network.profile].quorum
@@ -252,11 +268,15 @@ def _readiness(
         except (RemoteError, Unreachable, TimeoutError):
             found.append("the ledger does not answer")
         try:
+            await writer.ask(ReportMissing(()), timeout=_READY_SECONDS)
+        except (RemoteError, Unreachable):
+            found.append("the catalog does not answer")
+        try:
             if leases.lease("") is None:
                 found.append("no storage lease is reserved yet")
             up = [miner for miner, space in await space_of(miners, peers) if space is not None]
         except CatalogUnavailable:
-            return [*found, "the catalog does not answer"]
+            return [*found, "there is no catalog yet"]
         if len(up) < quorum:
             found.append(f"{len(up)} miners are up, a write needs {quorum}")
         return found
@@ -265,22 +285,39 @@ def _readiness(
 
 
 # ---------------------------------------------------------------- parts of both
-def _objects(
-    network: Network,
+def _pool(
     catalog: Catalog,
     miners: CatalogMiners,
     peers: MinerPeers,
     clock: SystemClock,
     reports: Reports,
+) -> StoragePool:
+    records = CatalogPoolRecords(catalog)
+    return StoragePool(miners, peers, records, clock, system_entropy, report=reports.note)
+
+
+def _source(
+    network: Network, pool: StoragePool, transport: Transport, clock: SystemClock
+) -> SegmentSource:
+    """Where sealed bytes are read: an edge elsewhere when one is named, then the pool."""
+    if not network.config.edge:
+        return pool
+    identity, address = split_identity(network.config.edge)
+    return EdgeClient(transport.connect(address, identity), pool, clock)
+
+
+def _objects(
+    network: Network,
+    catalog: Catalog,
+    pool: StoragePool,
+    source: SegmentSource,
+    clock: SystemClock,
 ) -> ObjectService:
     config = network.config
-    pool = StoragePool(
-        miners, peers, CatalogPoolRecords(catalog), clock, system_entropy, report=reports.note
-    )
     return ObjectService(
         catalog,
         pool,
-        EdgeCache(pool, ram_bytes=EDGE_RAM_BYTES),
+        EdgeCache(source, ram_bytes=EDGE_RAM_BYTES),
         _keyring(config.data_dir),
         CatalogLeases(catalog),
         clock=clock,

@@ -7,22 +7,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cdn.protocol import EdgeStatus, read_message
 from chain.clock import system_entropy
 from chain.ids import AccountId
 from chain.join import pinned_genesis
 from chain.keys.identity import Identity
 from chain.keys.keystore import Keystore
+from chain.net.address import with_identity
 from chain.net.transport import Message, RemoteError, Unreachable
 from chain.net.zeromq import ZeroMqTransport
 from gateway.catalog.protocol import Commit
 from gateway.health import fetch
 from gateway.protocol import ListAccounts
+from miner.fragment import FragmentRecord
 from miner.protocol import DropFragments, Inventory, Missing, ReportMissing, SpaceReport
 from tests.clients.running import is_alive
 
@@ -58,9 +61,9 @@ class Nodes:
     def miner(self, name: str, listen: str = "tcp://127.0.0.1:0") -> None:
         self.start(name, "miner", "--join", self.join, "--listen", listen, "--pledge", "1G")
 
-    def gateway(self) -> None:
+    def gateway(self, listen: str = "tcp://127.0.0.1:0", *more: str) -> None:
         ports = [word for face in ("s3", "ipfs", "console") for word in (f"--{face}-port", "0")]
-        face = ["--join", self.join, "--listen", "tcp://127.0.0.1:0"]
+        face = ["--join", self.join, "--listen", listen, *more]
         self.start("gateway", "gateway", *face, *ports, "--workers", "1", "--profile", "mirror")
 
     def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
@@ -163,6 +166,17 @@ def ask(identity: Identity, address: str, server: AccountId, message: Message[An
     return asyncio.run(exchange())
 
 
+def soon(call: Callable[[], Any]) -> Any:
+    """What `call` returns once nodes that have just met know each other."""
+    end = time.monotonic() + 15.0
+    while True:
+        try:
+            return call()
+        except (RemoteError, Unreachable):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+
 def gateway_address(nodes: Nodes) -> str:
     members = json.loads((nodes.folder / "miner1" / "members.json").read_text())
     return str(next(iter(members["gateways"].values())))
@@ -231,6 +245,34 @@ def test_a_ledger_that_is_somebody_else_is_refused_in_one_line(
     assert "does not prove to be that identity" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not pinned_genesis(tmp_path / "new").exists()
+
+
+def test_an_edge_serves_the_gateways_of_its_ledger(nodes: Nodes) -> None:
+    key, face = nodes.key("gateway", "gateway"), gateway_address(nodes)
+    origin = with_identity(key.id, face)
+    edge = ["edge", "--join", nodes.join, "--listen", "tcp://127.0.0.1:0", "--origin", origin]
+    nodes.start("edge", *edge)
+    address = nodes.wait_for("edge", "registered at tcp").rpartition("registered at ")[2]
+    address = address.partition('"')[0]
+    server = nodes.key("edge", "edge").id
+    miner = nodes.key("miner1", "miner").id
+    held = ask(key, nodes.listens("miner1"), miner, Inventory(b"", 1)).held[0]
+    segment = FragmentRecord.parse(held.record).segment
+    read = read_message(segment, [(0, 1000)], verify=False)
+    assert len(soon(lambda: ask(key, address, server, read)).ranges[0]) == 1000
+    with pytest.raises(Unreachable):
+        ask(Identity.generate(system_entropy), address, server, read)
+    assert nodes.stop("gateway") == 0
+    nodes.gateway(face, "--edge", with_identity(server, address))
+    nodes.wait_ready()
+    assert len(soon(lambda: ask(key, address, server, read)).ranges[0]) == 1000
+    body = os.urandom(2_000_000)
+    s3 = nodes.s3()
+    s3.put_object(Bucket="box", Key="through", Body=body)
+    before = ask(key, address, server, EdgeStatus()).miss_bytes
+    assert s3.get_object(Bucket="box", Key="through")["Body"].read() == body
+    assert ask(key, address, server, EdgeStatus()).miss_bytes - before >= len(body)
+    assert nodes.stop("edge") == 0
 
 
 def test_objects_are_read_while_the_ledger_and_two_miners_are_away(nodes: Nodes) -> None:

@@ -48,6 +48,8 @@ def test_every_command_has_help_with_an_example(group: str) -> None:
         (["gateway", "--join", "ledger.example:4700", "--s3-port", "0"], 2, "whose address"),
         (["gateway", "--join", "no address"], 2, "HOST:PORT"),
         (["gateway", "--join", "h:1", "--listen", "tcp://0.0.0.0:1"], 2, "--advertise"),
+        (["gateway", "--join", "h:1", "--edge", "h:2"], 2, "--edge"),
+        (["edge", "--origin", "h:1"], 2, "ID@HOST:PORT"),
         (["market", "lease", "--size", "1"], 2, "whole MiB"),
         (["market", "lease", "--size", "1GiB", "--months", "999"], 2, "--months"),
         (["chain", "--listen", "tcp://0.0.0.0:1"], 2, "--advertise"),
