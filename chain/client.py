@@ -9,13 +9,21 @@ from typing import Any, TypeVar
 import msgspec
 
 from chain import certificate, protocol
-from chain.errors import InvalidProof, LedgerError
+from chain.errors import InvalidBlock, InvalidProof, LedgerError
 from chain.genesis import GIB, Genesis
 from chain.genesis import parse as parse_genesis
 from chain.ids import AccountId
 from chain.keys.identity import Identity
 from chain.ledger import records, tree
-from chain.ledger.block import Block, Header, SignedHeader, app_hash, open_header, parse_block
+from chain.ledger.block import (
+    Block,
+    Header,
+    SignedHeader,
+    app_hash,
+    open_header,
+    parse_block,
+    transactions_root,
+)
 from chain.ledger.execution import OPERATOR_LEASE
 from chain.ledger.records import (
     SINGLETON,
@@ -224,13 +232,23 @@ class LedgerClient:
     # ------------------------------------------------------------ blocks
 
     async def header(self, height: int = 0) -> Header:
-        """A block's header, the last one by default, its signature checked."""
-        return await self._open(await self._peer.ask(protocol.GetHeader(height)))
+        """A block's header, the last one by default, its signature checked. Raises InvalidBlock."""
+        header = await self._open(await self._peer.ask(protocol.GetHeader(height)))
+        if height and header.height != height:
+            raise InvalidBlock(f"a header of height {header.height}, not {height}")
+        return header
 
     async def blocks(self, start: int, limit: int = protocol.BLOCKS_MAX) -> list[Block]:
-        """Blocks from a height on, perhaps fewer than asked for."""
+        """Blocks from a height on, perhaps fewer than asked for. Raises InvalidBlock."""
         reply = await self._peer.ask(protocol.GetBlocks(start, limit))
-        return [parse_block(raw) for raw in reply.blocks]
+        blocks = [parse_block(raw) for raw in reply.blocks]
+        for height, block in enumerate(blocks, max(start, 1)):
+            header = await self._open(block.signed)
+            if header.height != height:
+                raise InvalidBlock(f"a block of height {header.height}, not {height}")
+            if transactions_root(block.transactions) != header.transactions:
+                raise InvalidBlock("the transactions are not the block's")
+        return blocks
 
     async def events(
         self, start: int, limit: int = protocol.BLOCKS_MAX
@@ -382,6 +400,8 @@ class LedgerClient:
         rows = await self._peer.ask(protocol.Query(path, key, prove=True))
         if rows.proof is None or rows.signed is None:
             raise InvalidProof("the node gave no proof; before the first block there is none")
+        if len(rows.rows) > 1:
+            raise InvalidProof("a key has one value")
         header = await self._open(rows.signed)
         value = rows.rows[0].value if rows.rows else None
         root = tree.root_from(_proof(rows.proof), table.prefix + key, value)
