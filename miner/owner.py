@@ -14,7 +14,6 @@ from miner.placement import (
     Holder,
     InvalidPlacement,
     MinerDirectory,
-    MinerInfo,
     Placement,
     encode_release,
     encode_released,
@@ -208,13 +207,9 @@ class Releaser:
             for index, miner in held:
                 per_miner.setdefault(miner, []).append(fragment_key(SegmentId(key), index))
         done: dict[AccountId, set[bytes]] = {}
-        lost: set[AccountId] = set()
         for miner, keys in per_miner.items():
-            info = self._directory.get(miner)
-            if info is not None and info.lost:
-                lost.add(miner)
-            done[miner] = set(keys if miner in lost else await self._drop(miner, info, keys))
-        await self._work_off(dict(page), waiting, done, lost)
+            done[miner] = set(await self._drop(miner, keys))
+        await self._work_off(dict(page), waiting, done)
         return len(page) == _PAGE
 
     async def _work_off(
@@ -222,12 +217,8 @@ class Releaser:
         page: Mapping[bytes, bytes],
         waiting: Mapping[bytes, _Release],
         done: Mapping[AccountId, set[bytes]],
-        lost: set[AccountId],
     ) -> None:
-        """Shorten the rows and count what miners deleted, for the ledger: in one step, so once.
-
-        What a lost miner had the ledger dropped by itself when the miner was declared lost.
-        """
+        """Shorten the rows and count what miners deleted, for the ledger: in one step, so once."""
         expected: list[Row] = []
         changes: list[Row] = []
         freed: dict[AccountId, int] = {}
@@ -243,8 +234,7 @@ class Releaser:
             expected.append(Row("releases", key, page[key]))
             changes.append(Row("releases", key, encode_release(size, left) if left else None))
             for _, miner in gone:
-                if miner not in lost:
-                    freed[miner] = freed.get(miner, 0) + size
+                freed[miner] = freed.get(miner, 0) + size
         for _ in range(_ATTEMPTS if changes else 0):
             before = [
                 Row("released", miner, self._records.get("released", miner)) for miner in freed
@@ -256,10 +246,11 @@ class Releaser:
             if await self._records.apply([*expected, *before], [*changes, *after]):
                 return
 
-    async def _drop(
-        self, miner: AccountId, info: MinerInfo | None, keys: Sequence[bytes]
-    ) -> list[bytes]:
+    async def _drop(self, miner: AccountId, keys: Sequence[bytes]) -> list[bytes]:
         """The keys that need no more telling."""
+        info = self._directory.get(miner)
+        if info is not None and info.lost:
+            return list(keys)
         dropped: list[bytes] = []
         for at in range(0, len(keys), protocol.KEYS_MAX):
             part = keys[at : at + protocol.KEYS_MAX]

@@ -300,18 +300,19 @@ def test_a_batch_whose_answer_was_lost_is_sent_again_and_counted_once() -> None:
     simulate(run())
 
 
-def test_a_lost_miner_is_written_off_once_and_the_others_go_on() -> None:
+@pytest.mark.parametrize("told", [True, False])
+def test_a_lost_miner_is_written_off_once_and_the_others_go_on(*, told: bool) -> None:
     async def run() -> None:
         async with running() as whole:
             await whole.put("a", "b")
             await whole.send()
             lost = next(iter(whole.grid.stores))
-            await whole.ledger.submit(OPERATOR, DeclareLost(miner=lost))
+            if told:
+                await whole.ledger.submit(OPERATOR, DeclareLost(miner=lost))
+                assert (await whole.stored())[lost] == 0
             whole.grid.directory.lose(lost)
-            assert (await whole.stored())[lost] == 0
             await whole.delete("a", "b")
             await whole.releaser.step()
-            assert lost not in {key for key, _ in whole.untold()}
             await whole.send()
             assert set((await whole.stored()).values()) == {0}
 
