@@ -15,8 +15,8 @@ from pathlib import Path
 
 from chain.clock import SystemClock, system_entropy
 from chain.keys.identity import Identity
+from chain.memory import tune_malloc
 from chain.net.transport import Caller, Payload
-from chain.process import tune_malloc
 from miner.fragment import FragmentRecord, fragment_id
 from miner.protocol import ReadFragment
 from miner.segments import PROFILES, Segment

