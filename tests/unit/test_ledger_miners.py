@@ -185,6 +185,16 @@ def test_a_receipt_counts_once_and_only_for_what_it_says() -> None:
     assert miner_of(ledger).stored_bytes == 1002
 
 
+def test_a_batch_counts_its_receipts_together_and_says_so_once_per_miner() -> None:
+    ledger = Ledger()
+    assert register(ledger, pledged=1000).ok
+    sizes = (400, 500, 101, 100)
+    result = send(ledger, *(receipt(ledger, size) for size in sizes), released=250)
+    assert refused(result) == ["more than the miner pledged"]
+    told = [e.attributes for e in result.events if e.type == "stored_bytes"]
+    assert told == [{"miner": MINER.id, "stored": 750}]
+
+
 def test_receipts_are_forgotten_when_they_are_too_old_to_count() -> None:
     ledger = Ledger(genesis=with_parameters(receipt_seconds=2 * EPOCH))
     assert register(ledger).ok

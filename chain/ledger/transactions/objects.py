@@ -88,9 +88,11 @@ class ObjectBatch(Body, frozen=True):
         if self.number != gateway.batches:
             raise Rejected("gap", f"the next batch has number {gateway.batches}")
         self._meter(run)
-        self._count_receipts(run)
-        for release in self.released:
-            _release(run, release)
+        stored: dict[bytes, int] = {}
+        self._count_receipts(run, stored)
+        self._count_releases(run, stored)
+        for miner, difference in stored.items():
+            _change_stored(run, miner, difference)
         run.state.put(records.GATEWAYS, run.signer, replace(gateway, batches=self.number + 1))
         run.state.put(records.BATCHES, key, Batch(digest, self.root, self.count, run.height))
         run.emit(
@@ -119,18 +121,30 @@ class ObjectBatch(Body, frozen=True):
             after = replace(lease, used=lease.used + used - held.used)
             run.state.put(records.LEASES, delta.lease, after)
 
-    def _count_receipts(self, run: Execution) -> None:
+    def _count_receipts(self, run: Execution, stored: dict[bytes, int]) -> None:
+        """Add to `stored` (miner -> bytes) what receipts say that count."""
         for receipt in self.receipts:
-            refusal = _refusal(run, receipt)
+            refusal = _refusal(run, receipt, stored.get(receipt.miner, 0))
             if refusal:
                 run.emit("receipt_refused", miner=receipt.miner[:32], reason=refusal)
                 continue
             run.state.put(records.RECEIPTS, _receipt_key(receipt), Mark(run.height))
-            _change_stored(run, receipt.miner, receipt.size)
+            stored[receipt.miner] = stored.get(receipt.miner, 0) + receipt.size
+
+    def _count_releases(self, run: Execution, stored: dict[bytes, int]) -> None:
+        """Take from `stored` what was released: at each miner no more than this gateway holds."""
+        for release in self.released:
+            miner = release.miner
+            held = run.state.get(records.HOLDINGS, miner + run.signer)
+            there = (held.size if held else 0) + stored.get(miner, 0)
+            size = min(release.size, there)
+            if size < release.size:
+                run.emit("release_cut", miner=miner, asked=release.size, held=there)
+            stored[miner] = stored.get(miner, 0) - size
 
 
-def _refusal(run: Execution, receipt: StorageReceipt) -> str:
-    """Why a receipt does not count; empty when it does."""
+def _refusal(run: Execution, receipt: StorageReceipt, more: int) -> str:
+    """Why a receipt does not count; empty when it does. `more` bytes are new at its miner."""
     in_bounds = (
         len(receipt.miner) == 32
         and len(receipt.root) == 32
@@ -144,17 +158,17 @@ def _refusal(run: Execution, receipt: StorageReceipt) -> str:
         return "too old or ahead of time"
     if run.state.get(records.RECEIPTS, _receipt_key(receipt)) is not None:
         return "counted before"
-    return _miners_refusal(run, receipt)
+    return _miners_refusal(run, receipt, more)
 
 
-def _miners_refusal(run: Execution, receipt: StorageReceipt) -> str:
+def _miners_refusal(run: Execution, receipt: StorageReceipt, more: int) -> str:
     """What the miner's record and signature say against a receipt; empty for nothing."""
     miner = run.state.get(records.MINERS, receipt.miner)
     if miner is None:
         return "no such miner"
     if miner.state == "lost":
         return "the miner is lost"
-    if miner.stored_bytes + receipt.size > miner.pledged_bytes:
+    if miner.stored_bytes + more + receipt.size > miner.pledged_bytes:
         return "more than the miner pledged"
     return "" if receipt.is_signed() else "not signed by the miner"
 
@@ -162,15 +176,6 @@ def _miners_refusal(run: Execution, receipt: StorageReceipt) -> str:
 def _receipt_key(receipt: StorageReceipt) -> bytes:
     counted = receipt.miner + receipt.root + struct.pack(">QQ", receipt.count, receipt.size)
     return u64(receipt.time_ns) + hashlib.sha256(counted).digest()
-
-
-def _release(run: Execution, release: Release) -> None:
-    """Nobody releases what another gateway's receipts counted; a lost miner holds nothing."""
-    held = run.state.get(records.HOLDINGS, release.miner + run.signer)
-    size = min(release.size, held.size if held else 0)
-    if size < release.size:
-        run.emit("release_cut", miner=release.miner, asked=release.size, held=size)
-    _change_stored(run, release.miner, -size)
 
 
 def _change_stored(run: Execution, miner: bytes, difference: int) -> None:
