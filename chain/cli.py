@@ -77,7 +77,7 @@ def run(words: list[str]) -> int:
         with opened(config, _transport, SystemClock(), system_entropy) as node:
             ready = asyncio.Event()
             async with asyncio.TaskGroup() as group:
-                group.create_task(_announce(node, config, told, ready))
+                group.create_task(_announce(node, config, told, options.genesis_copy, ready))
                 await node.run(stop, ready)
             config.address_file.unlink(missing_ok=True)
 
@@ -89,15 +89,26 @@ def _transport(identity: Identity) -> ZeroMqTransport:
     return ZeroMqTransport(identity, authorise=lambda _: True)
 
 
-async def _announce(node: ChainNode, config: ChainConfig, told: str, ready: asyncio.Event) -> None:
-    """Once it listens: a file for commands on this machine, a line for other machines."""
+async def _announce(
+    node: ChainNode, config: ChainConfig, told: str, copy: Path | None, ready: asyncio.Event
+) -> None:
+    """Once it listens: files for this machine, a line for other machines."""
     await ready.wait()
     here = node.address
     if is_everywhere(here):
         here = f"tcp://127.0.0.1:{here.rpartition(':')[2]}"
-    config.address_file.write_text(here + "\n")
+    _leave_files(config, here, copy)
     if here.startswith("tcp://"):
         print(f"join with --join {with_identity(node.identity, told or here)}", flush=True)
+
+
+def _leave_files(config: ChainConfig, address: str, copy: Path | None) -> None:
+    try:
+        config.address_file.write_text(address + "\n")
+        if copy is not None:
+            copy.write_bytes(config.genesis_file.read_bytes())
+    except OSError as error:
+        raise NodeError(f"{error.filename}: {error.strerror}") from None
 
 
 def _node_parser() -> argparse.ArgumentParser:
@@ -113,6 +124,9 @@ def _node_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--advertise", default="", metavar="HOST:PORT", help="where others reach it, if elsewhere"
+    )
+    parser.add_argument(
+        "--genesis-copy", type=Path, metavar="FILE", help="where others take the genesis from"
     )
     parser.add_argument("--lifeline", type=int, metavar="FD", help=argparse.SUPPRESS)
     parser.add_argument(

@@ -132,7 +132,7 @@ def _running(found: dict[str, Any]) -> list[Finding]:
         findings.append(
             Finding("network", Level.FAILURE, "not ready: " + "; ".join(found["missing"]))
         )
-    down = [node["name"] for node in found["nodes"] if node["pid"] is None]
+    down = [n["name"] for n in found["nodes"] if n["pid"] is None and not n.get("up")]
     weak = [f"{n['name']} ({n['restarts']} times)" for n in found["nodes"] if n["restarts"]]
     if down:
         text = f"not running: {', '.join(down)}; see the logs in {found['data_dir']}/logs"

@@ -12,14 +12,16 @@ from pathlib import Path
 from chain.clock import Clock, SystemClock, system_entropy
 from chain.format import write_durably
 from chain.join import Ledger, join
+from chain.keys.identity import Identity
 from chain.keys.keystore import Keystore, KeystoreError
+from chain.net.address import advertised, with_identity
 from chain.net.zeromq import ZeroMqTransport
 from chain.process import NodeError
 from gateway import locks
 from gateway.commands.options import add_config_options
 from gateway.config import NODE_ROWS, Config, ConfigError, resolve
 from gateway.health import ready
-from gateway.launch import commands, prepare
+from gateway.launch import commands, owner_of, prepare
 from gateway.listeners import Listener, open_listeners
 from gateway.logs import Journal
 from gateway.network import Network
@@ -118,6 +120,8 @@ async def _keep(
     loop.add_signal_handler(signal.SIGHUP, supervisor.reload)
     journal.info("starting", endpoints=network.endpoints.s3, miners=len(network.miners))
     journal.say(f"starting {len(children)} processes; data in {network.config.data_dir}")
+    if network.joined:
+        journal.say(joined_hint(network))
     async with asyncio.TaskGroup() as group:
         greeting = group.create_task(_greet(network, clock, journal))
         await supervisor.run()
@@ -136,6 +140,19 @@ async def _greet(network: Network, clock: Clock, journal: Journal) -> None:
         await clock.sleep(READY_EVERY)
     journal.info("ready", seconds=round(clock.monotonic() - begun, 2))
     journal.say(greeting(network))
+
+
+def joined_hint(network: Network) -> str:
+    """What a gateway elsewhere needs before it can store, and how edges reach it."""
+    config = network.config
+    keys = Keystore(config.data_dir / "keys")
+    node = Identity(keys.secret("gateway")).id
+    face = with_identity(node, advertised(config.listen, config.advertise) or config.listen)
+    return (
+        f"account on the ledger {owner_of(config.data_dir).id.hex()}; without a lease nothing is"
+        f" stored:\n  cumulus market lease --size 10GiB --data-dir {config.data_dir}\n"
+        f"edges take it as --origin {face}"
+    )
 
 
 def greeting(network: Network) -> str:
