@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from chain.clock import Clock, Entropy, SystemClock, system_entropy
 from chain.net.http import ClientDisconnected
+from chain.net.rpc import current_request
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import (
     AccessDenied,
@@ -29,7 +30,7 @@ from gateway.s3.body import RequestBody
 from gateway.s3.config import S3Config
 from gateway.s3.exchange import XML_TYPE, Exchange, Reply
 from gateway.s3.handlers import HANDLERS
-from gateway.s3.request import Receive, Request, Send, parse_request, raw_target, request_id
+from gateway.s3.request import Receive, Request, Send, parse_request, raw_target
 from gateway.s3.router import route
 from gateway.s3.sigv4 import Credentials
 from gateway.s3.timestamps import http_date
@@ -79,7 +80,7 @@ class S3App:
     # -------------------------------------------------------------- one request
     async def _http(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         identifier = self._entropy(8).hex().upper()
-        token = request_id.set(identifier)
+        token = current_request.set(identifier)
         reading = _Tracked(receive)
         try:
             try:
@@ -88,7 +89,7 @@ class S3App:
                 reply = self._failure(error, scope, identifier)
             await self._send(reply, scope, reading, send, identifier)
         finally:
-            request_id.reset(token)
+            current_request.reset(token)
 
     async def _serve(self, scope: Mapping[str, Any], receive: Receive) -> Reply:
         request = parse_request(scope, receive, self._config.domains)

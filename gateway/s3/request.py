@@ -1,7 +1,6 @@
 """A request as the S3 front end sees it, made once from an ASGI scope."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +9,6 @@ from gateway.s3.addressing import host_bucket, parse_query, split_path
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-
-# The id that is in the reply, in every log line and in every message to other nodes.
-request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 
 @dataclass(frozen=True, slots=True)
