@@ -25,7 +25,7 @@ from gateway.errors import ServiceUnavailable, SlowDown
 from gateway.keys import AccountKeys, KeyRing
 from gateway.listing import after_prefix
 from gateway.model import Account, Credential
-from gateway.records import AccessKeyRow, AccountRow, decode, encode, owned_prefix
+from gateway.records import AccessKeyRow, AccountRow, decode, decode_kept, encode, owned_prefix
 from gateway.store import account_of
 from gateway.transaction import ATTEMPTS
 
@@ -134,7 +134,7 @@ class AccountService:
             raw = reader.get(Space.ACCESS_KEYS, key)
             if raw is None:
                 return None
-            row = decode(AccessKeyRow, raw)
+            row = decode_kept(AccessKeyRow, raw)
             account = reader.get(Space.ACCOUNTS, row.account.encode())
         return Credential(access_key, row.secret, account_of(account)) if account else None
 

@@ -16,7 +16,7 @@ from gateway.errors import (
 )
 from gateway.listing import after_prefix
 from gateway.model import Account, Bucket
-from gateway.records import BucketRow, decode, encode, owned_prefix
+from gateway.records import BucketRow, decode, decode_kept, encode, owned_prefix
 from gateway.store import Store, bucket_of
 from gateway.transaction import Transaction, commit
 from gateway.versions import bucket_row
@@ -138,6 +138,6 @@ def _read(reader: Reader, name: str) -> Bucket:
     raw = reader.get(Space.BUCKETS, key) if 0 < len(key) <= 63 else None
     if raw is None:
         raise NoSuchBucket
-    owner = reader.get(Space.ACCOUNTS, decode(BucketRow, raw).owner.encode())
+    owner = reader.get(Space.ACCOUNTS, decode_kept(BucketRow, raw).owner.encode())
     assert owner is not None, "accounts with buckets are not deleted"
     return bucket_of(name, raw, owner)

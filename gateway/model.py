@@ -54,8 +54,7 @@ class Algorithm(StrEnum):
     SHA256 = "SHA256"
 
 
-@dataclass(frozen=True, slots=True)
-class Checksum:
+class Checksum(msgspec.Struct, frozen=True):
     """A checksum that is kept with an object: digest bytes, not base64."""
 
     algorithm: Algorithm

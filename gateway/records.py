@@ -4,6 +4,7 @@ Fields are only ever added at the end. See docs/specs/catalog-records.md.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -219,6 +220,18 @@ def decode(kind: type[R], data: bytes) -> R:
     except msgspec.MsgspecError as error:
         raise CorruptRecord(f"{kind.__name__}: {error}") from None
     return row
+
+
+@lru_cache(maxsize=4096)
+def decode_kept(kind: type[R], data: bytes) -> R:
+    """`decode` of rows that hardly ever change and are read at every request, by their bytes."""
+    return decode(kind, data)
+
+
+@lru_cache(maxsize=256)
+def decode_version(data: bytes) -> VersionRow:
+    """`decode` of a version; a GET finds it and then reads it."""
+    return decode(VersionRow, data)
 
 
 def decode_listed(data: bytes, decoder: Callable[[bytes], Any] = _decoders[ListedRow]) -> ListedRow:

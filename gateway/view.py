@@ -6,6 +6,7 @@ ledger is away serves at once. Rows in Space.META, see docs/specs/catalog-record
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -46,6 +47,12 @@ def miners_row(miners: Sequence[MinerInfo]) -> Put:
 def network_lease_row(lease: Lease) -> Put:
     """The row of the lease that every account without its own draws on."""
     return Put(Space.META, _NETWORK_LEASE, _encode(_LeaseRow(lease.id, lease.ceiling)))
+
+
+@lru_cache(maxsize=1024)
+def _lease_of(raw: bytes) -> Lease:
+    row = _decode_lease(raw)
+    return Lease(row.id, row.ceiling)
 
 
 class CatalogMiners:
@@ -96,5 +103,4 @@ class CatalogLeases:
                 raw = reader.get(Space.META, _NETWORK_LEASE)
         if raw is None:
             return None
-        row = _decode_lease(raw)
-        return Lease(row.id, row.ceiling)
+        return _lease_of(raw)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from contextlib import AbstractContextManager
 from pathlib import Path
+from threading import get_ident
 
 import lmdb
 import msgspec
@@ -44,6 +45,32 @@ _LOOK_EVERY = 512
 _Waiting = tuple[msgspec.Raw, asyncio.Future[Outcome]]
 
 
+class _Shared:
+    """A snapshot with several users: ends with its turn, or with whoever holds it longer."""
+
+    __slots__ = ("_over", "_snapshot", "_users")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._users = 0
+        self._over = False
+
+    def __enter__(self) -> Snapshot:
+        self._users += 1
+        return self._snapshot
+
+    def __exit__(self, *_: object) -> None:
+        self._users -= 1
+        if self._over and not self._users:
+            self._snapshot.__exit__()
+
+    def end(self) -> None:
+        """Nobody else joins."""
+        self._over = True
+        if not self._users:
+            self._snapshot.__exit__()
+
+
 class CatalogClient:
     """Catalog over another process's writer. Make it after spawn; use it from one event loop.
 
@@ -60,12 +87,37 @@ class CatalogClient:
         self._file = 0
         self._index_id = b""
         self._reads = 0
+        self._turn: _Shared | None = None
+        self._thread = 0
         self._waiting: list[_Waiting] = []
         self._messages: set[asyncio.Task[None]] = set()
 
     # ------------------------------------------------------------------ reading
     def read(self) -> AbstractContextManager[Reader]:
-        """See Catalog. Raises CatalogUnavailable while there is no index."""
+        """See Catalog. Raises CatalogUnavailable while there is no index.
+
+        All reads of one turn of the event loop share a snapshot (a GET makes five). It is never too
+        old: what this turn runs was received before it began, and so before the snapshot; what is
+        received later runs behind `_end_turn`, in the next turn.
+        """
+        if self._turn is not None and self._thread == get_ident():
+            return self._turn
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return self._snapshot()  # another thread's
+        if self._turn is not None:
+            return self._snapshot()  # another loop's
+        self._turn, self._thread = _Shared(self._snapshot()), get_ident()
+        loop.call_soon(self._end_turn)
+        return self._turn
+
+    def _end_turn(self) -> None:
+        shared, self._turn = self._turn, None
+        if shared is not None:
+            shared.end()
+
+    def _snapshot(self) -> Snapshot:
         self._reads += 1
         if self._reads % _LOOK_EVERY == 0:
             self._look()
@@ -168,6 +220,7 @@ class CatalogClient:
 
     async def close(self) -> None:
         """See Catalog."""
+        self._end_turn()
         waiting, self._waiting = self._waiting, []
         for _, future in waiting:
             if not future.done():
