@@ -8,6 +8,7 @@ bought); and the catalog knows the miners and their free space (gateway/view.py)
 
 import asyncio
 import logging
+from dataclasses import replace
 
 from chain.client import LedgerClient, MinerRecord, TransactionFailed
 from chain.clock import Clock
@@ -60,6 +61,7 @@ class NetworkWatch:
         self._address = address
         self._scheme = address[: address.index("://") + 3]
         self._known = CatalogMiners(catalog)
+        self._told: set[AccountId] = set()  # losses that the ledger does not take from us
         self._registered = False
         self._lease = CatalogLeases(catalog).lease("")
 
@@ -133,7 +135,7 @@ class NetworkWatch:
             asked = [
                 group.create_task(self._look_at(record, known.get(record.id))) for record in found
             ]
-        miners = [task.result() for task in asked]
+        miners = _replaced([task.result() for task in asked])
         for record, miner in zip(found, miners, strict=True):
             if miner.lost and record.state != "lost":
                 await self._declare_lost(record)
@@ -146,8 +148,14 @@ class NetworkWatch:
         """Miners of this machine listen on ipc; what a stranger registers must speak CURVE."""
         return record.address.startswith(self._scheme)
 
-    async def _look_at(self, record: MinerRecord, before: MinerInfo | None) -> MinerInfo:
-        """The ledger says who and how much was pledged; the miner itself how much is left."""
+    async def _look_at(
+        self, record: MinerRecord, before: MinerInfo | None
+    ) -> tuple[MinerInfo, bool]:
+        """The ledger says who and how much was pledged; the miner itself how much is left.
+
+        Also whether it answered.
+        """
+        answered = False
         lost = record.state == "lost"
         free = before.free_bytes if before else record.pledged_bytes
         info = MinerInfo(record.id, record.address, record.domain, free, lost)
@@ -159,19 +167,36 @@ class NetworkWatch:
                 free = min(space.free, record.pledged_bytes)
                 # Its directory was emptied, and another miner began there: the old one is lost.
                 lost = space.miner != record.id
+                answered = True
             except (RemoteError, Unreachable):
                 log.debug("miner %s does not tell its space now", record.id.hex()[:16])
+                lost = before is not None and before.lost  # until it shows itself again
         if record.state == "draining":
             free = 0
-        return MinerInfo(record.id, record.address, record.domain, free, lost)
+        return MinerInfo(record.id, record.address, record.domain, free, lost), answered
 
     async def _declare_lost(self, record: MinerRecord) -> None:
         """Tell the ledger, where that is ours to say; the catalog knows it anyway."""
+        if record.id in self._told:
+            return
         log.warning("miner %s is lost: another answers in its place", record.id.hex())
         try:
             await self._ledger.submit(self._operator, DeclareLost(miner=record.id))
         except TransactionFailed as error:
             log.info("the ledger does not take the loss from us: %s", error)
+            self._told.add(record.id)
+
+
+def _replaced(seen: list[tuple[MinerInfo, bool]]) -> list[MinerInfo]:
+    """Over CURVE an emptied miner is silent, since its successor has another identity.
+
+    The successor proves its own at the same address: then the old one is lost.
+    """
+    proven = {miner.address for miner, answered in seen if answered and not miner.lost}
+    return [
+        miner if answered or miner.address not in proven else replace(miner, lost=True)
+        for miner, answered in seen
+    ]
 
 
 def _room(lease: records.Lease) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,10 @@ class Nodes:
 
     def key(self, name: str, key: str) -> Identity:
         return Identity(Keystore(self.folder / name / "keys").secret(key))
+
+    def key_soon(self, name: str, key: str) -> Identity:
+        self.wait_for(name, " serves at tcp")
+        return self.key(name, key)
 
     def s3(self) -> Any:
         import boto3
@@ -296,6 +301,19 @@ def test_objects_are_read_while_the_ledger_and_two_miners_are_away(nodes: Nodes)
             time.sleep(0.2)
     nodes.chain(f"tcp://{place}")
     assert nodes.join.partition("@")[2] == place
+
+
+def test_an_emptied_miner_is_replaced_by_its_successor(nodes: Nodes) -> None:
+    address, before = nodes.listens("miner2"), nodes.key("miner2", "miner").id
+    shutil.rmtree(nodes.folder / "miner2")
+    nodes.miner("miner2", address)
+    after = nodes.key_soon("miner2", "miner").id
+    assert after != before
+    log = nodes.folder / "gateway" / "logs" / "catalog.log"
+    end = time.monotonic() + READY_SECONDS
+    while f"miner {before.hex()} is lost" not in log.read_text():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_a_gateway_ends_in_order_and_leaves_no_process(nodes: Nodes) -> None:
