@@ -70,5 +70,5 @@ def _listed(bucket: Bucket, key: bytes, value: bytes) -> ObjectVersion:
         to_checksum(row.checksum) if row.checksum else None,
         row.uid,
         (),
-        row.cid,
+        row.cid if bucket.publishes else None,
     )

@@ -126,7 +126,8 @@ def to_version(
             )
             for part in row.parts
         ),
-        cid=row.cid,
+        # Switched off, a bucket shows no CID from that moment on; the rows follow by a job.
+        cid=row.cid if bucket.publishes else None,
         complete=row.complete,
         record=raw or encode(row),
     )

@@ -161,7 +161,7 @@ def check_serving(network: RunningNetwork) -> None:
     assert client.get_object(Bucket="before", Key="again")["Body"].read() == BODY * 10_000
 
 
-PEERS = {
+PEERS: dict[str, list[type[Message[Any]]]] = {
     "catalog": [Commit, *messages_of(administration), miner.AskCommitted, miner.ReportMissing],
     "miner-m3": messages_of(miner),
     "chain": messages_of(ledger),

@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chain.clock import SystemClock
 from chain.net.http import HttpLimits, serve
+from chain.net.http_exchange import ErrorBody, plain_error
 from gateway.accounts import AccountService
 from gateway.catalog.local import LocalCatalog
 from gateway.ipfs.app import IpfsApp, IpfsConfig
@@ -57,9 +59,9 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         await objects.create_bucket(credential.account, name, public=name.endswith("open"))
         bucket = await objects.configure_bucket(name, publishes=name.endswith("open"))
         await objects.put(bucket, "object", stream(BODY), Attributes())
-    apps = {
+    apps: dict[str, tuple[Any, ErrorBody]] = {
         "s3": (S3App(objects, accounts.credential, clock=clock), protocol_error),
-        "ipfs": (IpfsApp(objects, catalog, IpfsConfig(), clock), None),
+        "ipfs": (IpfsApp(objects, catalog, IpfsConfig(), clock), plain_error),
     }
     stop, urls = asyncio.Event(), {}
     async with asyncio.TaskGroup() as group:
@@ -67,8 +69,8 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
             listener = socket.create_server(("127.0.0.1", 0))
             urls[name] = f"http://127.0.0.1:{listener.getsockname()[1]}"
             limits = HttpLimits(head_timeout=2, body_window=2, idle_timeout=3, sweep=0.2)
-            more = {"error_body": error_body} if error_body else {}
-            group.create_task(serve(app, [listener], limits=limits, stop=stop, **more))
+            serving = serve(app, [listener], limits=limits, stop=stop, error_body=error_body)
+            group.create_task(serving)
         yield Site(Target(urls["s3"], urls["ipfs"], ACCESS, SECRET))
         stop.set()
     objects.close()
