@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import gc
 import time
 from functools import cache
 
@@ -40,6 +41,7 @@ def tune_malloc() -> bool:
 
 def trim() -> bool:
     """Give all free memory of the heaps back to the system; whether there was any."""
+    gc.collect()
     library = _glibc()
     return library is not None and library.malloc_trim(0) == 1
 

@@ -221,6 +221,10 @@ class _RangeRead:
             for task in tasks:
                 task.cancel()
         self._note_late()
+        # No cycle may keep the received frames until the collector comes round: it was half of a
+        # worker's memory under load.
+        self._fetches.clear()
+        del self._start
         if len(self._got) < len(self._wanted):
             raise SegmentUnavailable(
                 f"segment {self._segment.id.hex()}: fewer than {self._segment.profile.k} "

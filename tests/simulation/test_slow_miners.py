@@ -1,12 +1,15 @@
 """Healthy miners that are merely slow, or just away, never make an object unavailable."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
 from chain.ids import AccountId
 from chain.net.memory import Faults, MemoryTransport
 from chain.net.simulation import simulate
+from miner import reading
 from miner.client import Health
 from miner.placement import Placement
 from miner.pool import BelowQuorum, PoolSettings
@@ -115,6 +118,30 @@ def test_a_read_outlives_a_restart_of_its_miners() -> None:
                 transport = MemoryTransport(grid.network, name=name)
                 await transport.serve(f"memory://{name}", service.handlers())
         assert bytes(reading.result()[0]) == data
+
+    simulate(run())
+
+
+def test_a_read_leaves_nothing_for_the_collector_to_free() -> None:
+    async def run() -> None:
+        grid, data, segment, placement = await made()
+        grid.silence(holder(placement, 1))  # hedged, restored, cancelled
+        reads: list[weakref.ref[object]] = []
+        kept = reading._RangeRead.__init__
+
+        def noting(self: object, *args: object, **options: object) -> None:
+            reads.append(weakref.ref(self))
+            kept(self, *args, **options)  # type: ignore[arg-type]
+
+        reading._RangeRead.__init__ = noting  # type: ignore[method-assign]
+        gc.disable()
+        try:
+            assert bytes((await grid.pool.read(segment, [(0, len(data))]))[0]) == data
+            await grid.clock.sleep(1)
+            assert [ref() for ref in reads] == [None]
+        finally:
+            gc.enable()
+            reading._RangeRead.__init__ = kept  # type: ignore[method-assign]
 
     simulate(run())
 
