@@ -1,8 +1,9 @@
 """CompleteMultipartUpload: the named parts' streams become one object; nothing is moved.
 
 10,000 parts are read and composed in slices, so that other requests have their turn: the event
-loop's longest stop is the last commit's (0.06 s of CPU; it was 0.33 s, and 5 s with 5 TiB). The
-upload's row counts changes of its parts: the commit holds on it, and so on all that was read.
+loop's longest stop is the last commit's, 0.06 s of CPU. (In one piece it was 0.33 s, and 0.30 s
+for each 66,000 segments.) The upload's row counts changes of its parts: the commit holds on it,
+and so on all that was read.
 """
 
 import asyncio
