@@ -6,6 +6,7 @@ from chain.client import LedgerClient, TransactionFailed
 from chain.clock import Clock
 from chain.keys.identity import Identity
 from chain.ledger.transactions.nodes import RegisterEdge
+from chain.net.address import with_identity
 from chain.net.transport import RemoteError, Unreachable
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ async def register_edge(
         except (RemoteError, Unreachable, TransactionFailed) as error:
             log.warning("not registered yet: %s", error)
         else:
-            log.info("registered at %s", address)
+            log.info("registered at %s", with_identity(identity.id, address))
             return
         await clock.sleep(pause)
         pause = min(_RETRY_MAX, pause * 2)

@@ -20,7 +20,7 @@ from chain.ids import AccountId
 from chain.join import pinned_genesis
 from chain.keys.identity import Identity
 from chain.keys.keystore import Keystore
-from chain.net.address import with_identity
+from chain.net.address import split_identity, with_identity
 from chain.net.transport import Message, RemoteError, Unreachable
 from chain.net.zeromq import ZeroMqTransport
 from gateway.catalog.protocol import Commit
@@ -257,9 +257,9 @@ def test_an_edge_serves_the_gateways_of_its_ledger(nodes: Nodes) -> None:
     origin = with_identity(key.id, face)
     edge = ["edge", "--join", nodes.join, "--listen", "tcp://127.0.0.1:0", "--origin", origin]
     nodes.start("edge", *edge)
-    address = nodes.wait_for("edge", "registered at tcp").rpartition("registered at ")[2]
-    address = address.partition('"')[0]
-    server = nodes.key("edge", "edge").id
+    said = nodes.wait_for("edge", "registered at ").rpartition("registered at ")[2]
+    server, address = split_identity(said.partition('"')[0])
+    assert server == nodes.key("edge", "edge").id
     miner = nodes.key("miner1", "miner").id
     held = ask(key, nodes.listens("miner1"), miner, Inventory(b"", 1)).held[0]
     segment = FragmentRecord.parse(held.record).segment

@@ -35,6 +35,18 @@ def test_every_command_has_help_with_an_example(group: str) -> None:
             assert "--json" in text, inner.prog
 
 
+@pytest.mark.parametrize("words", ["chain", "chain id", "chain transfer", "miner", "edge"])
+def test_every_node_has_help_with_an_example(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main([*words.split(), "--help"])
+    assert end.value.code == 0
+    said = capsys.readouterr().out
+    assert "example:" in said
+    assert f"cumulus {words} " in said
+
+
 @pytest.mark.parametrize(
     ("words", "code", "needle"),
     [
