@@ -27,13 +27,16 @@ from gateway.objects import ObjectService
 from gateway.s3.app import S3App
 from gateway.s3.refusals import protocol_error
 from tests.clients.running import RunningNetwork
-from tests.fault.hostile import ALLOWED_5XX, CID, Attacker, Hostile, Outcome, Target, head, send
+from tests.fault.hostile import Attacker, Target
+from tests.fault.hostile_words import CID
+from tests.fault.raw_http import Hostile, Outcome, head, send
 from tests.unit.object_parts import FakeLeases, MemoryOwners, MemoryPool, stream
 
 BODY = b"hello world"
 MIB = 1 << 20
 # The object path may fill its buffers (417 MiB in each worker); no request may go beyond.
 GROWTH_MAX = 256 * MIB
+ALLOWED_5XX = {501, 503, 505}
 ACCESS, SECRET = "attacker", "attacker-secret"
 
 
