@@ -161,18 +161,6 @@ class Opener:
         except InvalidTag:
             raise SealBroken(f"chunk {index} is not what was sealed") from None
 
-    def open_run(self, first: int, cipher: Buffer, tags: Buffer, out: memoryview) -> None:
-        """Open the consecutive chunks of one run of ciphertext, tags beside it."""
-        view, at = memoryview(cipher), 0
-        marks = memoryview(tags)
-        count = max(1, -(-len(view) // CHUNK))
-        if len(marks) != count * TAG:
-            raise SealBroken("a tag is missing")
-        for number in range(count):
-            piece = view[at : at + CHUNK]
-            self.open(first + number, piece, marks[number * TAG :][:TAG], out[at:])
-            at += len(piece)
-
 
 def seal_small(key: bytes, plain: Buffer) -> bytes:
     """A whole stream of at most one chunk: ciphertext ‖ tag."""

@@ -41,6 +41,12 @@ def seal_segments(plain: bytes, chunks: int, key: bytes = KEY) -> list[bytes]:
     return segments
 
 
+def open_run(opener: Opener, first: int, cipher: bytes, tags: bytes, out: memoryview) -> None:
+    for number, at in enumerate(range(0, max(1, len(cipher)), CHUNK)):
+        piece, tag = cipher[at : at + CHUNK], tags[number * TAG :][:TAG]
+        opener.open(first + number, piece, tag, out[at : at + len(piece)])
+
+
 def open_segments(
     segments: list[bytes], size: int, chunks: int, key: bytes = KEY, committed: bytes | None = None
 ) -> bytes:
@@ -49,7 +55,7 @@ def open_segments(
     for segment in segments:
         length = plain_size(len(segment))
         out = memoryview(bytearray(length))
-        opener.open_run(first, segment[:length], segment[length:], out)
+        open_run(opener, first, segment[:length], segment[length:], out)
         plain += out
         first += chunks
     return bytes(plain)
@@ -100,7 +106,7 @@ def test_a_shortened_stream_is_refused(shorter: int) -> None:
     tags = segment[3 * CHUNK :][: count * TAG]
     opener = Opener(KEY, commitment(KEY), shorter)
     with pytest.raises(SealBroken):
-        opener.open_run(0, segment[:shorter], tags, memoryview(bytearray(shorter)))
+        open_run(opener, 0, segment[:shorter], tags, memoryview(bytearray(shorter)))
 
 
 def test_an_extended_stream_is_refused() -> None:
@@ -113,8 +119,12 @@ def test_a_missing_tag_is_refused() -> None:
     segment = seal_segments(make(2 * CHUNK), 2)[0]
     opener = Opener(KEY, commitment(KEY), 2 * CHUNK)
     with pytest.raises(SealBroken):
-        opener.open_run(
-            0, segment[: 2 * CHUNK], segment[2 * CHUNK : -TAG], memoryview(bytearray(2 * CHUNK))
+        open_run(
+            opener,
+            0,
+            segment[: 2 * CHUNK],
+            segment[2 * CHUNK : -TAG],
+            memoryview(bytearray(2 * CHUNK)),
         )
 
 
