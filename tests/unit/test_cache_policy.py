@@ -107,9 +107,9 @@ def test_s3fifo_and_gdsf_hit_more_objects_than_lru_on_a_zipf_trace(share: float)
 def test_hit_ratios_on_the_recorded_web_trace_are_those_published_for_the_policy(
     policy: Callable[[int], Policy[int]], share: float, objects: float, byte_ratio: float
 ) -> None:
-    path = Path(os.environ.get("CUMULUS_FIXTURES", "")) / "request.trace.xz"
+    path = Path(os.environ.get("CUMULUS_FIXTURES", "")) / "traces" / "request.trace.xz"
     if not path.is_file():
-        pytest.skip("set CUMULUS_FIXTURES to the folder that holds request.trace.xz")
+        pytest.skip("set CUMULUS_FIXTURES to the folder that holds traces/request.trace.xz")
     first_size: dict[int, int] = {}
     trace = []
     with lzma.open(path, "rt") as lines:
