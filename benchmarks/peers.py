@@ -49,6 +49,10 @@ def peers(folder: Path) -> Iterator[list[Peer]]:
             stack.callback(_end, process)
             if _listens(port, process):
                 found.append(Peer(name, _target(name, port), process.pid))
+            else:
+                print(f"{name} did not start: not compared", file=sys.stderr)
+        for name in sorted({"moto", "s3rver"} - {peer.name for peer in found}):
+            print(f"{name} is not measured beside us", file=sys.stderr)
         yield found
 
 

@@ -35,9 +35,10 @@ def new_keys(entropy: Entropy) -> tuple[str, str]:
 
 def check_keys(access: str, secret: str) -> None:
     """Refuse keys that no signature could carry. Raises ConfigError."""
-    for name, value in (("access key", access), ("secret key", secret)):
-        if not 3 <= len(value) <= KEY_CHARS_MAX or not value.isascii() or not value.isprintable():
-            raise ConfigError(f"{name}: 3 to {KEY_CHARS_MAX} printable ASCII characters")
+    for name, least, value in (("access key", 3, access), ("secret key", 8, secret)):
+        fits = least <= len(value) <= KEY_CHARS_MAX
+        if not fits or not value.isascii() or not value.isprintable():
+            raise ConfigError(f"{name}: {least} to {KEY_CHARS_MAX} printable ASCII characters")
         if any(c.isspace() for c in value):
             raise ConfigError(f"{name}: no spaces")
     if any(c in access for c in "/:,="):

@@ -56,7 +56,7 @@ class PublishState(msgspec.Struct, frozen=True):
 
 
 class NetworkState(msgspec.Struct, frozen=True):
-    """What the catalog process knows of the network. Bytes; price in tokens per GiB and epoch."""
+    """What the catalog process knows of the network. Bytes; price in units per GiB-month."""
 
     height: int
     price: int

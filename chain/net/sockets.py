@@ -22,7 +22,7 @@ BATCH = 64
 DONTWAIT, SEND_MORE = int(zmq.DONTWAIT), int(zmq.DONTWAIT) | int(zmq.SNDMORE)
 RCVMORE, EVENTS, POLLOUT = int(zmq.RCVMORE), int(zmq.EVENTS), int(zmq.POLLOUT)
 # A Unix socket's default (208 KiB) makes ten wake-ups on each side of a 2 MiB frame. With 1 MiB it
-# is two: 0.21 -> 0.17 CPU s/GiB for both sides together, and a fifth of the context switches.
+# is two: a third of the context switches (docs/adr/082-bulk-frames-and-memory.md).
 LOCAL_SEND_BUFFER = 1 << 20
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from chain.net.transport import RemoteError, Unreachable
+from chain.tokens import tokens_text
 from gateway.commands.options import Parsers, action
 from gateway.commands.session import ask, network_of, show, size_text, table
 from gateway.health import report
@@ -104,7 +105,8 @@ def _text(found: dict[str, Any]) -> str:
     lines = ["ready" if found["ready"] else "not ready: " + "; ".join(found["missing"])]
     lines += [f"{name:<9} {url}" for name, url in ends.items() if url]
     if found["height"] is not None:
-        lines.append(f"height    {found['height']}, price {found['price']} per GiB and epoch")
+        price = tokens_text(found["price"])
+        lines.append(f"height    {found['height']}, price {price} tokens per GiB and month")
         space = found["space"]
         lines.append(f"space     {size_text(space['used'])} of {size_text(space['pledged'])}")
         lines.append(f"repair    {found['repair']['pending_fragments']} fragments pending")
