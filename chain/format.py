@@ -109,8 +109,16 @@ def sync_directory(directory: Path) -> None:
 class DirectoryLock:
     """An exclusive flock on DIRECTORY/LOCK, held until `release` or the end of the process."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
         self._descriptor = descriptor
+
+    def in_place(self) -> bool:
+        """Whether the directory still is the one that was locked: not removed, not replaced."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), self._path.stat())
+        except OSError:
+            return False
 
     def release(self) -> None:
         """Let another process in. Safe to call twice."""
@@ -139,7 +147,7 @@ def lock_directory(path: Path) -> DirectoryLock:
         raise DirectoryLocked(f"{path} is in use by process {holder or '?'}") from None
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-    return DirectoryLock(descriptor)
+    return DirectoryLock(path / LOCK_FILE, descriptor)
 
 
 def _is_ours(name: str) -> bool:

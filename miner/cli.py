@@ -73,7 +73,14 @@ async def _serve(config: MinerConfig, stop: asyncio.Event) -> None:
             access = Access(config.allowed, members)
         registrar = _registrar(config, ledger, transport, identity)
         node = MinerNode(
-            config, transport, clock, store, identity, registrar=registrar, access=access
+            config,
+            transport,
+            clock,
+            store,
+            identity,
+            registrar=registrar,
+            access=access,
+            in_place=store.in_place,
         )
         await node.run(stop)
     finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from chain.clock import Clock
@@ -18,6 +19,11 @@ from miner.sweep import Sweeper
 log = logging.getLogger(__name__)
 
 _RETRY_FIRST, _RETRY_MAX = 0.5, 30.0
+_LOOK_SECONDS = 1.0
+
+
+class DirectoryGone(Exception):
+    """Somebody removed or replaced the directory of a running miner."""
 
 
 class Registration(NamedTuple):
@@ -50,8 +56,12 @@ class MinerNode:
         *,
         registrar: Registrar | None = None,
         access: Access | None = None,
+        in_place: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Without an `access` only callers on this machine are served."""
+        """Without an `access` only callers on this machine are served.
+
+        `in_place` says whether the store's directory is still the one that was opened.
+        """
         self._config = config
         self._transport = transport
         self._clock = clock
@@ -59,8 +69,17 @@ class MinerNode:
         self._identity = identity
         self._registrar = registrar
         self._access = access or Access(config.allowed)
+        self._in_place = in_place
         self._owners: dict[AccountId | None, Peer] = {}
         self.address = ""
+
+    async def _stay(self) -> None:
+        """Give up when the directory goes: what is stored in removed files is lost on exit, and a
+        miner that begins anew is one that can be repaired to. Raises DirectoryGone.
+        """
+        while self._in_place():
+            await self._clock.sleep(_LOOK_SECONDS)
+        raise DirectoryGone(f"{self._config.data_dir} was removed under this miner")
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
         """Serve. `ready` is set when the address is served."""
@@ -80,7 +99,7 @@ class MinerNode:
             ready.set()
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = []
+                tasks = [group.create_task(self._stay())]
                 if self._registrar is not None:
                     tasks.append(group.create_task(self._register(self._registrar)))
                 if self._access.members is not None:

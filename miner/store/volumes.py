@@ -209,6 +209,10 @@ class VolumeStore:
         free = max(0, journal.free() - self._waiting)
         return Space(journal.pledge, journal.used, free, self._waiting, journal.fragments)
 
+    def in_place(self) -> bool:
+        """Whether the directory is still there under the open files."""
+        return self._lock.in_place()
+
     async def close(self) -> None:
         if self._closed:
             return

@@ -1,5 +1,6 @@
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -142,3 +143,14 @@ def test_bad_options_are_one_line_and_code_2(tmp_path: Path, options: list[str])
     )
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_miner_whose_directory_is_removed_gives_up(tmp_path: Path, sockets: Path) -> None:
+    address = f"ipc://{sockets}/miner.ipc"
+    miner = Process(tmp_path / "miner", address)
+    try:
+        asyncio.run(_store(address))
+        shutil.rmtree(tmp_path / "miner")
+        assert miner.process.wait(20) == 1
+    finally:
+        miner.kill()

@@ -137,6 +137,18 @@ def test_a_locked_directory_refuses_a_second_holder(tmp_path: Path) -> None:
     lock.release()
 
 
+def test_a_lock_knows_that_its_directory_was_removed_or_replaced(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    with lock_directory(store) as lock:
+        assert lock.in_place()
+        store.rename(tmp_path / "elsewhere")
+        assert not lock.in_place()
+        with lock_directory(store) as other:
+            assert other.in_place()
+            assert not lock.in_place()
+    assert not lock.in_place()
+
+
 def test_the_lock_ends_with_its_process_and_is_not_inherited(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib, subprocess; from chain.format import lock_directory\n"
