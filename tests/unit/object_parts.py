@@ -4,7 +4,9 @@ import hashlib
 import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from chain.clock import Entropy
 from chain.ids import SegmentId
 from chain.keys.capsule import EncryptionKey
 from chain.net.transport import Buffer
@@ -15,7 +17,7 @@ from gateway.keys import KeyMissing, KeyRing
 from gateway.model import Account, Bucket, ObjectVersion
 from gateway.objects import ObjectService
 from gateway.seal import sealed_size
-from gateway.store import Lease, StoreSettings
+from gateway.store import Lease, Publisher, StoreSettings
 from miner.pool import Release
 from miner.records import Row
 from miner.segments import Segment, SegmentUnavailable
@@ -42,7 +44,7 @@ class FakeClock:
 class MemoryOwners:
     """Owner keys in a dictionary."""
 
-    def __init__(self, entropy) -> None:
+    def __init__(self, entropy: Entropy) -> None:
         self.entropy = entropy
         self.pairs: dict[bytes, EncryptionKey] = {}
 
@@ -126,7 +128,9 @@ class FakePublisher:
 class World:
     """One gateway process without HTTP."""
 
-    def __init__(self, *, seed: int = 1, publisher=None, **settings) -> None:
+    def __init__(
+        self, *, seed: int = 1, publisher: Publisher | None = None, **settings: Any
+    ) -> None:
         entropy = random.Random(seed).randbytes
         self.catalog = MemoryCatalog()
         self.pool = MemoryPool()

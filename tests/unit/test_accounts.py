@@ -2,6 +2,8 @@
 
 import re
 import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ from tests.unit.object_parts import World
 
 
 @pytest.fixture
-async def world():
+async def world() -> AsyncIterator[World]:
     world = await World().start()
     yield world
     world.objects.close()
@@ -113,7 +115,7 @@ async def test_the_first_account_is_made_once_and_given_keys_replace_its_own() -
     world.objects.close()
 
 
-async def test_owner_keys_live_in_private_files(tmp_path) -> None:
+async def test_owner_keys_live_in_private_files(tmp_path: Path) -> None:
     entropy = World().keys._entropy
     owners = FileOwnerKeys(Keystore(tmp_path / "keys"), entropy)
     ring = KeyRing(owners, entropy)

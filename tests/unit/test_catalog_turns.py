@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from chain.net.memory import MemoryNetwork, MemoryTransport
+from chain.net.transport import Caller
 from gateway.catalog.client import MESSAGES_MAX, CatalogClient
 from gateway.catalog.interface import BadBatch, Batch, Conflict, Equals, Put, Space
 from gateway.catalog.local import LocalCatalog
-from gateway.catalog.protocol import Commit
+from gateway.catalog.protocol import Commit, Committed
 from gateway.catalog.service import CatalogService
 from gateway.catalog.store import StoreSettings
 
@@ -28,13 +29,16 @@ class Counting(CatalogService):
         super().__init__(catalog)
         self.batches: list[int] = []
 
-    async def commit(self, message: Commit, caller):
+    async def commit(self, message: Commit, caller: Caller) -> Committed:
         self.batches.append(len(message.batches))
         return await super().commit(message, caller)
 
 
+World = tuple[CatalogClient, LocalCatalog, Counting]
+
+
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[tuple[CatalogClient, LocalCatalog, Counting]]:
+async def world(tmp_path: Path) -> AsyncIterator[World]:
     local = LocalCatalog.open(tmp_path / "c", settings=StoreSettings(1 << 20, 1 << 28))
     transport = MemoryTransport(MemoryNetwork())
     service = Counting(local)
@@ -46,7 +50,7 @@ async def world(tmp_path: Path) -> AsyncIterator[tuple[CatalogClient, LocalCatal
     await transport.close()
 
 
-async def test_reads_of_one_turn_see_one_snapshot_and_the_next_turn_a_new_one(world) -> None:
+async def test_reads_of_one_turn_see_one_snapshot_and_the_next_turn_a_new_one(world: World) -> None:
     client, local, _ = world
     await client.commit(put(b"a", b"1"))
     with client.read() as reader:
@@ -59,7 +63,7 @@ async def test_reads_of_one_turn_see_one_snapshot_and_the_next_turn_a_new_one(wo
         assert reader.get(LIVE, b"a") == b"2"
 
 
-async def test_whoever_was_told_of_a_commit_reads_it(world) -> None:
+async def test_whoever_was_told_of_a_commit_reads_it(world: World) -> None:
     client, _, _ = world
 
     async def write_and_read(number: int) -> None:
@@ -74,7 +78,7 @@ async def test_whoever_was_told_of_a_commit_reads_it(world) -> None:
             group.create_task(write_and_read(number))
 
 
-async def test_commits_of_one_turn_share_a_message_and_fail_alone(world) -> None:
+async def test_commits_of_one_turn_share_a_message_and_fail_alone(world: World) -> None:
     client, _, service = world
     taken = Batch([Equals(LIVE, b"3", b"other")], [Put(LIVE, b"3", b"x")])
     batches = [put(b"%d" % number, b"v") for number in range(40)]
@@ -92,7 +96,7 @@ async def test_commits_of_one_turn_share_a_message_and_fail_alone(world) -> None
     assert len(service.batches) <= MESSAGES_MAX
 
 
-async def test_a_cancelled_commit_leaves_the_others_of_its_message_alone(world) -> None:
+async def test_a_cancelled_commit_leaves_the_others_of_its_message_alone(world: World) -> None:
     client, _, _ = world
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(client.commit(put(b"%d" % n, b"v"))) for n in range(8)]

@@ -1,6 +1,7 @@
 """Content ids: text and bytes, and whether data is what a CID says."""
 
 import hashlib
+from collections.abc import Callable
 
 import pytest
 from blake3 import blake3
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from chain.cids import BLAKE3, DAG_PB, IDENTITY, RAW, SHA2_256, SHA2_512, Cid, InvalidCid
 
-HASHES = {
+HASHES: dict[int, Callable[[bytes], bytes]] = {
     IDENTITY: lambda data: data,
     SHA2_256: lambda data: hashlib.sha256(data).digest(),
     SHA2_512: lambda data: hashlib.sha512(data).digest(),

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -23,7 +24,7 @@ SIZE = 8 * MIB
 
 
 @pytest.fixture
-async def world():
+async def world() -> AsyncIterator[World]:
     world = await World().start()
     yield world
     world.objects.close()

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,7 +12,8 @@ import pytest
 from cdn.segments import BadRange, EdgeCache
 from cdn.shelf import DiskShelf
 from chain.clock import SystemClock
-from miner.segments import SegmentSource, SegmentUnavailable
+from chain.net.transport import Buffer
+from miner.segments import Segment, SegmentSource, SegmentUnavailable
 from tests.conformance.segment_source_suite import (
     SEGMENTS,
     MemorySource,
@@ -242,7 +243,7 @@ async def test_a_range_outside_the_segment_is_refused() -> None:
 async def test_a_miss_costs_under_a_twentieth_of_a_second_per_gib() -> None:
     # Only the cache's own cost: the source behind returns views. 128 segments of 32 MiB, read in
     # ranges of 1 MiB and their tags, as a gateway streams them; the best of three rounds.
-    def segments(seed: int) -> list:
+    def segments(seed: int) -> list[Segment]:
         parts = [make_segment(seed * 1000 + i, 64)[0].fragments for i in range(32)]
         code = SEGMENTS[0][0].profile
         return [type(SEGMENTS[0][0])(code, 32 * MIB + 512, ids) for ids in parts]
@@ -250,7 +251,13 @@ async def test_a_miss_costs_under_a_twentieth_of_a_second_per_gib() -> None:
     class Views:
         data = memoryview(bytes(32 * MIB + 512))
 
-        async def read(self, segment, ranges, *, verify=False):  # noqa: ARG002 - a SegmentSource
+        async def read(
+            self,
+            segment: Segment,  # noqa: ARG002 - a SegmentSource
+            ranges: Sequence[tuple[int, int]],
+            *,
+            verify: bool = False,  # noqa: ARG002 - a SegmentSource
+        ) -> list[Buffer]:
             return [self.data[s:e] for s, e in ranges]
 
     best = float("inf")

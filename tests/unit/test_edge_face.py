@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -146,8 +147,8 @@ async def test_an_edge_tells_what_it_holds() -> None:
         {"length": 32 << 20, "ranges": [(0, 8 << 20)] * 7},
     ],
 )
-async def test_a_request_beyond_the_limits_is_a_bad_request(change: dict) -> None:
-    good = {
+async def test_a_request_beyond_the_limits_is_a_bad_request(change: dict[str, Any]) -> None:
+    good: dict[str, Any] = {
         "profile": "small", "length": 100_003,
         "fragments": b"".join(SEGMENTS[1][0].fragments), "ranges": [(0, 5)],
     }  # fmt: skip
@@ -206,8 +207,8 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         {"ram_bytes": 1},
     ],
 )
-def test_a_wrong_option_is_refused_at_the_door(tmp_path: Path, change: dict) -> None:
-    good = {"data_dir": tmp_path, "listen": "tcp://h:2", "origin": "ipc:///x/y"}
+def test_a_wrong_option_is_refused_at_the_door(tmp_path: Path, change: dict[str, Any]) -> None:
+    good: dict[str, Any] = {"data_dir": tmp_path, "listen": "tcp://h:2", "origin": "ipc:///x/y"}
     assert EdgeConfig(**good, readers=frozenset({AccountId(b"r" * 32)})).max_bytes > 0
     with pytest.raises(ConfigError):
         EdgeConfig(**good | change)

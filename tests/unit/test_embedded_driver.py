@@ -1,7 +1,7 @@
 """The embedded driver under a clock of our own: when it makes blocks, and what they hold."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -199,6 +199,9 @@ def test_a_full_mempool_refuses_and_recovers() -> None:
 
 
 def test_a_transaction_overtaken_by_a_block_tells_who_waits_for_it() -> None:
+    def nothing(waiting: Iterable[bytes]) -> list[bytes]:  # noqa: ARG001 - named as the method's
+        return []
+
     async def run() -> None:
         async with running(block_seconds=1) as net:
             raw = envelope.sign(
@@ -207,7 +210,7 @@ def test_a_transaction_overtaken_by_a_block_tells_who_waits_for_it() -> None:
             net.driver.accept(raw)
             digest = net.driver.accept(raw)
             # the block takes another transaction only; then this one is past its expiry
-            net.driver.application.prepare_proposal = lambda _: []  # type: ignore[method-assign]
+            net.driver.application.prepare_proposal = nothing  # type: ignore[method-assign]
             with pytest.raises(Rejected, match="expired"):
                 await net.driver.included(digest)
             assert net.driver.waiting == 0

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chain.clock import Entropy
 from chain.keys.identity import Identity, verify
 from chain.keys.keystore import InsecureKey, Keystore, KeystoreError, UnknownKey
 
 
-def counted(seed: int = 0):
+def counted(seed: int = 0) -> Entropy:
     def entropy(count: int) -> bytes:
         nonlocal seed
         seed += 1
@@ -36,7 +37,9 @@ def test_create_never_replaces(tmp_path: Path) -> None:
     assert store.secret("kek") == b"a" * 32
 
 
-def test_a_racing_creator_gets_the_winners_key(tmp_path: Path, monkeypatch) -> None:
+def test_a_racing_creator_gets_the_winners_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Keystore(tmp_path / "keys")
     link = Path.hardlink_to
 
@@ -107,7 +110,9 @@ def test_a_file_in_the_way_is_a_keystore_error(tmp_path: Path) -> None:
 
 @given(st.binary(max_size=80))
 @settings(max_examples=50, deadline=None)
-def test_a_damaged_key_file_is_a_clear_error(tmp_path_factory, raw: bytes) -> None:
+def test_a_damaged_key_file_is_a_clear_error(
+    tmp_path_factory: pytest.TempPathFactory, raw: bytes
+) -> None:
     directory = tmp_path_factory.mktemp("keys", numbered=True)
     directory.chmod(0o700)
     path = directory / "kek.key"

@@ -212,7 +212,7 @@ def test_the_mempool_is_bounded_by_number_and_bytes() -> None:
 
 
 def receipts_of(count: int) -> list[StorageReceipt]:
-    return [StorageReceipt(USER.id, bytes(32), 1, n, START, bytes(64)) for n in range(count)]  # type: ignore[arg-type]
+    return [StorageReceipt(USER.id, bytes(32), 1, n, START, bytes(64)) for n in range(count)]
 
 
 def test_a_transaction_larger_than_a_block_never_waits_for_one() -> None:
@@ -248,7 +248,7 @@ def test_a_proposal_takes_what_fits_in_order_and_only_what_parses_passes() -> No
 )
 def test_a_wrong_envelope_is_refused_by_name(change: dict[str, Any], code: str) -> None:
     ledger = Ledger(genesis=with_parameters(fee_min=10))
-    fields = {"chain": "test", "nonce": 0, "fee": 10, "expiry": 9} | change
+    fields: dict[str, Any] = {"chain": "test", "nonce": 0, "fee": 10, "expiry": 9} | change
     raw = envelope.sign(OPERATOR, Transfer(to=USER.id, amount=1), **fields)
     assert ledger.application.check_tx(raw).code == code
     before = ledger.application.info()

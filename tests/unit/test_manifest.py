@@ -1,5 +1,7 @@
 """Manifests: what is built loads back, and nothing that contradicts itself loads."""
 
+from collections.abc import Callable, Iterable
+
 import pytest
 from blake3 import blake3
 from hypothesis import given, settings
@@ -44,7 +46,7 @@ def inline(size: int, seed: int = 0) -> StreamManifest:
     return StreamManifest(size, name(seed), name(seed, 1))
 
 
-def fetcher(nodes):
+def fetcher(nodes: Iterable[tuple[bytes, bytes]]) -> Callable[[bytes], bytes]:
     return dict(nodes).__getitem__
 
 
@@ -109,7 +111,7 @@ def test_a_changed_node_is_refused(data: st.DataObject) -> None:
         load(nodes[-1][0], table.__getitem__)
 
 
-def root_of(value) -> tuple[bytes, dict[bytes, bytes]]:
+def root_of(value: object) -> tuple[bytes, dict[bytes, bytes]]:
     raw = dagcbor.encode(value)
     cid = Cid.of(DAG_CBOR, BLAKE3, blake3(raw).digest()).raw
     return cid, {cid: raw}
@@ -130,7 +132,7 @@ json_like = st.recursive(
 
 @given(json_like)
 @settings(max_examples=100, deadline=None)
-def test_other_values_are_refused(value) -> None:
+def test_other_values_are_refused(value: object) -> None:
     cid, table = root_of(value)
     with pytest.raises(InvalidManifest):
         load(cid, table.__getitem__)
@@ -144,7 +146,7 @@ def good_root() -> dict:
 
 @given(st.sampled_from(["v", "size", "owner", "cipher", "streams"]), json_like)
 @settings(max_examples=100, deadline=None)
-def test_a_root_with_a_strange_field_is_refused(field: str, value) -> None:
+def test_a_root_with_a_strange_field_is_refused(field: str, value: object) -> None:
     root = good_root()
     if root[field] == value:
         return
@@ -159,7 +161,7 @@ def test_a_root_with_a_strange_field_is_refused(field: str, value) -> None:
     st.integers(0, 1),
 )
 @settings(max_examples=100, deadline=None)
-def test_a_stream_with_a_strange_field_is_refused(field: str, value, which: int) -> None:
+def test_a_stream_with_a_strange_field_is_refused(field: str, value: object, which: int) -> None:
     root = good_root()
     if root["streams"][which].get(field) == value:
         return

@@ -3,6 +3,8 @@
 import hashlib
 import random
 import zlib
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -34,7 +36,7 @@ A = Attributes("text/plain", {}, {"m": "1"})
 
 
 @pytest.fixture
-async def world():
+async def world() -> AsyncIterator[World]:
     world = await World(publisher=FakePublisher()).start()
     yield world
     world.objects.close()
@@ -44,7 +46,7 @@ def data_of(size: int, seed: int = 0) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-async def begin(world: World, key: str = "k", **options) -> Upload:
+async def begin(world: World, key: str = "k", **options: Any) -> Upload:
     return await world.objects.create_upload(world.bucket, key, A, **options)
 
 

@@ -21,13 +21,15 @@ class CountingReader:
         self.table.insert(0, (OTHER + b"zz", b"not ours"))
         self.handed = 0
 
-    def get(self, _space, _key):
+    def get(self, _space: Space, _key: bytes) -> bytes | None:
         raise AssertionError
 
-    def counter(self, _key):
+    def counter(self, _key: bytes) -> int:
         raise AssertionError
 
-    def scan(self, space, start, end, limit, *, reverse=False):
+    def scan(
+        self, space: Space, start: bytes, end: bytes | None, limit: int, *, reverse: bool = False
+    ) -> list[tuple[bytes, bytes]]:
         assert not reverse
         assert space is Space.LIVE
         found = [r for r in self.table if start <= r[0] and (end is None or r[0] < end)][:limit]
@@ -35,7 +37,9 @@ class CountingReader:
         return found
 
 
-def model(keys: list[bytes], prefix: bytes, delimiter: bytes, start: bytes):
+def model(
+    keys: list[bytes], prefix: bytes, delimiter: bytes, start: bytes
+) -> list[tuple[bytes, bool]]:
     """The definition: keys and common prefixes in one order."""
     seen: list[tuple[bytes, bool]] = []
     for key in sorted(set(keys)):

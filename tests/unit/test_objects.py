@@ -5,6 +5,7 @@ import gc
 import hashlib
 import random
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -38,6 +39,7 @@ from gateway.model import (
     Attributes,
     CompletedPart,
     Digests,
+    ObjectVersion,
     WriteCondition,
 )
 from gateway.reading import DataDamaged
@@ -50,7 +52,7 @@ A = Attributes("text/plain", {"cache-control": "no-cache"}, {"colour": "red"})
 
 
 @pytest.fixture
-async def world():
+async def world() -> AsyncIterator[World]:
     world = await World().start()
     yield world
     world.objects.close()
@@ -60,7 +62,7 @@ def data_of(size: int, seed: int = 0) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-async def put(world: World, key: str, data: bytes, **options):
+async def put(world: World, key: str, data: bytes, **options: Any) -> ObjectVersion:
     return await world.objects.put(world.bucket, key, stream(data), A, **options)
 
 

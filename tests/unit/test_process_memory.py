@@ -1,5 +1,6 @@
 import asyncio
 import sys
+import time
 
 import pytest
 
@@ -19,7 +20,7 @@ def test_a_process_that_rests_trims_once_and_again_after_work(
     trims: list[float] = []
     used = [0.0]
     monkeypatch.setattr(memory, "trim", lambda: trims.append(used[0]))
-    monkeypatch.setattr(memory.time, "process_time", lambda: used[0])
+    monkeypatch.setattr(time, "process_time", lambda: used[0])
 
     async def run() -> None:
         idle = memory.IdleTrim(asyncio.get_running_loop())

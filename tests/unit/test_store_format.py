@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +23,8 @@ from chain.format import (
 
 
 def version(directory: Path) -> int:
-    return json.loads((directory / "FORMAT").read_text())["version"]
+    found = json.loads((directory / "FORMAT").read_text())["version"]
+    return cast("int", found)
 
 
 def test_a_new_store_gets_the_current_version(tmp_path: Path) -> None:
@@ -121,7 +123,9 @@ DAMAGED = [
 
 @given(st.binary(max_size=60) | st.sampled_from(DAMAGED))
 @settings(max_examples=60, deadline=None)
-def test_a_damaged_format_file_is_a_clear_error(tmp_path_factory, raw: bytes) -> None:
+def test_a_damaged_format_file_is_a_clear_error(
+    tmp_path_factory: pytest.TempPathFactory, raw: bytes
+) -> None:
     directory = tmp_path_factory.mktemp("store", numbered=True)
     (directory / "FORMAT").write_bytes(raw)
     with pytest.raises(WrongStore):

@@ -21,7 +21,8 @@ KEY = b"key"
 
 
 async def test_what_was_overtaken_is_built_anew_on_a_fresh_snapshot() -> None:
-    catalog, seen = MemoryCatalog(), []
+    catalog = MemoryCatalog()
+    seen: list[bytes | None] = []
 
     def build(transaction: Transaction) -> str:
         value = transaction.reader.get(Space.META, KEY)

@@ -1,5 +1,7 @@
 """Frames: what is packed is parsed, and no bytes crash the parser."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -20,7 +22,7 @@ class Inner(msgspec.Struct, array_like=True, frozen=True):
     data: Payload
 
 
-class Store(Message[Stored]):
+class Store(Message[Stored], frozen=True):
     owner: AccountId
     first: Payload | None
     rest: list[Inner]
@@ -36,7 +38,7 @@ MESSAGE = Store(
 )
 
 
-def _frames(message: Store = MESSAGE, **fields) -> list:
+def _frames(message: Store = MESSAGE, **fields: Any) -> list[Any]:
     body, payloads = wire.Codec().encode(message)
     head = wire.pack_head(wire.REQUEST, 5, body, len(payloads), tag=b"Store", **fields)
     return [head, *payloads]
@@ -137,7 +139,7 @@ def test_our_own_oversize_message_is_refused_before_it_is_sent() -> None:
 
 def test_two_messages_of_one_name_cannot_be_served_together() -> None:
     class Other:
-        class Store(Message[Stored]):
+        class Store(Message[Stored], frozen=True):
             pass
 
     async def handler(_: object, __: Caller) -> Stored:
