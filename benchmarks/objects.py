@@ -11,6 +11,7 @@ import resource
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from chain.clock import SystemClock, system_entropy
@@ -110,7 +111,7 @@ class Bench:
             ("PUT large, MD5 + SHA-256", (Algorithm.SHA256,)),
             ("PUT large, MD5 + CRC64NVME", (Algorithm.CRC64NVME,)),
         ):
-            await timed(label, "s/GiB", scale, lambda h=hashes: self.put("large", data, times, *h))
+            await timed(label, "s/GiB", scale, partial(self.put, "large", data, times, *hashes))
         self.pool.keeping = True
         await self.put("large", data, times)
         version = self.objects.head(self.bucket, "large")

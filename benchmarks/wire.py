@@ -28,7 +28,7 @@ class Stored(msgspec.Struct, array_like=True):
     size: int
 
 
-class Store(Message[Stored]):
+class Store(Message[Stored], frozen=True):
     number: int
     data: Payload | None = None
 
@@ -122,13 +122,13 @@ async def ask_all(address: str, pipe: Connection, label: str) -> None:
 
 
 async def ask_bare(address: str, pipe: Connection) -> None:
-    dealer = zmq.Context.instance().socket(zmq.DEALER)
+    dealer: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
     dealer.connect(address)
 
     async def run(count: int, window: int, data: bytes) -> None:
         flying = 0
         for _ in range(count):
-            dealer.send(data, copy=len(data) < 1 << 16)
+            dealer.send(data, 0, copy=len(data) < 1 << 16)
             flying += 1
             if flying == window:
                 dealer.recv()

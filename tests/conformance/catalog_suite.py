@@ -1,6 +1,7 @@
 """What every Catalog must do. Subclass, and give an `open_catalog` fixture."""
 
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -197,7 +198,9 @@ class CatalogSuite:
             b"c": memoryview(b"xcdex")[1:4],
         }
         for space in (LIVE, Space.BODIES):
-            await catalog.commit(Batch(changes=[Put(space, k, v) for k, v in rows.items()]))
+            await catalog.commit(
+                Batch(changes=[Put(space, k, cast("bytes", v)) for k, v in rows.items()])
+            )
             with catalog.read() as reader:
                 assert [v for _, v in reader.scan(space, b"", None, 9)] == [b"abc", b"bcd", b"cde"]
 

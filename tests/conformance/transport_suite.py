@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -27,7 +27,7 @@ class Sum(msgspec.Struct, array_like=True, frozen=True):
     total: int
 
 
-class Add(Message[Sum]):
+class Add(Message[Sum], frozen=True):
     left: int
     right: int
 
@@ -37,18 +37,18 @@ class Bulk(msgspec.Struct, array_like=True, frozen=True):
     note: str
 
 
-class Double(Message[Bulk]):
+class Double(Message[Bulk], frozen=True):
     """Send the payloads back, each twice."""
 
     pieces: list[Payload]
     note: str
 
 
-class Fail(Message[Sum]):
+class Fail(Message[Sum], frozen=True):
     how: str
 
 
-class Hold(Message[Sum]):
+class Hold(Message[Sum], frozen=True):
     """Answered when the service is told to."""
 
     number: int
@@ -60,11 +60,11 @@ class Trace(msgspec.Struct, array_like=True, frozen=True):
     local: bool
 
 
-class WhoAmI(Message[Trace]):
+class WhoAmI(Message[Trace], frozen=True):
     pass
 
 
-class Unknown(Message[Sum]):
+class Unknown(Message[Sum], frozen=True):
     """No service answers this."""
 
 
@@ -153,11 +153,11 @@ class TransportSuite:
 
         return opened
 
-    async def test_an_ask_is_answered(self, open) -> None:
+    async def test_an_ask_is_answered(self, open: Open) -> None:
         async with open() as (peer, _):
             assert await peer.ask(Add(2, 3)) == Sum(5)
 
-    async def test_many_asks_at_once_get_their_own_answers(self, open) -> None:
+    async def test_many_asks_at_once_get_their_own_answers(self, open: Open) -> None:
         async with open() as (peer, _):
             await peer.ask(Add(0, 0))  # connected
             # 4 credits and 3 places in the queue: seven may wait at once
@@ -166,7 +166,7 @@ class TransportSuite:
             assert [task.result().total for task in tasks] == [2 * n for n in range(7)]
 
     @pytest.mark.parametrize("size", [0, 1, 70_000, 3 << 20])
-    async def test_payloads_travel_unchanged(self, open, size: int) -> None:
+    async def test_payloads_travel_unchanged(self, open: Open, size: int) -> None:
         data = bytes(range(256)) * (size // 256) + bytes(size % 256)
         async with open() as (peer, _):
             sources = [
@@ -180,12 +180,12 @@ class TransportSuite:
                 bytes(source.buffer) for source in sources for _ in range(2)
             ]
 
-    async def test_a_refusal_arrives_as_remote_error(self, open) -> None:
+    async def test_a_refusal_arrives_as_remote_error(self, open: Open) -> None:
         async with open() as (peer, _):
             with pytest.raises(RemoteError, match="no_space: the disk is full"):
                 await peer.ask(Fail("refuse"))
 
-    async def test_a_crashing_handler_tells_nothing_of_its_insides(self, open) -> None:
+    async def test_a_crashing_handler_tells_nothing_of_its_insides(self, open: Open) -> None:
         async with open() as (peer, _):
             with pytest.raises(RemoteError) as caught:
                 await peer.ask(Fail("crash"))
@@ -193,20 +193,22 @@ class TransportSuite:
             assert "secret" not in caught.value.reason
             assert await peer.ask(Add(1, 1)) == Sum(2)
 
-    async def test_an_unknown_message_is_refused(self, open) -> None:
+    async def test_an_unknown_message_is_refused(self, open: Open) -> None:
         async with open() as (peer, _):
             with pytest.raises(RemoteError) as caught:
                 await peer.ask(Unknown())
             assert caught.value.code == "unknown_message"
 
-    async def test_a_silent_service_is_unreachable_after_the_deadline(self, open, service) -> None:
+    async def test_a_silent_service_is_unreachable_after_the_deadline(
+        self, open: Open, service: Service
+    ) -> None:
         async with open() as (peer, _):
             with pytest.raises(Unreachable, match="no answer within"):
                 await peer.ask(Hold(1), timeout=0.05)
             service.gate.set()
             assert await peer.ask(Add(1, 1)) == Sum(2)  # the late answer disturbs nobody
 
-    async def test_a_cancelled_ask_gives_its_credit_back(self, open) -> None:
+    async def test_a_cancelled_ask_gives_its_credit_back(self, open: Open) -> None:
         async with open() as (peer, _):
             await peer.ask(Add(0, 0))
             for _ in range(3):
@@ -217,7 +219,7 @@ class TransportSuite:
                 assert all(task.cancelled() for task in tasks)
             assert await peer.ask(Add(1, 1)) == Sum(2)
 
-    async def test_a_full_queue_is_unreachable_at_once(self, open, service) -> None:
+    async def test_a_full_queue_is_unreachable_at_once(self, open: Open, service: Service) -> None:
         async with open() as (peer, _):
             await peer.ask(Add(0, 0))
             async with asyncio.TaskGroup() as group:
@@ -237,7 +239,7 @@ class TransportSuite:
         assert asyncio.get_running_loop().time() - before < 1.5
 
     async def test_a_service_that_ends_fails_waiting_asks_and_may_come_back(
-        self, pair: Pair, open, service
+        self, pair: Pair, open: Open, service: Service
     ) -> None:
         async with open() as (peer, server):
             async with asyncio.TaskGroup() as group:
@@ -255,7 +257,7 @@ class TransportSuite:
                     await asyncio.sleep(0.05)
             assert await peer.ask(Add(1, 1)) == Sum(2)
 
-    async def test_a_closed_peer_is_unreachable(self, open, service) -> None:
+    async def test_a_closed_peer_is_unreachable(self, open: Open, service: Service) -> None:
         async with open() as (peer, _):
             async with asyncio.TaskGroup() as group:
                 held = group.create_task(_outcome(peer.ask(Hold(1))))
@@ -267,7 +269,7 @@ class TransportSuite:
             peer.close()
 
     async def test_the_request_id_and_the_callers_identity_reach_the_handler(
-        self, pair: Pair, open
+        self, pair: Pair, open: Open
     ) -> None:
         async with open() as (peer, _):
             token = current_request.set("4442587FB7D0A2F9")
@@ -286,7 +288,7 @@ class TransportSuite:
             pair.asking.connect(address)
 
 
-async def _outcome(ask) -> object:
+async def _outcome(ask: Awaitable[object]) -> object:
     try:
         return await ask
     except (Unreachable, RemoteError) as error:

@@ -5,7 +5,8 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ class Site:
     async def start(self) -> None:
         for credential in CREDENTIALS.values():
             account = credential.account
-            await when_back(lambda a=account: self.accounts.create(a.name, id=a.id))  # type: ignore[misc]
+            await when_back(partial(self.accounts.create, account.name, id=account.id))
         assert (await signed_call(self.app, "PUT", "/bucket")).status == 200
 
     async def lost(self, method: str, target: str, body: bytes = b"") -> Answer:
@@ -108,7 +109,7 @@ class Site:
         return sum(row.size if row.operation == "put" else -row.size for row in rows)
 
 
-async def when_back(attempt) -> None:  # type: ignore[no-untyped-def]
+async def when_back(attempt: Callable[[], Awaitable[object]]) -> None:
     for _ in range(200):
         try:
             await attempt()

@@ -6,7 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import msgspec
@@ -33,7 +33,7 @@ class Size(msgspec.Struct, array_like=True):
     caller: bytes
 
 
-class Measure(Message[Size]):
+class Measure(Message[Size], frozen=True):
     data: Payload
 
 
@@ -158,19 +158,25 @@ async def _ask_as(identity: Identity | None, address: str, server: AccountId = A
         await transport.close()
 
 
-async def test_only_the_authorised_are_answered_and_are_who_they_say(alice) -> None:
+async def test_only_the_authorised_are_answered_and_are_who_they_say(
+    alice: tuple[ZeroMqTransport, str],
+) -> None:
     _, address = alice
     assert await _ask_as(BOB, address) == Size(3, BOB.id)
     assert isinstance(await _ask_as(EVE, address), Unreachable)
     assert isinstance(await _ask_as(None, address), Unreachable)  # no CURVE at all
 
 
-async def test_a_server_that_is_somebody_else_is_not_asked(alice) -> None:
+async def test_a_server_that_is_somebody_else_is_not_asked(
+    alice: tuple[ZeroMqTransport, str],
+) -> None:
     _, address = alice
     assert isinstance(await _ask_as(BOB, address, EVE.id), Unreachable)
 
 
-async def test_a_caller_cannot_speak_as_the_twin_of_its_key(alice) -> None:
+async def test_a_caller_cannot_speak_as_the_twin_of_its_key(
+    alice: tuple[ZeroMqTransport, str],
+) -> None:
     _, address = alice
     transport = ZeroMqTransport(BOB)
     peer = transport.connect(address, ALICE.id)
@@ -376,7 +382,7 @@ def test_random_messages_never_stop_a_server(run: Path, frames: list[bytes]) -> 
     asyncio.run(main())
 
 
-async def _outcome(ask) -> object:
+async def _outcome(ask: Awaitable[object]) -> object:
     try:
         return await ask
     except (Unreachable, RemoteError) as error:

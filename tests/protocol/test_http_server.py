@@ -7,9 +7,10 @@ import datetime
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from cryptography import x509
@@ -24,6 +25,12 @@ FAST = HttpLimits(
     head_timeout=0.4, idle_timeout=0.4, body_rate=1000, body_window=0.4, write_timeout=0.4,
     linger_seconds=0.2, connections=8, pipeline=8, shutdown=2.0, sweep=0.05,
 )  # fmt: skip
+
+AsgiMessage = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[AsgiMessage]]
+Send = Callable[[AsgiMessage], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
+Certificate = tuple[Path, Path]
 
 
 def make_certificate(directory: Path, name: str) -> tuple[Path, Path]:
@@ -60,14 +67,14 @@ class Site:
     client_tls: ssl.SSLContext | None = None
     server_tls: ssl.SSLContext | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    scopes: list[dict] = field(default_factory=list)
+    scopes: list[AsgiMessage] = field(default_factory=list)
     bodies: list[tuple[int, str]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     entered: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
     pieces: list[int] = field(default_factory=list)
 
-    async def app(self, scope, receive, send) -> None:
+    async def app(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         self.scopes.append(scope)
         try:
             await getattr(self, "on_" + scope["path"].strip("/").split("/")[0], self.on_echo)(
@@ -76,13 +83,15 @@ class Site:
         finally:
             self.left.set()
 
-    async def reply(self, send, status: int = 200, body: bytes = b"", headers=()) -> None:
+    async def reply(
+        self, send: Send, status: int = 200, body: bytes = b"", headers: Headers = ()
+    ) -> None:
         length = (b"content-length", b"%d" % len(body))
         head = {"type": "http.response.start", "status": status, "headers": [length, *headers]}
         await send(head)
         await send({"type": "http.response.body", "body": body})
 
-    async def read(self, receive) -> bytes | None:
+    async def read(self, receive: Receive) -> bytes | None:
         body = b""
         while True:
             message = await receive()
@@ -90,47 +99,47 @@ class Site:
                 self.bodies.append((len(body), "disconnect"))
                 return None
             self.pieces.append(len(message["body"]))
-            body += message["body"]
+            body += cast("bytes", message["body"])
             if not message["more_body"]:
                 self.bodies.append((len(body), "complete"))
                 return body
 
-    async def on_echo(self, scope, receive, send) -> None:
+    async def on_echo(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         body = await self.read(receive)
         if body is not None:
             await self.reply(send, body=body)
 
-    async def on_refuse(self, scope, receive, send) -> None:
+    async def on_refuse(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         await self.reply(send, 403, b"no")
 
-    async def on_wait(self, scope, receive, send) -> None:
+    async def on_wait(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         self.entered.set()
         await self.gate.wait()
         await self.on_echo(scope, receive, send)
 
-    async def on_stream(self, scope, receive, send) -> None:
+    async def on_stream(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for _ in range(3):
             await send({"type": "http.response.body", "body": b"abc", "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    async def on_endless(self, scope, receive, send) -> None:
+    async def on_endless(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         while True:
             await send({"type": "http.response.body", "body": bytes(1 << 16), "more_body": True})
 
-    async def on_crash(self, scope, receive, send) -> None:
+    async def on_crash(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         raise ValueError("a secret detail")
 
-    async def on_inject(self, scope, receive, send) -> None:
+    async def on_inject(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         await self.reply(send, headers=[(b"x", b"1\r\nset-cookie: evil")])
 
-    async def on_short(self, scope, receive, send) -> None:
+    async def on_short(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         headers = [(b"content-length", b"10")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"123", "more_body": True})
 
-    async def on_watch(self, scope, receive, send) -> None:
+    async def on_watch(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         await self.read(receive)
         self.entered.set()
         assert (await receive())["type"] == "http.disconnect"
@@ -188,7 +197,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, P
 
 
 @contextlib.asynccontextmanager
-async def _running(certificate, limits: HttpLimits = FAST, **options) -> AsyncIterator[Site]:
+async def _running(
+    certificate: Certificate | None, limits: HttpLimits = FAST, **options: Any
+) -> AsyncIterator[Site]:
     site = Site()
     if certificate is not None:
         site.server_tls = tls_context(*certificate)
@@ -209,7 +220,7 @@ async def _running(certificate, limits: HttpLimits = FAST, **options) -> AsyncIt
 
 
 @pytest.fixture(params=["http", "https"])
-def running(request: pytest.FixtureRequest, certificates) -> Running:
+def running(request: pytest.FixtureRequest, certificates: list[Certificate]) -> Running:
     certificate = certificates[0] if request.param == "https" else None
     return lambda **options: _running(certificate, **options)
 
@@ -413,7 +424,7 @@ async def test_100_continue_is_sent_when_the_application_reads(running: Running)
                 await client.reader.read(1)
         site.gate.set()
         assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
-        assert await client.ask(b"abc") != b""
+        assert cast("object", await client.ask(b"abc")) != b""
         assert site.bodies == [(3, "complete")]
         await client.close()
 
@@ -660,7 +671,7 @@ async def test_stop_is_bounded(plain: Running) -> None:
         await client.close()
 
 
-async def test_a_new_certificate_serves_new_connections(certificates) -> None:
+async def test_a_new_certificate_serves_new_connections(certificates: list[Certificate]) -> None:
     async with _running(certificates[0]) as site:
 
         async def name() -> bytes:
@@ -668,7 +679,7 @@ async def test_a_new_certificate_serves_new_connections(certificates) -> None:
             der = client.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
             assert (await client.ask(head("GET", "/x")))[0] == 200
             await client.close()
-            return der
+            return cast("bytes", der)
 
         before = await name()
         assert site.server_tls is not None

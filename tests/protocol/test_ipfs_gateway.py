@@ -3,15 +3,17 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from typing import cast
 
 import httpx
 import pytest
 
 from chain.cids import Cid
+from chain.net.transport import Buffer
 from gateway.catalog.interface import Space
 from gateway.errors import SlowDown
 from gateway.ipfs import dagpb
-from gateway.ipfs.app import IpfsApp, IpfsConfig
+from gateway.ipfs.app import IpfsApp, IpfsConfig, Message
 from gateway.ipfs.car import CarReader
 from gateway.ipfs.directories import IpfsDirectory
 from gateway.ipfs.publish import IpfsPublisher
@@ -367,19 +369,21 @@ async def test_a_car_that_cannot_be_finished_is_broken_off(
     cid = (await site.put("large.bin", LARGE)).cid
     read = ObjectService.read
 
-    async def breaks(self, version, start=0, end=None):
-        async for part in read(self, version, start, min(end, start + MIB)):
+    async def breaks(
+        self: ObjectService, version: ObjectVersion, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[Buffer]:
+        async for part in read(self, version, start, min(cast("int", end), start + MIB)):
             yield part
         raise SlowDown
 
     monkeypatch.setattr(ObjectService, "read", breaks)
-    sent: list[dict] = []
+    sent: list[Message] = []
 
-    async def receive() -> dict:
+    async def receive() -> Message:
         await asyncio.Event().wait()
         return {}
 
-    async def send(message: dict) -> None:
+    async def send(message: Message) -> None:
         sent.append(dict(message))
 
     scope = {
@@ -394,12 +398,12 @@ async def test_a_car_that_cannot_be_finished_is_broken_off(
 
 async def test_reading_stops_when_the_client_goes(site: Site) -> None:
     cid = (await site.put("large.bin", LARGE)).cid
-    sent: list[dict] = []
+    sent: list[Message] = []
 
-    async def receive() -> dict:
+    async def receive() -> Message:
         return {"type": "http.disconnect"}
 
-    async def send(message: dict) -> None:
+    async def send(message: Message) -> None:
         sent.append(dict(message))
 
     scope = {

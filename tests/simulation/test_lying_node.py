@@ -164,7 +164,12 @@ def test_an_answer_about_another_key_is_refused() -> None:
     async def run() -> None:
         async with lying() as (client, liar):
             answers: list[Rows] = []
-            liar.lie = lambda rows: answers.append(rows) or rows
+
+            def keep(rows: Rows) -> Rows:
+                answers.append(rows)
+                return rows
+
+            liar.lie = keep
             await client.proven("accounts", OPERATOR.id)
             liar.lie = lambda _: answers[0]
             with pytest.raises(InvalidProof):
@@ -233,7 +238,11 @@ def test_blocks_are_those_that_were_signed_in_their_order() -> None:
                 [Block(first.signed, [])],
                 [Block(signed(first.signed.header, bytes(64)), first.transactions)],
             ):
-                liar.lie = lambda _, lie=lie: BlockList([each.encoded() for each in lie])
+
+                def reorder(_: BlockList, lie: list[Block] = lie) -> BlockList:
+                    return BlockList([each.encoded() for each in lie])
+
+                liar.lie = reorder
                 with pytest.raises(InvalidBlock):
                     await client.blocks(0)
 

@@ -17,7 +17,7 @@ class Tock(msgspec.Struct, array_like=True):
     number: int
 
 
-class Tick(Message[Tock]):
+class Tick(Message[Tock], frozen=True):
     number: int
 
 

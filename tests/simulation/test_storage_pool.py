@@ -1,5 +1,6 @@
 import asyncio
 import random
+from typing import cast
 
 import pytest
 
@@ -22,7 +23,7 @@ from miner.protocol import (
 )
 from miner.segments import PROFILES, Segment, SegmentUnavailable
 from miner.sweep import Sweeper
-from tests.simulation.miner_grid import Grid
+from tests.simulation.miner_grid import Grid, Rows
 
 DAY = 24 * 3600.0
 
@@ -85,7 +86,7 @@ def test_a_damaged_placement_row_is_a_typed_error() -> None:
         grid = Grid()
         await grid.add_miners(6)
         _, segment, placement = await stored(grid)
-        grid.records.spaces["placement"][segment.id] = placement.encode()[:-1]
+        cast("Rows", grid.records).spaces["placement"][segment.id] = placement.encode()[:-1]
         with pytest.raises(SegmentUnavailable):
             await grid.pool.read(segment, [(0, 1)])
         owner = PoolOwner(grid.records, grid.directory)
