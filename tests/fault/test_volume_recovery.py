@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -271,6 +270,7 @@ class FaultyFile:
         self.close = inner.close
         self.read = inner.read
         self.read_into = inner.read_into
+        self.read_cached = inner.read_cached
         self.truncate = inner.truncate
         self.size = inner.size
 
@@ -304,10 +304,10 @@ class FaultyDisk:
 
     # Cast: FaultyFile has no read_cached, which only asks of INLINE_READ bytes and more need.
     def create(self, name: str) -> VolumeFile:
-        return cast("VolumeFile", FaultyFile(self, self._inner.create(name)))
+        return FaultyFile(self, self._inner.create(name))
 
     def open(self, name: str) -> VolumeFile:
-        return cast("VolumeFile", FaultyFile(self, self._inner.open(name)))
+        return FaultyFile(self, self._inner.open(name))
 
     def free_bytes(self) -> int:
         return 1 << 40
