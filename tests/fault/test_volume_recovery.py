@@ -302,7 +302,6 @@ class FaultyDisk:
         self.names = self._inner.names
         self.remove = self._inner.remove
 
-    # Cast: FaultyFile has no read_cached, which only asks of INLINE_READ bytes and more need.
     def create(self, name: str) -> VolumeFile:
         return FaultyFile(self, self._inner.create(name))
 
