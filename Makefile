@@ -30,6 +30,7 @@ check: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy tests benchmarks
 	$(VENV)/bin/lint-imports
 
 bench: $(VENV)/.test

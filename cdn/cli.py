@@ -18,7 +18,7 @@ from chain.members import Members
 from chain.net.address import advertised, split_identity
 from chain.net.rpc import AddressError
 from chain.net.zeromq import ZeroMqTransport
-from chain.options import Parser, add_data_dir, add_join
+from chain.options import Parser, add_data_dir, add_join, add_listen
 from chain.process import EXIT_REFUSED, NodeError, run_node
 
 _EXAMPLE = """example:
@@ -125,15 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_data_dir(parser, "where the cache lies")
     add_join(parser)
-    parser.add_argument(
-        "--listen",
-        default="tcp://127.0.0.1:4703",
-        metavar="ADDRESS",
-        help="ipc://PATH or tcp://HOST:PORT (default tcp://127.0.0.1:4703)",
-    )
-    parser.add_argument(
-        "--advertise", default="", metavar="HOST:PORT", help="where others reach it, if elsewhere"
-    )
+    add_listen(parser, 4703)
     parser.add_argument(
         "--origin",
         required=True,

@@ -20,7 +20,7 @@ from chain.net.rpc import AddressError
 from chain.net.transport import RemoteError, Unreachable
 from chain.net.zeromq import ZeroMqTransport
 from chain.node import ChainNode, opened
-from chain.options import Parser, add_data_dir, add_join
+from chain.options import Parser, add_data_dir, add_join, add_listen
 from chain.process import EXIT_CRASH, EXIT_OK, EXIT_REFUSED, NodeError, run_node
 from chain.tokens import parse_tokens, tokens_text
 
@@ -116,15 +116,7 @@ def _node_parser() -> argparse.ArgumentParser:
         prog="cumulus chain", description="Run a ledger node with one validator.", epilog=EXAMPLE
     )
     add_data_dir(parser, "everything lives here")
-    parser.add_argument(
-        "--listen",
-        default="tcp://127.0.0.1:4700",
-        metavar="ADDRESS",
-        help="ipc://PATH or tcp://HOST:PORT (default tcp://127.0.0.1:4700)",
-    )
-    parser.add_argument(
-        "--advertise", default="", metavar="HOST:PORT", help="where others reach it, if elsewhere"
-    )
+    add_listen(parser, 4700)
     parser.add_argument(
         "--genesis-copy", type=Path, metavar="FILE", help="where others take the genesis from"
     )

@@ -48,6 +48,20 @@ def add_join(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_listen(parser: argparse.ArgumentParser, port: int) -> None:
+    """`--listen` and `--advertise`: where the node is served, and where others reach it."""
+    address = f"tcp://127.0.0.1:{port}"
+    parser.add_argument(
+        "--listen",
+        default=address,
+        metavar="ADDRESS",
+        help=f"ipc://PATH or tcp://HOST:PORT (default {address})",
+    )
+    parser.add_argument(
+        "--advertise", default="", metavar="HOST:PORT", help="where others reach it, if elsewhere"
+    )
+
+
 def _directory(text: str) -> Path:
     try:
         return Path(text).expanduser().absolute()

@@ -17,7 +17,7 @@ from chain.net.address import advertised
 from chain.net.rpc import AddressError
 from chain.net.transport import Transport
 from chain.net.zeromq import ZeroMqTransport
-from chain.options import Parser, add_data_dir, add_join
+from chain.options import Parser, add_data_dir, add_join, add_listen
 from chain.process import EXIT_REFUSED, NodeError, run_node
 from miner.access import Access
 from miner.config import InvalidConfig, MinerConfig, parse_size
@@ -141,15 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_data_dir(parser, "everything lives here")
     add_join(parser)
-    parser.add_argument(
-        "--listen",
-        default="tcp://127.0.0.1:4701",
-        metavar="ADDRESS",
-        help="ipc://PATH or tcp://HOST:PORT (default tcp://127.0.0.1:4701)",
-    )
-    parser.add_argument(
-        "--advertise", default="", metavar="HOST:PORT", help="where others reach it, if elsewhere"
-    )
+    add_listen(parser, 4701)
     parser.add_argument(
         "--pledge",
         default="auto",

@@ -6,6 +6,7 @@ segments of `SEGMENTS`.
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 import pytest
 from blake3 import blake3
@@ -40,7 +41,7 @@ class MemorySource:
         self.gate: asyncio.Event | None = None
 
     async def read(
-        self, segment: Segment, ranges: list[tuple[int, int]], *, verify: bool = False
+        self, segment: Segment, ranges: Sequence[tuple[int, int]], *, verify: bool = False
     ) -> list[Buffer]:
         self.asked.append((segment, tuple(ranges), verify))
         data = self.data.get(segment.id)

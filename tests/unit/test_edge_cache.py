@@ -2,8 +2,7 @@
 
 import asyncio
 import itertools
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,8 +11,7 @@ import pytest
 from cdn.segments import BadRange, EdgeCache
 from cdn.shelf import DiskShelf
 from chain.clock import SystemClock
-from chain.net.transport import Buffer
-from miner.segments import Segment, SegmentSource, SegmentUnavailable
+from miner.segments import SegmentSource, SegmentUnavailable
 from tests.conformance.segment_source_suite import (
     SEGMENTS,
     MemorySource,
@@ -238,35 +236,3 @@ async def test_a_range_outside_the_segment_is_refused() -> None:
     for wrong in ((-1, 5), (5, 4), (0, segment.length + 1)):
         with pytest.raises(BadRange):
             await cache.read(segment, [wrong])
-
-
-async def test_a_miss_costs_under_a_twentieth_of_a_second_per_gib() -> None:
-    # Only the cache's own cost: the source behind returns views. 128 segments of 32 MiB, read in
-    # ranges of 1 MiB and their tags, as a gateway streams them; the best of three rounds.
-    def segments(seed: int) -> list[Segment]:
-        parts = [make_segment(seed * 1000 + i, 64)[0].fragments for i in range(32)]
-        code = SEGMENTS[0][0].profile
-        return [type(SEGMENTS[0][0])(code, 32 * MIB + 512, ids) for ids in parts]
-
-    class Views:
-        data = memoryview(bytes(32 * MIB + 512))
-
-        async def read(
-            self,
-            segment: Segment,  # noqa: ARG002 - a SegmentSource
-            ranges: Sequence[tuple[int, int]],
-            *,
-            verify: bool = False,  # noqa: ARG002 - a SegmentSource
-        ) -> list[Buffer]:
-            return [self.data[s:e] for s, e in ranges]
-
-    best = float("inf")
-    for round_number in range(3):
-        cache = EdgeCache(Views(), ram_bytes=256 * MIB)
-        work = segments(round_number)
-        began = time.process_time()
-        for segment in work:
-            for start in range(0, 32 * MIB, MIB):
-                await cache.read(segment, [(start, start + MIB), (32 * MIB, 32 * MIB + 512)])
-        best = min(best, time.process_time() - began)
-    assert best < 0.05  # for 1 GiB
