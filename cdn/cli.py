@@ -11,8 +11,7 @@ from cdn.node import EdgeNode
 from cdn.registrar import register_edge
 from chain.clock import SystemClock, system_entropy
 from chain.ids import AccountId, InvalidId, account_id
-from chain.join import Ledger, join
-from chain.keys.identity import Identity
+from chain.join import Ledger, join_as
 from chain.keys.keystore import Keystore, KeystoreError
 from chain.members import Members
 from chain.net.address import advertised, split_identity
@@ -71,7 +70,9 @@ async def _serve(config: EdgeConfig, stop: asyncio.Event) -> None:
         identity = Keystore(config.data_dir / "keys").identity("edge", system_entropy)
     except KeystoreError as error:
         raise NodeError(str(error)) from None
-    ledger = await _join(config, identity, clock)
+    ledger: Ledger | None = None
+    if config.join:
+        ledger = await join_as(identity, config.join, config.data_dir, clock, config.genesis)
     members: Members | None = None
 
     def may_read(account: AccountId) -> bool:
@@ -96,17 +97,6 @@ async def _serve(config: EdgeConfig, stop: asyncio.Event) -> None:
             await node.run(stop, ready)
             for helper in helpers:
                 helper.cancel()
-    finally:
-        await transport.close()
-
-
-async def _join(config: EdgeConfig, identity: Identity, clock: SystemClock) -> Ledger | None:
-    """The ledger of `--join`, None without one. Raises NodeError."""
-    if not config.join:
-        return None
-    transport = ZeroMqTransport(identity)
-    try:
-        return await join(config.join, config.data_dir, transport, clock, config.genesis)
     finally:
         await transport.close()
 

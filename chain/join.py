@@ -15,9 +15,11 @@ from chain.errors import InvalidGenesis
 from chain.format import write_durably
 from chain.genesis import GENESIS_BYTES_MAX, Genesis, parse
 from chain.ids import AccountId
+from chain.keys.identity import Identity
 from chain.net.address import host_and_port, split_identity, with_identity
 from chain.net.rpc import AddressError
 from chain.net.transport import RemoteError, Transport, Unreachable
+from chain.net.zeromq import ZeroMqTransport
 from chain.process import NodeError
 
 ASK_SECONDS, RETRY_SECONDS = 10.0, 0.2
@@ -35,6 +37,17 @@ class Ledger:
     def client(self, transport: Transport) -> LedgerClient:
         """A client of it. Raises AddressError."""
         return LedgerClient(transport.connect(self.address, self.identity), self.genesis)
+
+
+async def join_as(
+    identity: Identity, text: str, data_dir: Path, clock: Clock, genesis_file: Path | None
+) -> Ledger:
+    """`join` before a node has a transport of its own. Raises NodeError."""
+    transport = ZeroMqTransport(identity)
+    try:
+        return await join(text, data_dir, transport, clock, genesis_file)
+    finally:
+        await transport.close()
 
 
 def pinned_genesis(data_dir: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from chain.clock import SystemClock, system_entropy
 from chain.ids import InvalidId, account_id
-from chain.join import Ledger, join
+from chain.join import Ledger, join_as
 from chain.keys.identity import Identity
 from chain.keys.keystore import Keystore, KeystoreError
 from chain.members import Members
@@ -55,7 +55,9 @@ async def _serve(config: MinerConfig, stop: asyncio.Event) -> None:
         identity = Keystore(config.data_dir / "keys").identity("miner", system_entropy)
     except (KeystoreError, OSError) as error:
         raise NodeError(f"{config.data_dir}: {error}") from error
-    ledger = await _join(config, identity, clock)
+    ledger: Ledger | None = None
+    if config.join:
+        ledger = await join_as(identity, config.join, config.data_dir, clock, config.genesis)
     try:
         store = VolumeStore.open(
             config.data_dir / "fragments",
@@ -86,17 +88,6 @@ async def _serve(config: MinerConfig, stop: asyncio.Event) -> None:
     finally:
         await transport.close()
         await store.close()
-
-
-async def _join(config: MinerConfig, identity: Identity, clock: SystemClock) -> Ledger | None:
-    """The ledger of `--join`, None without one. Raises NodeError."""
-    if not config.join:
-        return None
-    transport = ZeroMqTransport(identity)
-    try:
-        return await join(config.join, config.data_dir, transport, clock, config.genesis)
-    finally:
-        await transport.close()
 
 
 def _registrar(

@@ -11,11 +11,10 @@ from pathlib import Path
 
 from chain.clock import Clock, SystemClock, system_entropy
 from chain.format import write_durably
-from chain.join import Ledger, join
+from chain.join import Ledger, join_as
 from chain.keys.identity import Identity
 from chain.keys.keystore import Keystore, KeystoreError
 from chain.net.address import advertised, with_identity
-from chain.net.zeromq import ZeroMqTransport
 from chain.process import NodeError
 from gateway import locks
 from gateway.commands.options import add_config_options
@@ -86,11 +85,8 @@ async def _joined(config: Config, clock: Clock) -> Ledger:
     """The ledger of `--join`, its genesis pinned. Raises ConfigError."""
     try:
         keys = Keystore(config.data_dir / "keys")
-        transport = ZeroMqTransport(keys.identity("gateway", system_entropy))
-        try:
-            return await join(config.join, config.data_dir, transport, clock, config.genesis)
-        finally:
-            await transport.close()
+        identity = keys.identity("gateway", system_entropy)
+        return await join_as(identity, config.join, config.data_dir, clock, config.genesis)
     except (NodeError, KeystoreError) as error:
         raise ConfigError(str(error)) from None
 
