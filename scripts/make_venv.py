@@ -2,13 +2,13 @@
 
     python3 scripts/make_venv.py requirements.lock
 
-Standard library only, Python >= 3.11. Where ensurepip is missing (Debian without python3-venv),
-pip's own pinned wheel is fetched from the package index and run from its zip. ADR 001.
+Standard library only, Python >= 3.11. pip itself is pinned too: its wheel is fetched from the
+package index and run from its zip, so ensurepip (missing on Debian without python3-venv) is not
+needed, and every machine resolves with the same pip. ADR 001.
 """
 
 import hashlib
 import html.parser
-import importlib.util
 import os
 import ssl
 import subprocess
@@ -51,10 +51,7 @@ def main(arguments: list[str]) -> int:
 
 
 def create() -> None:
-    """An environment with pip in it."""
-    if importlib.util.find_spec("ensurepip") and not os.environ.get("CUMULUS_NO_ENSUREPIP"):
-        run(sys.executable, "-m", "venv", str(VENV))
-        return
+    """An environment with the pinned pip in it."""
     run(sys.executable, "-m", "venv", "--without-pip", str(VENV))
     with tempfile.TemporaryDirectory() as folder:
         wheel = fetch_pip(Path(folder))
