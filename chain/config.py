@@ -21,6 +21,7 @@ class ChainConfig:
     operator: AccountId | None = None  # None: the validator's own account
     epoch_seconds: int = 3600
     block_seconds: float = 0.2
+    watch_seconds: float = 1.0  # between looks whether the epoch is over
 
     @property
     def directory(self) -> Path:

@@ -48,7 +48,12 @@ class ChainNode:
         self._transport = transport
         application = Application(store, genesis)
         self.driver = EmbeddedDriver(
-            application, store, validator, clock, block_seconds=config.block_seconds
+            application,
+            store,
+            validator,
+            clock,
+            block_seconds=config.block_seconds,
+            watch_seconds=config.watch_seconds,
         )
         self.service = LedgerService(self.driver, store)
         self.identity = validator.id

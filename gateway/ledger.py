@@ -65,7 +65,7 @@ class NetworkWatch:
         self._registered = False
         self._lease = CatalogLeases(catalog).lease("")
 
-    async def run(self) -> None:
+    async def run(self, *, every: float = WATCH_SECONDS) -> None:
         """Watch for ever; cancel to end. What fails is tried again."""
         while True:
             try:
@@ -74,7 +74,7 @@ class NetworkWatch:
                 await self._see_miners()
             except _TRANSIENT as error:
                 log.info("the ledger is watched again in a moment: %s", error)
-            await self._clock.sleep(WATCH_SECONDS)
+            await self._clock.sleep(every)
 
     async def _register(self) -> None:
         if self._registered:
@@ -211,7 +211,7 @@ def _moved(before: MinerInfo | None, now: MinerInfo) -> bool:
     return not same or abs(before.free_bytes - now.free_bytes) > step
 
 
-async def pump(outbox: Outbox, clock: Clock) -> None:
+async def pump(outbox: Outbox, clock: Clock, *, every: float = WATCH_SECONDS) -> None:
     """Send the outbox for ever; cancel to end."""
     while True:
         try:
@@ -220,7 +220,7 @@ async def pump(outbox: Outbox, clock: Clock) -> None:
             log.info("the outbox waits: %s", error)
             busy = False
         if not busy:
-            await clock.sleep(WATCH_SECONDS)
+            await clock.sleep(every)
 
 
 def miner_ids(miners: CatalogMiners) -> set[AccountId]:

@@ -56,11 +56,12 @@ class MinerNode:
         *,
         registrar: Registrar | None = None,
         access: Access | None = None,
-        in_place: Callable[[], bool] = lambda: True,
+        in_place: Callable[[], bool] | None = None,
     ) -> None:
         """Without an `access` only callers on this machine are served.
 
-        `in_place` says whether the store's directory is still the one that was opened.
+        `in_place` says whether the store's directory is still the one that was opened (None: it
+        has none).
         """
         self._config = config
         self._transport = transport
@@ -73,11 +74,11 @@ class MinerNode:
         self._owners: dict[AccountId | None, Peer] = {}
         self.address = ""
 
-    async def _stay(self) -> None:
+    async def _stay(self, in_place: Callable[[], bool]) -> None:
         """Give up when the directory goes: what is stored in removed files is lost on exit, and a
         miner that begins anew is one that can be repaired to. Raises DirectoryGone.
         """
-        while self._in_place():
+        while in_place():
             await self._clock.sleep(_LOOK_SECONDS)
         raise DirectoryGone(f"{self._config.data_dir} was removed under this miner")
 
@@ -99,7 +100,9 @@ class MinerNode:
             ready.set()
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._stay())]
+                tasks: list[asyncio.Task[None]] = []
+                if self._in_place is not None:
+                    tasks.append(group.create_task(self._stay(self._in_place)))
                 if self._registrar is not None:
                     tasks.append(group.create_task(self._register(self._registrar)))
                 if self._access.members is not None:

@@ -56,6 +56,7 @@ class EmbeddedDriver:
         clock: Clock,
         *,
         block_seconds: float = BLOCK_SECONDS,
+        watch_seconds: float = WATCH_SECONDS,
         mempool: Mempool | None = None,
     ) -> None:
         self.application = application
@@ -63,6 +64,7 @@ class EmbeddedDriver:
         self._validator = validator
         self._clock = clock
         self._block_seconds = block_seconds
+        self._watch_seconds = watch_seconds
         self._mempool = Mempool() if mempool is None else mempool
         self._waiters: dict[bytes, list[asyncio.Future[Included]]] = {}
         self._wanted = asyncio.Event()
@@ -150,7 +152,7 @@ class EmbeddedDriver:
             if remaining <= 0:
                 self.make_block()
             # A slow disk can take longer for a block than a short epoch lasts: others come between.
-            await self._clock.sleep(min(WATCH_SECONDS, max(0.0, remaining / 1e9)))
+            await self._clock.sleep(min(self._watch_seconds, max(0.0, remaining / 1e9)))
 
     def epoch_end_ns(self) -> int:
         """When the running epoch is over."""

@@ -39,7 +39,7 @@ class MemoryNetwork:
     random: Random = field(default_factory=lambda: Random(0))  # noqa: S311 - simulation
     faults: Faults = field(default_factory=Faults)
     _servers: dict[str, "MemoryServer"] = field(default_factory=dict)
-    _peers: set["MemoryPeer"] = field(default_factory=set)
+    _peers: list["MemoryPeer"] = field(default_factory=list)  # in the order in which they came
     _links: dict[str, Faults] = field(default_factory=dict)
     _silent: set[str] = field(default_factory=set)
     _cut: set[tuple[str, str]] = field(default_factory=set)
@@ -81,20 +81,19 @@ class MemoryNetwork:
     def leave(self, name: str) -> None:
         """Give a name back; its connections break."""
         self._servers.pop(name, None)
-        for peer in sorted(self._peers, key=lambda peer: peer.number):
-            if peer.target == name:
-                peer.broken()
+        for peer in self._to(name):
+            peer.broken()
 
     def join(self, peer: "MemoryPeer") -> None:
         """Count a peer in; it connects as soon as its target is served."""
-        peer.number = len(self._peers)
-        self._peers.add(peer)
+        self._peers.append(peer)
         if peer.target in self._servers:
             peer.connected()
 
     def part(self, peer: "MemoryPeer") -> None:
         """Count a peer out."""
-        self._peers.discard(peer)
+        if peer in self._peers:
+            self._peers.remove(peer)
 
     def carry(self, source: str, target: str, deliver: Deliver, broken: Deliver) -> None:
         """Deliver a message from `source` to `target` as the links allow."""
@@ -117,9 +116,11 @@ class MemoryNetwork:
                 loop.call_soon(deliver)
 
     def _connect_waiting(self, name: str) -> None:
-        for peer in sorted(self._peers, key=lambda peer: peer.number):
-            if peer.target == name:
-                peer.connected()
+        for peer in self._to(name):
+            peer.connected()
+
+    def _to(self, name: str) -> "list[MemoryPeer]":
+        return [peer for peer in self._peers if peer.target == name]
 
 
 class MemoryTransport:
@@ -173,7 +174,6 @@ class MemoryPeer:
         self._source = transport.name
         self._caller = Caller(transport.identity, local=transport.identity is None)
         self.target = target
-        self.number = 0
         self._loop = asyncio.get_running_loop()
         self._asks = Asks(codec, window, self._send, f"memory://{target}")
         self._network.join(self)

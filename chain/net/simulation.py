@@ -6,6 +6,7 @@ calls and 40 simulated hours took 0.06 CPU s.
 """
 
 import asyncio
+import itertools
 import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -49,12 +50,29 @@ class _VirtualSelector(selectors.BaseSelector):
         self._inner.close()
 
 
+class _NumberedTask(asyncio.Task[Any]):
+    """Hashes by its number. asyncio keeps tasks in sets and cancels them in the sets' order: by
+    their addresses that would be another order in every process.
+    """
+
+    def __init__(self, number: int, coro: Any, **options: Any) -> None:
+        self._number = number
+        super().__init__(coro, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class SimulatedLoop(asyncio.SelectorEventLoop):
     """An event loop whose `time()` is virtual."""
 
     def __init__(self) -> None:
         self._virtual = _VirtualSelector()
         super().__init__(self._virtual)
+        numbers = itertools.count(1)
+        self.set_task_factory(
+            lambda loop, coro, **options: _NumberedTask(next(numbers), coro, loop=loop, **options)
+        )
 
     def time(self) -> float:
         """Simulated seconds since the loop was made."""
