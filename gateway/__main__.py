@@ -3,15 +3,17 @@
 import importlib
 import sys
 
+ROLES = ("catalog", "worker")
+
 
 def main(arguments: list[str]) -> int:
     """Run the process that the first word names; the exit code."""
-    roles = {"catalog": "run_catalog", "worker": "run_worker"}
-    if not arguments or arguments[0] not in roles:
-        sys.stderr.write("usage: python -m gateway catalog|worker --network FILE --lifeline FD\n")
+    if not arguments or arguments[0] not in ROLES:
+        usage = f"usage: python -m gateway {'|'.join(ROLES)} --network FILE --lifeline FD\n"
+        sys.stderr.write(usage)
         return 2
-    node = importlib.import_module("gateway.node")  # heavy: not for a wrong call
-    code: int = getattr(node, roles[arguments[0]])(arguments[1:])
+    node = importlib.import_module(f"gateway.nodes.{arguments[0]}")  # heavy: not for a wrong call
+    code: int = node.run(arguments[1:])
     return code
 
 

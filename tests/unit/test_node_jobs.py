@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway import node
+from gateway.nodes import catalog, parts
 
 
 class StopClock:
@@ -42,13 +42,13 @@ async def test_release_jobs_are_worked_off_without_pauses_and_behind_a_failure(
 ) -> None:
     objects, clock = Objects(5), StopClock(3)
     with pytest.raises(asyncio.CancelledError):
-        await node.steadily(
+        await parts.steadily(
             "deletions",
-            lambda: node._let_go(objects, clock),  # type: ignore[arg-type]
+            lambda: catalog.let_go(objects, clock),  # type: ignore[arg-type]
             clock,  # type: ignore[arg-type]
         )
     # One failure, one pause behind it; then all jobs, and a pause whenever there is none.
     assert objects.jobs < 0
-    assert clock.slept[0] == node._RESTART_SECONDS
-    assert clock.slept[1:] == [node._LET_GO_SECONDS] * 2
+    assert clock.slept[0] == parts.RESTART_SECONDS
+    assert clock.slept[1:] == [catalog.LET_GO_SECONDS] * 2
     assert "deletions failed and starts again" in caplog.text

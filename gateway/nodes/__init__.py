@@ -1,0 +1,5 @@
+"""The gateway's kinds of process, put together from their parts: one file each.
+
+catalog: the one writer, the storage pool's records, administration, the ledger outbox, jobs.
+worker: the S3, IPFS and console ports over the catalog's mmap, an edge cache and the pool.
+"""

@@ -1,0 +1,149 @@
+"""The catalog process: the one writer, the pool's records, administration, the outbox, jobs."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from cdn.service import SegmentService
+from chain.clock import Clock, SystemClock, system_entropy
+from chain.members import Members
+from chain.net.address import advertised
+from chain.net.transport import Handlers, Server, Transport
+from chain.net.zeromq import ZeroMqTransport
+from chain.process import run_node
+from gateway.accounts import AccountService
+from gateway.admin import AdminService
+from gateway.catalog.local import LocalCatalog
+from gateway.catalog.pool_records import CatalogPoolRecords
+from gateway.catalog.service import run_catalog as serve_catalog
+from gateway.credentials import read_credentials
+from gateway.ipfs.directories import IpfsDirectory
+from gateway.ipfs.indexer import Indexer
+from gateway.ledger import NetworkWatch, pump
+from gateway.network import Network
+from gateway.nodes.parts import (
+    keyring,
+    keystore,
+    object_service,
+    process_options,
+    running_network,
+    steadily,
+    storage_pool,
+)
+from gateway.objects import ObjectService
+from gateway.outbox import Outbox
+from gateway.status import NetworkStatus
+from gateway.versions import version_uid
+from gateway.view import CatalogMiners
+from miner.client import MinerPeers
+from miner.owner import PoolOwner, Releaser, Reports
+from miner.pool import StoragePool
+
+FIRST_ACCOUNT = "owner"
+LET_GO_SECONDS = 2.0
+
+
+def run(arguments: list[str]) -> int:
+    """`python -m gateway catalog`; the exit code."""
+    options = process_options("catalog", arguments)
+
+    async def main(stop: asyncio.Event) -> None:
+        await _catalog(running_network(options.network), stop)
+
+    return run_node(main, name="catalog", lifeline=options.lifeline)
+
+
+async def _catalog(network: Network, stop: asyncio.Event) -> None:
+    config, clock = network.config, SystemClock()
+    keys = keystore(config.data_dir / "keys")
+    async with AsyncExitStack() as stack:
+        gateway = keys.identity("gateway", system_entropy)
+        transport = ZeroMqTransport(gateway, authorise=lambda account: members.is_node(account))
+        stack.push_async_callback(transport.close)
+        ledger = network.ledger().client(transport)
+        members = Members(ledger, clock, config.data_dir / "members.json")
+        catalog = LocalCatalog.open(config.data_dir / "catalog")
+        stack.push_async_callback(catalog.close)
+        miners, peers = CatalogMiners(catalog), MinerPeers(transport, clock)
+        pool = storage_pool(catalog, miners, peers, clock, Reports(peers, miners))
+        objects = object_service(network, catalog, pool, pool, clock)
+        stack.callback(objects.close)
+        accounts = AccountService(
+            catalog, keyring(config.data_dir), clock=clock, entropy=system_entropy
+        )
+        access, secret = read_credentials(network.credentials_path)
+        await accounts.bootstrap(FIRST_ACCOUNT, access_key=access, secret_key=secret)
+        outbox = Outbox(catalog, ledger, gateway)
+        records = CatalogPoolRecords(catalog)
+        status = NetworkStatus(catalog, ledger, network, miners, peers)
+
+        async def certify(bucket: str, key: str) -> bytes:
+            version = objects.head(objects.bucket(bucket), key)
+            return await outbox.certificate(version_uid(version))
+
+        admin = AdminService(
+            accounts,
+            objects,
+            progress=IpfsDirectory(objects, catalog, clock).progress,
+            network=status.state,
+            certify=certify,
+        )
+        owner = PoolOwner(records, miners)
+        face = await _node_face(network, transport, owner, pool)
+        if face is not None:
+            stack.push_async_callback(face.close)
+        watch = NetworkWatch(
+            catalog,
+            ledger,
+            peers,
+            clock,
+            operator=keys.identity("operator", system_entropy),
+            gateway=gateway,
+            address=_advertised(network, face),
+        )
+        handlers = owner.handlers(admin.add_to(Handlers()))
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(steadily("watch", watch.run, clock)),
+                group.create_task(steadily("outbox", lambda: pump(outbox, clock), clock)),
+                group.create_task(
+                    steadily("publishing", Indexer(objects, catalog, clock).run, clock)
+                ),
+                group.create_task(
+                    steadily("releases", Releaser(records, miners, peers, clock).run, clock)
+                ),
+                group.create_task(steadily("deletions", lambda: let_go(objects, clock), clock)),
+            ]
+            if face is not None:
+                tasks.append(group.create_task(steadily("members", members.run, clock)))
+            await serve_catalog(
+                catalog, transport, network.catalog_address, clock, stop, more=handlers
+            )
+            for task in tasks:
+                task.cancel()
+
+
+async def _node_face(
+    network: Network, transport: Transport, owner: PoolOwner, pool: StoragePool
+) -> Server | None:
+    """What registered nodes may ask a gateway that joined a ledger; never commits nor commands.
+
+    Miners ask about their fragments, edges read sealed segments.
+    """
+    if not network.joined:
+        return None
+    handlers = owner.handlers(SegmentService(pool).handlers())
+    return await transport.serve(network.config.listen, handlers)
+
+
+def _advertised(network: Network, face: Server | None) -> str:
+    """The address that the ledger is told."""
+    if face is None:
+        return network.catalog_address
+    return advertised(network.config.listen, network.config.advertise) or face.address
+
+
+async def let_go(objects: ObjectService, clock: Clock) -> None:
+    """Work off the jobs that deletions too large for one commit left behind."""
+    while True:
+        if not await objects.release_some():
+            await clock.sleep(LET_GO_SECONDS)

@@ -1,0 +1,115 @@
+"""What the gateway's processes share: options, keys, the pool, the object service, endless work."""
+
+import argparse
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from cdn.segments import EdgeCache
+from chain.clock import Clock, system_entropy
+from chain.keys.keystore import Keystore, KeystoreError
+from chain.process import NodeError
+from gateway.catalog.interface import Catalog
+from gateway.catalog.pool_records import CatalogPoolRecords
+from gateway.config import ConfigError
+from gateway.ipfs.publish import IpfsPublisher
+from gateway.keys import FileOwnerKeys, KeyRing
+from gateway.network import Network, NotRunning, read_network
+from gateway.objects import ObjectService
+from gateway.store import StoreSettings
+from gateway.view import CatalogLeases, CatalogMiners
+from miner.client import MinerPeers
+from miner.owner import Reports
+from miner.pool import StoragePool
+from miner.segments import SegmentSource
+
+log = logging.getLogger(__name__)
+
+# Of each process, for sealed segments that are read again and again.
+EDGE_RAM_BYTES = 64 << 20
+RESTART_SECONDS = 1.0
+
+
+def process_options(
+    role: str, arguments: Sequence[str], *, ports: bool = False
+) -> argparse.Namespace:
+    """What every process is told; `ports`: and the listening sockets that it inherits."""
+    parser = argparse.ArgumentParser(prog=f"python -m gateway {role}")
+    parser.add_argument("--network", type=Path, required=True, help="the supervisor's network.json")
+    parser.add_argument("--lifeline", type=int, help="leave when this descriptor closes")
+    if ports:
+        parser.add_argument("--fds", required=True, metavar="s3=5,ipfs=6,console=7")
+    with suppress(BrokenPipeError):
+        return parser.parse_args(arguments)
+    raise SystemExit(2)
+
+
+def running_network(path: Path) -> Network:
+    """What the supervisor wrote. Raises NodeError."""
+    try:
+        return read_network(path)
+    except (NotRunning, ConfigError) as error:
+        raise NodeError(str(error)) from None
+
+
+def keyring(data_dir: Path) -> KeyRing:
+    """The keys of this network's accounts."""
+    return KeyRing(FileOwnerKeys(keystore(data_dir / "keys"), system_entropy), system_entropy)
+
+
+def keystore(directory: Path) -> Keystore:
+    """The key files. Raises NodeError."""
+    try:
+        return Keystore(directory)
+    except KeystoreError as error:
+        raise NodeError(str(error)) from None
+
+
+def storage_pool(
+    catalog: Catalog,
+    miners: CatalogMiners,
+    peers: MinerPeers,
+    clock: Clock,
+    reports: Reports,
+) -> StoragePool:
+    """The pool of one process."""
+    records = CatalogPoolRecords(catalog)
+    return StoragePool(miners, peers, records, clock, system_entropy, report=reports.note)
+
+
+def object_service(
+    network: Network,
+    catalog: Catalog,
+    pool: StoragePool,
+    source: SegmentSource,
+    clock: Clock,
+) -> ObjectService:
+    """The object path of one process; `source` is where sealed bytes are read."""
+    config = network.config
+    return ObjectService(
+        catalog,
+        pool,
+        EdgeCache(source, ram_bytes=EDGE_RAM_BYTES),
+        keyring(config.data_dir),
+        CatalogLeases(catalog),
+        clock=clock,
+        entropy=system_entropy,
+        settings=StoreSettings(
+            inline_max=config.inline_max,
+            profile=network.profile,
+            etag=config.s3_etag,
+            publish_new_buckets=config.ipfs_publish_new_buckets,
+        ),
+        publisher=IpfsPublisher(),
+    )
+
+
+async def steadily(name: str, work: Callable[[], Awaitable[None]], clock: Clock) -> None:
+    """Run endless work again after a failure: what helps a process must not end it."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("%s failed and starts again", name)
+        await clock.sleep(RESTART_SECONDS)

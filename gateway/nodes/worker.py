@@ -1,0 +1,193 @@
+"""A worker process: the S3, IPFS and console ports over the catalog's mmap."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+from cdn.client import EdgeClient
+from chain.clock import Clock, SystemClock, system_entropy
+from chain.net.address import split_identity
+from chain.net.http import HttpLimits, reload_certificate, serve, tls_context
+from chain.net.http_exchange import plain_error
+from chain.net.transport import Peer, RemoteError, Transport, Unreachable
+from chain.net.zeromq import ZeroMqTransport
+from chain.process import run_node
+from gateway.accounts import AccountService
+from gateway.catalog.client import CatalogClient
+from gateway.catalog.interface import Catalog, CatalogUnavailable
+from gateway.console.app import ConsoleApp
+from gateway.ipfs.app import IpfsApp, IpfsConfig
+from gateway.network import Network
+from gateway.nodes.parts import (
+    keyring,
+    keystore,
+    object_service,
+    process_options,
+    running_network,
+    steadily,
+    storage_pool,
+)
+from gateway.s3.app import S3App
+from gateway.s3.config import S3Config
+from gateway.s3.refusals import protocol_error
+from gateway.status import WorkerMetrics, space_of
+from gateway.view import CatalogLeases, CatalogMiners
+from miner.client import MinerPeers
+from miner.owner import Reports
+from miner.pool import StoragePool
+from miner.protocol import ReportMissing
+from miner.segments import PROFILES, SegmentSource
+
+log = logging.getLogger(__name__)
+
+_READY_SECONDS = 2.0
+
+
+def run(arguments: list[str]) -> int:
+    """`python -m gateway worker`; the exit code."""
+    options = process_options("worker", arguments, ports=True)
+    hangup = _Hangup()
+
+    async def main(stop: asyncio.Event) -> None:
+        network = running_network(options.network)
+        await _worker(network, _sockets(options.fds), stop, hangup)
+
+    return run_node(main, name="worker", lifeline=options.lifeline, on_hangup=hangup)
+
+
+async def _worker(
+    network: Network, sockets: dict[str, socket.socket], stop: asyncio.Event, hangup: "_Hangup"
+) -> None:
+    config, clock = network.config, SystemClock()
+    async with AsyncExitStack() as stack:
+        transport = ZeroMqTransport(
+            keystore(config.data_dir / "keys").identity("gateway", system_entropy)
+        )
+        stack.push_async_callback(transport.close)
+        owner = transport.connect(network.catalog_address)
+        writer = transport.connect(network.catalog_address)
+        catalog = CatalogClient(config.data_dir / "catalog", writer)
+        stack.push_async_callback(catalog.close)
+        miners, peers = CatalogMiners(catalog), MinerPeers(transport, clock)
+        reports = Reports(peers, miners)
+        pool = storage_pool(catalog, miners, peers, clock, reports)
+        source = _source(network, pool, transport, clock)
+        objects = object_service(network, catalog, pool, source, clock)
+        stack.callback(objects.close)
+        accounts = AccountService(
+            catalog, keyring(config.data_dir), clock=clock, entropy=system_entropy
+        )
+        apps: dict[str, Any] = {
+            "s3": S3App(
+                objects,
+                accounts.credential,
+                S3Config(
+                    domains=config.s3_domain,
+                    region=config.s3_region,
+                    sigv2=config.s3_sigv2,
+                ),
+                clock,
+            ),
+            "ipfs": IpfsApp(objects, catalog, IpfsConfig(), clock),
+            "console": ConsoleApp(
+                _readiness(network, catalog, writer, transport, miners, peers),
+                WorkerMetrics(miners, peers),
+            ),
+        }
+        tls = None
+        if network.cert and network.key:
+            cert, key = network.cert, network.key
+            tls = tls_context(cert, key)
+            context = tls
+            hangup.action = lambda: reload_certificate(context, cert, key)
+        async with asyncio.TaskGroup() as group:
+            reporting = group.create_task(
+                steadily("reports", lambda: reports.run(owner, clock), clock)
+            )
+            async with asyncio.TaskGroup() as ports:
+                for face, listener in sockets.items():
+                    ports.create_task(
+                        serve(
+                            apps[face],
+                            [listener],
+                            tls=tls,
+                            limits=HttpLimits(),
+                            stop=stop,
+                            error_body=protocol_error if face == "s3" else plain_error,
+                        )
+                    )
+            reporting.cancel()
+
+
+def _readiness(
+    network: Network,
+    catalog: Catalog,
+    writer: Peer,
+    transport: Transport,
+    miners: CatalogMiners,
+    peers: MinerPeers,
+) -> Callable[[], Any]:
+    """The probe of /health/ready: what is missing, one sentence each.
+
+    `writer` is the connection of this worker's commits: the index alone is read without a writer.
+    """
+    ledger = network.ledger().client(transport)
+    leases = CatalogLeases(catalog)
+    quorum = PROFILES[network.profile].quorum
+
+    async def missing() -> list[str]:
+        found: list[str] = []
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                await ledger.status()
+        except (RemoteError, Unreachable, TimeoutError):
+            found.append("the ledger does not answer")
+        try:
+            await writer.ask(ReportMissing(()), timeout=_READY_SECONDS)
+        except (RemoteError, Unreachable):
+            found.append("the catalog does not answer")
+        try:
+            if leases.lease("") is None:
+                found.append("no storage lease is reserved yet")
+            up = [miner for miner, space in await space_of(miners, peers) if space is not None]
+        except CatalogUnavailable:
+            return [*found, "there is no catalog yet"]
+        if len(up) < quorum:
+            found.append(f"{len(up)} miners are up, a write needs {quorum}")
+        return found
+
+    return missing
+
+
+def _source(
+    network: Network, pool: StoragePool, transport: Transport, clock: Clock
+) -> SegmentSource:
+    """Where sealed bytes are read: an edge elsewhere when one is named, then the pool."""
+    if not network.config.edge:
+        return pool
+    identity, address = split_identity(network.config.edge)
+    return EdgeClient(transport.connect(address, identity), pool, clock)
+
+
+class _Hangup:
+    """What SIGHUP does, once it is known."""
+
+    def __init__(self) -> None:
+        self.action: Callable[[], None] | None = None
+
+    def __call__(self) -> None:
+        if self.action is None:
+            return
+        try:
+            self.action()
+        except OSError as error:
+            log.error("the certificate stays as it was: %s", error)
+
+
+def _sockets(text: str) -> dict[str, socket.socket]:
+    """`s3=5,ipfs=6` as listening sockets."""
+    pairs = [item.partition("=") for item in text.split(",") if item]
+    return {face: socket.socket(fileno=int(fd)) for face, _, fd in pairs}
