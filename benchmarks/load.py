@@ -51,6 +51,7 @@ class Result:
     wall: float = 0.0
     latencies: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
+    cpu: float = 0.0  # seconds of the clients themselves
 
     def percentile(self, share: float) -> float:
         """A latency; 0 when nothing was done."""
@@ -173,7 +174,8 @@ def request(target: Target, job: Job, key: str, signer: Signer, digest: str) -> 
 
 
 def run(target: Target, job: Job, processes: int = 2) -> Result:
-    """Do a job with `processes` client processes; the sum of what they saw."""
+    """Do a job with up to `processes` client processes; the sum of what they saw."""
+    processes = min(processes, job.connections)
     context = multiprocessing.get_context("fork")
     answers: multiprocessing.queues.Queue[Result] = context.Queue()
     begin = context.Event()
@@ -192,6 +194,7 @@ def run(target: Target, job: Job, processes: int = 2) -> Result:
         total.wall = max(total.wall, part.wall)
         total.latencies += part.latencies
         total.errors.update(part.errors)
+        total.cpu += part.cpu
     for worker in workers:
         worker.join()
     total.latencies.sort()
@@ -205,6 +208,7 @@ def _worker(target, job, number, processes, begin, answers) -> None:  # type: ig
     digest = hashlib.sha256(body).hexdigest() if job.signed else UNSIGNED
     share = job.count // (processes * threads) if job.count else 0
     begin.wait()
+    before = time.process_time()
     started = time.perf_counter()
 
     def work(thread: int) -> None:
@@ -233,7 +237,7 @@ def _worker(target, job, number, processes, begin, answers) -> None:  # type: ig
         member.start()
     for member in crew:
         member.join()
-    total = Result(wall=time.perf_counter() - started)
+    total = Result(wall=time.perf_counter() - started, cpu=time.process_time() - before)
     for result in results:
         total.operations += result.operations
         total.bytes += result.bytes

@@ -1,6 +1,6 @@
 """`make bench`: what the data plane costs, in CPU of all its processes, beside other servers.
 
-    python benchmarks/run.py [--quick] [--json FILE] [--only NAME,NAME] [--no-peers]
+    python benchmarks/run.py [--quick] [--json FILE] [--only NAME,NAME] [--no-peers] [--roles]
 
 CPU figures are user plus system seconds of every process of the network, so they hold on a noisy
 machine; background work is off. Bars: docs/operations.md. Linux only (/proc).
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,45 +21,17 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.load import Connection, Job, Result, Signer, Target, run  # noqa: E402
 from benchmarks.peers import peers  # noqa: E402
 from benchmarks.processes import usage  # noqa: E402
+from benchmarks.rows import (  # noqa: E402
+    CORES,
+    GIB,
+    MIB,
+    PER_GIB,
+    PER_OPERATION,
+    Measure,
+    Scenario,
+    scenarios,
+)
 from tests.clients.running import RunningNetwork  # noqa: E402
-
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One row: a job, how its figure reads and the bar it is held against (None: no bar)."""
-
-    name: str
-    job: Job
-    unit: str  # s/GiB or ms/op
-    bar: float | None = None
-    peers: bool = False
-
-
-def measures(scale: float) -> list[Measure]:
-    """Every row in order: later ones read what earlier ones wrote. `scale` 1 is the full run."""
-    large = max(8, int(16 * scale)) // 8 * 8
-    seconds = max(0.5, 3.0 * scale)
-    many = 8 * int(1000 * scale) or 8
-    # Signed PUT, GET, HEAD, DELETE of 4 KiB go to the peers too.
-    return [
-        Measure("PUT 64 MiB signed", Job("put", 64 * MIB, large, prefix="l"), "s/GiB", 3.8),
-        Measure(
-            "PUT 64 MiB unsigned",
-            Job("put", 64 * MIB, large, signed=False, prefix="u"),
-            "s/GiB",
-            3.8 - 0.55,
-        ),
-        Measure("GET 64 MiB", Job("get", 64 * MIB, large, prefix="l"), "s/GiB", 0.9),
-        Measure("PUT 4 KiB", Job("put", 4 * KIB, many, prefix="s"), "ms/op", 0.30, True),
-        Measure("GET 4 KiB", Job("get", 4 * KIB, many, prefix="s"), "ms/op", 0.15, True),
-        Measure("HEAD 4 KiB", Job("head", 0, many, prefix="s"), "ms/op", 0.12, True),
-        Measure("LIST 1000", Job("list", seconds=seconds, prefix="s"), "ms/op", 2.5, True),
-        Measure("DELETE 4 KiB", Job("delete", 0, many, prefix="s"), "ms/op", 0.30, True),
-        Measure("PUT 64 KiB", Job("put", 64 * KIB, many // 4 // 8 * 8, prefix="m"), "ms/op", 2.5),
-        Measure("PUT 256 KiB", Job("put", 256 * KIB, many // 8 // 8 * 8, prefix="n"), "ms/op", 2.5),
-    ]
 
 
 def measure(target: Target, pid: int, row: Measure) -> dict[str, object]:
@@ -68,13 +40,10 @@ def measure(target: Target, pid: int, row: Measure) -> dict[str, object]:
     result: Result = run(target, row.job)
     after = usage(pid)
     cpu = after.cpu - before.cpu
-    if row.unit == "s/GiB":
-        figure = cpu / (result.bytes / GIB) if result.bytes else None
-    else:
-        figure = cpu * 1000 / result.operations if result.operations else None
     return {
         "name": row.name,
-        "figure": figure,
+        "figure": figure_of(row.unit, cpu, result),
+        "roles": after.roles_since(before),
         "unit": row.unit,
         "bar": row.bar,
         "operations": result.operations,
@@ -85,6 +54,18 @@ def measure(target: Target, pid: int, row: Measure) -> dict[str, object]:
         "resident_mib": after.resident / MIB,
         "errors": dict(result.errors),
     }
+
+
+def figure_of(unit: str, cpu: float, result: Result) -> float | None:
+    """A row's figure from the servers' CPU seconds; None when nothing was done."""
+    if not result.operations:
+        return None
+    if unit == PER_GIB:
+        return cpu / (result.bytes / GIB) if result.bytes else None
+    if unit == PER_OPERATION:
+        return cpu * 1000 / result.operations
+    assert unit == CORES
+    return (cpu + result.cpu) / result.wall
 
 
 def make_bucket(target: Target) -> None:
@@ -99,35 +80,42 @@ def make_bucket(target: Target) -> None:
         raise SystemExit(f"{target.endpoint}: cannot make the bucket: {status}")
 
 
-def of_network(folder: Path, rows: list[Measure]) -> list[dict[str, object]]:
-    """A fresh network of six miners (4+2), measured row by row."""
-    network = RunningNetwork(folder, "--pledge", "16GiB")
+def of_scenario(folder: Path, scenario: Scenario, *, roles: bool) -> list[dict[str, object]]:
+    """A fresh network, measured row by row."""
+    print(f"\n{scenario.name}", flush=True)
+    network = RunningNetwork(folder, *scenario.options, **dict(scenario.environ))
     network.start()
     try:
         assert network.process is not None
         target = Target(network.url("s3"), *network.keys())
         make_bucket(target)
         found = []
-        for row in rows:
+        for row in scenario.rows:
+            if row.before is not None:
+                row.before(network)
             found.append(measure(target, network.process.pid, row))
             tell(found[-1])
+            if roles:
+                tell_roles(found[-1])
     finally:
         network.stop()
     return found
 
 
-def of_peers(folder: Path, rows: list[Measure], scale: float) -> dict[str, list[dict[str, object]]]:
+def of_peers(rows: list[Measure], scale: float) -> dict[str, list[dict[str, object]]]:
     """The rows that peers can do, with fewer operations: they are slower."""
     count = int(800 * scale) // 8 * 8 or 8
     small = []
     for row in rows:
         job = row.job
-        if row.peers and job.operation != "list":
+        if job.operation != "list":
             job = Job(job.operation, job.size, count, prefix=job.prefix)
-        if row.peers:
-            small.append(Measure(row.name, job, row.unit))
+        small.append(Measure(row.name, job, row.unit))
     found = {}
-    with peers(folder) as running:
+    with (
+        tempfile.TemporaryDirectory(prefix="cumulus-bench-") as name,
+        peers(Path(name)) as running,
+    ):
         for peer in running:
             make_bucket(peer.target)
             found[peer.name] = [measure(peer.target, peer.pid, row) for row in small]
@@ -142,11 +130,19 @@ def tell(row: dict[str, object]) -> None:
     against = f"bar {bar}" if bar is not None else ""
     errors = f"errors {row['errors']}" if row["errors"] else ""
     print(
-        f"{row['name']:<22}{shown:>9} CPU {row['unit']:<6} {against:<10}"
+        f"{row['name']:<31}{shown:>9} CPU {row['unit']:<6} {against:<10}"
         f"{row['per_second']:>9.0f} op/s {row['mib_per_second']:>7.0f} MiB/s"
         f"  p99 {row['p99_ms']:>7.1f} ms  {row['resident_mib']:>6.0f} MiB {errors}",
         flush=True,
     )
+
+
+def tell_roles(row: dict[str, object]) -> None:
+    """CPU seconds of each kind of process, largest first."""
+    roles = row["roles"]
+    assert isinstance(roles, dict)
+    shown = sorted(roles.items(), key=lambda item: -item[1])
+    print("    " + "  ".join(f"{role} {used:.2f}" for role, used in shown if used >= 0.01))
 
 
 def tell_ratios(ours: list[dict[str, object]], others: dict[str, list[dict[str, object]]]) -> None:
@@ -179,16 +175,28 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--only", default="", metavar="NAMES", help="rows that contain a word")
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--roles", action="store_true", help="CPU of each kind of process too")
     options = parser.parse_args()
     scale = 0.125 if options.quick else 1.0
     words = [word.strip().lower() for word in options.only.split(",") if word.strip()]
-    rows = [r for r in measures(scale) if not words or any(w in r.name.lower() for w in words)]
+    wanted = [
+        replace(
+            each,
+            rows=[r for r in each.rows if not words or any(w in r.name.lower() for w in words)],
+        )
+        for each in scenarios(scale)
+    ]
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="cumulus-bench-") as name:
-        ours = of_network(Path(name) / "network", rows)
-        others = {} if options.no_peers else of_peers(Path(name), rows, scale)
+    ours = []
+    for scenario in wanted:
+        if scenario.rows:
+            with tempfile.TemporaryDirectory(prefix="cumulus-bench-") as name:
+                ours += of_scenario(Path(name), scenario, roles=options.roles)
+    rows = [row for each in wanted for row in each.rows if row.peers]
+    others = {} if options.no_peers or not rows else of_peers(rows, scale)
     tell_ratios(ours, others)
-    report = {"ours": ours, "peers": others, "ledger": ledger(options.quick)}
+    last = ledger(options.quick) if not words or "ledger" in words else None
+    report = {"ours": ours, "peers": others, "ledger": last}
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     print(f"\n{time.monotonic() - begun:.0f} s")
