@@ -13,6 +13,7 @@ from gateway.view import CatalogMiners
 from miner.client import MinerPeers
 from miner.placement import MinerInfo
 from miner.protocol import SpaceFigures, SpaceReport
+from miner.reading import ReadCounts
 
 _ANSWER_SECONDS = 1.0
 # Repair rows that are counted; beyond it `status` says "at least".
@@ -78,9 +79,14 @@ class NetworkStatus:
 class WorkerMetrics:
     """Figures of one worker process for /metrics."""
 
-    def __init__(self, miners: CatalogMiners, peers: MinerPeers) -> None:
+    def __init__(
+        self, worker: str, miners: CatalogMiners, peers: MinerPeers, reads: ReadCounts
+    ) -> None:
+        """`worker` tells this process from the others, whoever of them answers a scrape."""
+        self._worker = {"worker": worker}
         self._miners = miners
         self._peers = peers
+        self._reads = reads
 
     def __call__(self) -> Iterable[Metric]:
         known = self._miners.all()
@@ -91,3 +97,11 @@ class WorkerMetrics:
         yield Metric("cumulus_miner_up", "gauge", "Whether this worker asks the miner", up)
         yield Metric("cumulus_miner_free_bytes", "gauge", "Pledged space that is free", free)
         yield Metric("cumulus_miner_latency_seconds", "gauge", "Smoothed answer time", latency)
+        reads = self._reads
+        for name, text, value in (
+            ("asks", "Data shards asked of miners", reads.asks),
+            ("hedges", "Shards asked beside them because an answer was late", reads.hedges),
+            ("parity", "Shards asked in place of what cannot be had", reads.parity),
+        ):
+            samples: Samples = [(self._worker, float(value))]
+            yield Metric(f"cumulus_read_{name}_total", "counter", text, samples)

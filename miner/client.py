@@ -1,5 +1,6 @@
 """Miners as the pool talks to them: one connection each, latency estimates, a circuit breaker."""
 
+import asyncio
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from chain.net.transport import (
 )
 from miner import protocol
 from miner.placement import MinerInfo
+from miner.protocol import SpaceReport
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,8 @@ BACKOFF_FIRST, BACKOFF_MAX = 1.0, 30.0
 _GAIN, _DEVIATION_GAIN = 1 / 8, 1 / 4
 _HEDGE_FLOOR = 0.03  # s: below this, waiting is cheaper than asking twice
 _PATIENCE_MAX = 5.0
+# A silent miner is asked for nothing but whether it is there: so long, so often.
+_PROBE_SECONDS, _PROBE_PAUSE, _PROBE_PAUSE_MAX = 2.0, 0.05, 1.0
 _UNKNOWN_LATENCY = 0.25  # s, before the first answer
 
 
@@ -43,6 +47,7 @@ class Health:
     samples: int = 0
     failures: int = 0  # in a row
     heard_at: float = float("-inf")
+    silent: bool = False  # an ask was late, and nothing was heard since it was made
     silent_since: float = 0.0  # when the first of `failures` was asked
     open_until: float = 0.0
     backoff: float = field(default=BACKOFF_FIRST)
@@ -51,10 +56,19 @@ class Health:
         """It lives: the breaker closes. `seconds`, where given, counts for the estimate."""
         if seconds is not None:
             self._sample(seconds)
+        self.heard(now)
         self.failures = 0
-        self.heard_at = now
         self.open_until = 0.0
         self.backoff = BACKOFF_FIRST
+
+    def heard(self, now: float) -> None:
+        """It said something, if only that it cannot."""
+        self.heard_at = now
+        self.silent = False
+
+    def unanswered(self, since: float) -> None:
+        """An ask made at `since` is late."""
+        self.silent = self.silent or self.heard_at <= since
 
     def lagged(self, now: float, waited: float, *, timed: bool) -> None:
         """An ask was given up after `waited` seconds because others were faster.
@@ -62,6 +76,7 @@ class Health:
         The answer would have taken longer still, so the estimate grows (`timed`): else only quick
         answers would ever count, and every slower one would be asked for twice.
         """
+        self.unanswered(now - waited)
         if timed and self.samples and waited > self.latency:
             self._sample(waited)
         if not self.failures:
@@ -91,8 +106,11 @@ class Health:
         self.samples += 1
 
     def is_open(self, now: float) -> bool:
-        """Whether to leave the miner alone now. After the back-off one ask decides again."""
-        return now < self.open_until
+        """Whether to leave the miner alone now.
+
+        After the back-off an ask decides again; of one that is silent the probe's answer does.
+        """
+        return now < self.open_until or (self.silent and self.open_until > 0)
 
     @property
     def patience(self) -> float:
@@ -110,6 +128,7 @@ class MinerPeers:
         self._clock = clock
         self._peers: dict[AccountId, tuple[str, Peer]] = {}
         self._health: dict[AccountId, Health] = {}
+        self._probes: dict[AccountId, asyncio.Task[None]] = {}
 
     def health(self, miner: AccountId) -> Health:
         """The estimates of one miner; kept as long as it is known."""
@@ -118,6 +137,36 @@ class MinerPeers:
     def is_up(self, miner: MinerInfo) -> bool:
         """Whether it is worth asking before others. One that is not may still answer."""
         return not miner.lost and not self.health(miner.id).is_open(self._clock.monotonic())
+
+    def is_silent(self, miner: MinerInfo) -> bool:
+        """Whether nothing was heard of it since it was asked for what is late by now.
+
+        Then reads ask others first, at once: no breaker, which keeps writes away as well, opens so
+        soon. Its answer to a probe brings it back.
+        """
+        if not self.health(miner.id).silent:
+            return False
+        if miner.id not in self._probes and not miner.lost:
+            task = asyncio.get_running_loop().create_task(self._probe(miner))
+            self._probes[miner.id] = task
+            task.add_done_callback(lambda _: self._probes.pop(miner.id, None))
+        return True
+
+    async def _probe(self, miner: MinerInfo) -> None:
+        """Ask until it answers, as long as anybody knows it."""
+        pause = _PROBE_PAUSE
+        while self.health(miner.id).silent:
+            try:
+                await self.ask(
+                    miner, SpaceReport(), timeout=_PROBE_SECONDS, timed=False, insist=True
+                )
+            except (RemoteError, Unreachable):
+                await self._clock.sleep(pause)
+                pause = min(_PROBE_PAUSE_MAX, pause * 2)
+
+    def unanswered(self, miner: AccountId, since: float) -> None:
+        """An ask that began at `since` (monotonic) is late; it may still be answered."""
+        self.health(miner).unanswered(since)
 
     def late(self, miner: AccountId, since: float, *, timed: bool = True) -> None:
         """An ask that began at `since` (monotonic) was given up because others were faster."""
@@ -151,6 +200,7 @@ class MinerPeers:
             health.failed(now, certain=now - start < timeout / 2)
             raise
         except RemoteError as error:
+            health.heard(self._clock.monotonic())
             if error.code in (protocol.FAILED, protocol.BUSY):
                 health.failed(self._clock.monotonic(), certain=False)
             raise
@@ -161,6 +211,8 @@ class MinerPeers:
     def keep(self, miners: Iterable[AccountId]) -> None:
         """Forget connections and estimates of all others."""
         wanted = set(miners)
+        for miner in [miner for miner in self._probes if miner not in wanted]:
+            self._probes[miner].cancel()
         for miner in [miner for miner in self._peers if miner not in wanted]:
             self._peers.pop(miner)[1].close()
         for miner in [miner for miner in self._health if miner not in wanted]:

@@ -23,7 +23,7 @@ from miner.placement import (
     placement_rows,
     released_rows,
 )
-from miner.reading import Readers, ReadSettings, Report
+from miner.reading import ReadCounts, Readers, ReadSettings, Report
 from miner.records import PoolRecords, Row
 from miner.segments import Profile, Segment, SegmentUnavailable
 from miner.writing import BelowQuorum, FragmentReceipt, SegmentWrite, WriteSettings
@@ -131,6 +131,11 @@ class StoragePool:
         if raw is None:
             return Release([], [])
         return Release([Row("placement", segment, raw)], released_rows(Placement.parse(raw)))
+
+    @property
+    def read_counts(self) -> ReadCounts:
+        """What reads asked of miners; counts on."""
+        return self._readers.budget.counts
 
     def can_write(self, quorum: int) -> bool:
         """Whether miners of `quorum` distinct domains are up (readiness)."""

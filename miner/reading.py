@@ -6,7 +6,9 @@ Rules:
    k others, and one set of k serves all lost shards.
 3. Hedges (asking more because an answer is late) are at most 5 % of all asks, until an answer is
    overdue: then parity is asked whatever it costs.
-4. A miner that is left alone is asked when fewer than k others are there, and one that could not be
+4. A miner that was silent while it was asked is left alone from the next read on, until it says
+   something: only those who were waiting already wait for it.
+5. A miner that is left alone is asked when fewer than k others are there, and one that could not be
    reached is tried again for a while: k connected holders are enough, however slow they are.
 """
 
@@ -50,15 +52,26 @@ class ReadSettings:
     hedge_share: float = 0.05
 
 
+@dataclass(slots=True)
+class ReadCounts:
+    """What reads asked of miners so far."""
+
+    asks: int = 0  # of data shards, for what is wanted of them
+    hedges: int = 0  # because an answer was late
+    parity: int = 0  # in place of what cannot be had, or whose miner is left alone
+
+
 class HedgeBudget:
     """A token bucket: every ask pays in, every hedge takes one."""
 
     def __init__(self, share: float) -> None:
         self._share = share
         self._tokens = _HEDGE_BURST if share else 0.0
+        self.counts = ReadCounts()
 
     def asked(self) -> None:
         """A first ask was made."""
+        self.counts.asks += 1
         self._tokens = min(_HEDGE_BURST, self._tokens + self._share)
 
     def take(self, count: int) -> bool:
@@ -245,7 +258,8 @@ class _RangeRead:
         deadline = clock.monotonic() + self._readers.settings.retry
         pause = _PAUSE_FIRST
         while not self._complete():
-            self._ask_parity(self._bad | self._away | self._avoided)
+            counts = self._readers.budget.counts
+            counts.parity += self._ask_parity(self._bad | self._away | self._avoided)
             if self._is_hopeless():
                 return
             if any(fetch.pending for fetch in self._fetches):
@@ -297,14 +311,14 @@ class _RangeRead:
         windows = [self._wanted[index] for index in lost]
         return min(lo for lo, _ in windows), max(hi for _, hi in windows)
 
-    def _ask_parity(self, excluded: set[int], *, paid: bool = True) -> None:
-        """Ask more shards, so that k windows come from indices that are not `excluded`.
+    def _ask_parity(self, excluded: set[int], *, paid: bool = True) -> int:
+        """Ask more shards, so that k windows come from indices that are not `excluded`; how many.
 
         Unless it is `paid` the hedge budget must allow it.
         """
         lost = [index for index in self._wanted if index in excluded and index not in self._got]
         if not lost:
-            return
+            return 0
         profile = self._segment.profile
         lo, hi = self._window(lost)
         coming: set[int] = set()
@@ -317,11 +331,13 @@ class _RangeRead:
         short = profile.k - len(coming)
         candidates = self._candidates(asked)
         if not paid and (short > len(candidates) or not self._readers.budget.take(short)):
-            return
+            return 0
+        made = 0
         for index in candidates:
-            if short <= 0:
-                return
-            short -= self._ask(index, lo, hi)
+            if made >= short:
+                break
+            made += self._ask(index, lo, hi)
+        return made
 
     def _candidates(self, excluded: set[int]) -> list[int]:
         """Other indices: those left alone last, quickest miner first."""
@@ -334,7 +350,10 @@ class _RangeRead:
 
     def _is_left_alone(self, index: int) -> bool:
         miner = self._holder(index)
-        return miner is not None and not self._readers.peers.is_up(miner)
+        if miner is None:
+            return False
+        peers = self._readers.peers
+        return peers.is_silent(miner) or not peers.is_up(miner)
 
     def _ask(self, index: int, lo: int, hi: int) -> bool:
         miner = self._holder(index)
@@ -379,9 +398,11 @@ class _RangeRead:
                 self._overdue.add(fetch.index)
                 fetch.due = 0.0
             self._late.add(fetch.index)
+            self._readers.peers.unanswered(fetch.miner.id, fetch.started)
         lost = self._bad | self._away | self._avoided
-        self._ask_parity(lost | self._overdue)
-        self._ask_parity(lost | self._late, paid=False)
+        counts = self._readers.budget.counts
+        counts.hedges += self._ask_parity(lost | self._overdue)
+        counts.hedges += self._ask_parity(lost | self._late, paid=False)
 
     async def _fetch(self, fetch: _Fetch) -> None:
         failed = self._bad

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -94,7 +95,7 @@ async def _worker(
             "ipfs": IpfsApp(objects, catalog, IpfsConfig(), clock),
             "console": ConsoleApp(
                 _readiness(network, catalog, writer, transport, miners, peers),
-                WorkerMetrics(miners, peers),
+                WorkerMetrics(str(os.getpid()), miners, peers, pool.read_counts),
             ),
         }
         tls = None

@@ -102,6 +102,66 @@ def test_a_stalled_holder_costs_a_bounded_wait_when_hedges_are_used_up() -> None
     simulate(run())
 
 
+def test_only_reads_under_way_wait_for_a_miner_that_stalls() -> None:
+    async def run() -> None:
+        grid, data, segment, placement = await made()
+        for _ in range(20):  # estimates
+            await grid.pool.read(segment, [(0, len(data))])
+        grid.silence(holder(placement, 0))
+        waits = []
+        for _ in range(200):
+            start = grid.clock.monotonic()
+            (got,) = await grid.pool.read(segment, [(0, len(data))])
+            assert bytes(got) == data
+            waits.append(grid.clock.monotonic() - start)
+            await grid.clock.sleep(0.05)
+        waits.sort()
+        assert waits[-1] < 0.1
+        assert waits[-2] < 0.01, "one read found it silent; the others need not find out"
+        counts = grid.pool.read_counts
+        # Two each: the last data shard's window is shorter, so it is no source for the first one.
+        assert (counts.hedges, counts.parity) == (2, 2 * 199)
+
+    simulate(run())
+
+
+def test_a_miner_that_wakes_is_read_from_again_at_once() -> None:
+    async def run() -> None:
+        grid, data, segment, placement = await made()
+        stalled = grid.directory.get(holder(placement, 0))
+        assert stalled is not None
+        await grid.pool.read(segment, [(0, len(data))])
+        grid.silence(stalled.id)
+        await grid.pool.read(segment, [(0, len(data))])
+        await grid.clock.sleep(60)
+        assert grid.peers.is_silent(stalled)
+        grid.network.unsilence(stalled.domain)
+        await grid.clock.sleep(4)  # a probe that was lost, and a pause
+        assert not grid.peers.is_silent(stalled)
+        before = grid.pool.read_counts.parity
+        await grid.pool.read(segment, [(0, len(data))])
+        assert grid.pool.read_counts.parity == before
+
+    simulate(run())
+
+
+def test_writes_do_not_leave_out_a_miner_for_one_late_answer() -> None:
+    async def run() -> None:
+        grid, data, segment, placement = await made()
+        await grid.pool.read(segment, [(0, len(data))])
+        stalled = grid.directory.get(holder(placement, 0))
+        assert stalled is not None
+        grid.silence(stalled.id)
+        await grid.pool.read(segment, [(0, len(data))])
+        assert grid.peers.is_silent(stalled)
+        assert grid.peers.is_up(stalled)
+        grid.network.unsilence(stalled.domain)
+        _, _, written = await stored(grid)
+        assert written.missing == []
+
+    simulate(run())
+
+
 def test_a_read_outlives_a_restart_of_its_miners() -> None:
     async def run() -> None:
         grid, data, segment, _ = await made()

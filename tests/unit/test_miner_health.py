@@ -57,6 +57,29 @@ def test_a_miner_that_is_silent_while_asks_lag_is_left_alone() -> None:
     assert not health.is_open(1.7)
 
 
+def test_a_miner_is_silent_from_a_late_ask_until_it_says_anything() -> None:
+    health = Health()
+    health.answered(1.0, 0.01)
+    health.unanswered(0.9)
+    assert not health.silent, "it answered another ask since"
+    late = Health()
+    late.answered(1.0, 0.01)
+    late.unanswered(1.1)
+    assert late.silent
+    assert not late.is_open(1.2)
+    late.heard(1.3)
+    assert (late.silent, late.heard_at) == (False, 1.3)
+
+
+def test_the_breaker_of_a_silent_miner_stays_open_until_it_says_something() -> None:
+    health = Health()
+    for now in (1.1, 1.5, 1.9):
+        health.lagged(now, 0.2, timed=True)
+    assert health.is_open(100.0)
+    health.answered(100.0)
+    assert not health.is_open(100.0)
+
+
 def test_answers_that_others_overtook_lengthen_patience_up_to_a_bound() -> None:
     health = Health()
     health.answered(0.0, 0.01)
