@@ -1,4 +1,4 @@
-"""CPU seconds per GiB and per small fragment of storing and reading at one miner, in process.
+"""CPU seconds per GiB and small fragment of storing, reading, scrubbing at one miner, in process.
 
 python benchmarks/volume.py [--directory DIR]
 """
@@ -14,11 +14,14 @@ import time
 from pathlib import Path
 
 from chain.clock import SystemClock, system_entropy
+from chain.ids import AccountId
 from chain.keys.identity import Identity
 from chain.memory import tune_malloc
 from chain.net.transport import Caller, Payload
 from miner.fragment import FragmentRecord, fragment_id
 from miner.protocol import ReadFragment
+from miner.scrub import Scrubber, ScrubSettings
+from miner.scrub_state import ScrubMemory
 from miner.segments import PROFILES, Segment
 from miner.service import MinerService, store_message
 from miner.store.volumes import VolumeStore
@@ -45,10 +48,16 @@ def records(count: int, size: int) -> list[tuple[FragmentRecord, bytes]]:
     return made
 
 
-async def measure(service: MinerService, size: int, count: int, width: int) -> None:
+async def measure(
+    service: MinerService, store: VolumeStore, size: int, count: int, width: int
+) -> None:
     made = records(count, size)
 
-    async def store(worker: int) -> None:
+    async def scrub(worker: int) -> None:
+        if worker == 0:
+            await scrub_everything(store)
+
+    async def put(worker: int) -> None:
         for record, payload in made[worker::width]:
             await service.store_fragment(store_message(record, Payload(payload)), HERE)
 
@@ -57,7 +66,7 @@ async def measure(service: MinerService, size: int, count: int, width: int) -> N
             await service.read_fragment(ReadFragment(record.segment.id, 0, 0, size), HERE)
 
     # The first read fills the page cache; on a fresh virtual machine that measures the host.
-    for name, work in (("store", store), ("first", read), ("again", read)):
+    for name, work in (("store", put), ("first", read), ("again", read), ("scrub", scrub)):
         used, wall = cpu(), time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for worker in range(width):
@@ -67,6 +76,27 @@ async def measure(service: MinerService, size: int, count: int, width: int) -> N
             f"{name:5s} {size >> 10:6d} KiB x {width:3d}: {used * 1e6 / count:8.1f} CPU us each, "
             f"{used * GIB / (size * count):6.3f} CPU s/GiB, {count / wall:8.0f}/s"
         )
+    await store.drop([record.key for record, _ in made])
+
+
+async def scrub_everything(store: VolumeStore) -> None:
+    """A cycle that is over at once, at any rate."""
+    record = ScrubMemory()
+    state, settings = record.load(), ScrubSettings(rate=1 << 50, cycle=1e-3)
+    none = AccountId(bytes(32))
+    scrubber = Scrubber(
+        store,
+        lambda _: None,
+        none,
+        SystemClock(),
+        settings=settings,
+        record=record,
+        state=state,
+    )
+    while not state.finished_ns:
+        await scrubber.step()
+        await asyncio.sleep(0.001)
+    assert not state.waiting
 
 
 async def run(directory: Path) -> None:
@@ -81,7 +111,7 @@ async def run(directory: Path) -> None:
         (1 << 20, 512, 8),
         (4 << 20, 128, 8),
     ):
-        await measure(service, size, count, width)
+        await measure(service, store, size, count, width)
     await store.close()
 
 

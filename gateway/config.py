@@ -16,6 +16,7 @@ from typing import Any
 
 from chain.net.address import advertised, split_identity
 from chain.net.rpc import AddressError
+from miner.config import parse_duration
 from miner.config import parse_size as size_from_text
 
 KIB = 1024
@@ -24,8 +25,6 @@ GIB = 1024 * MIB
 DEFAULT_DATA_DIR = "~/.local/share/cumulus"
 MINERS_MAX = 256
 WORKERS_MAX = 256
-
-_SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class ConfigError(Exception):
@@ -50,10 +49,15 @@ def parse_size(raw: object) -> int:
 
 def parse_seconds(raw: object) -> float:
     """Seconds from 600, `10min`, `1.5h`."""
-    match = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*([a-z]*)\s*", str(raw).lower(), re.ASCII)
-    if match is None or match[2] not in _SECONDS or isinstance(raw, bool):
-        raise ValueError("a duration is a number of seconds or like 10min, 2h")
-    return float(match[1]) * _SECONDS[match[2]]
+    return parse_duration(str(raw))
+
+
+def parse_period(raw: object) -> float:
+    """Seconds as `parse_seconds`, more than 0."""
+    seconds = parse_seconds(raw)
+    if not seconds:
+        raise ValueError("it is longer than 0 s")
+    return seconds
 
 
 def parse_bool(raw: object) -> bool:
@@ -263,6 +267,8 @@ class Config:
     )
     inline_max: int = _row(16 * KIB, parse_size, "catalog.inline_max")
     repair_grace: float = _row(600.0, parse_seconds, "repair.grace")
+    scrub_rate: int = _row(20 * MIB, parse_size, "scrub.rate")
+    scrub_cycle: float = _row(14 * 86400.0, parse_period, "scrub.cycle")
 
     @property
     def secure(self) -> bool:
@@ -272,7 +278,10 @@ class Config:
 
 # Settings of a gateway on a ledger of its own choice, and those of what runs beside `cumulus up`'s.
 NODE_ROWS = frozenset(("join", "genesis", "listen", "advertise", "edge"))
-LOCAL_ROWS = frozenset(("miners", "disk", "pledge", "unsafe", "background", "edge_port"))
+LOCAL_ROWS = frozenset(("miners", "disk", "pledge", "unsafe", "background", "edge_port")) | {
+    "scrub_rate",
+    "scrub_cycle",
+}
 Resolver = Mapping[str, object]
 ROWS = {f.name: f for f in fields(Config) if f.metadata}
 

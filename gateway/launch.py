@@ -66,6 +66,7 @@ def commands(
     data_dir = network.config.data_dir
     where = ("--network", str(data_dir / "run" / "network.json"))
     result: list[Command] = []
+    scrub = _scrub(network.config)
     if not network.joined:
         chain = ("chain", "--data-dir", str(data_dir), "--listen", network.chain_address)
         operator = ("--operator", owner_of(data_dir).id.hex())
@@ -75,7 +76,7 @@ def commands(
         places = ("--listen", miner.address, "--join", network.chain_address)
         owner = ("--owner", network.catalog_address)
         pledge = ("--pledge", str(miner.pledge))
-        argv = [*python, "miner", *options, *places, *owner, *pledge, *lifeline]
+        argv = [*python, "miner", *options, *places, *owner, *pledge, *scrub, *lifeline]
         result.append(Command(f"miner-{miner.name}", argv, 2, keep))
     result.append(Command("catalog", (*python, "gateway", "catalog", *where, *lifeline), 1, keep))
     fds = {listener.face: listener.socket.fileno() for listener in listeners}
@@ -84,6 +85,11 @@ def commands(
     held = (*keep, *fds.values())
     numbers = range(1, network.workers + 1)
     return result + [Command(f"worker-{number}", worker, 0, held) for number in numbers]
+
+
+def _scrub(config: Config) -> tuple[str, ...]:
+    rate = 0 if config.background == "off" else config.scrub_rate
+    return ("--scrub-rate", str(rate), "--scrub-cycle", str(config.scrub_cycle))
 
 
 def owner_of(data_dir: Path) -> Identity:

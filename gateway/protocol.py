@@ -73,6 +73,8 @@ class NodeState(msgspec.Struct, frozen=True):
     up: bool
     pledged: int = 0
     used: int = 0
+    scrubbed_ns: int = 0  # end of a miner's last full scrub; 0: never
+    damaged: int = 0  # fragments that its scrubs found damaged
 
 
 class Certificate(msgspec.Struct, frozen=True):

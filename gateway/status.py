@@ -69,7 +69,17 @@ class NetworkStatus:
             if space is None:
                 nodes.append(NodeState("miner", name, up=False))
             else:
-                nodes.append(NodeState("miner", name, True, space.pledged, space.used))
+                nodes.append(
+                    NodeState(
+                        "miner",
+                        name,
+                        True,
+                        space.pledged,
+                        space.used,
+                        space.scrubbed_ns,
+                        space.damaged,
+                    )
+                )
         with self._catalog.read() as reader:
             repairs = reader.scan(Space.REPAIRS, b"\x00", None, _REPAIRS_MAX)
             rebuilt = reader.counter(REBUILT)

@@ -20,9 +20,10 @@ from chain.net.zeromq import ZeroMqTransport
 from chain.options import Parser, add_data_dir, add_join, add_listen
 from chain.process import EXIT_REFUSED, NodeError, run_node
 from miner.access import Access
-from miner.config import InvalidConfig, MinerConfig, parse_size
+from miner.config import InvalidConfig, MinerConfig, parse_duration, parse_size
 from miner.node import MinerNode
 from miner.registrar import LedgerRegistrar
+from miner.scrub_state import ScrubFile
 from miner.store.volumes import VolumeStore
 
 # What `--pledge auto` leaves of the file system for everything else.
@@ -83,6 +84,7 @@ async def _serve(config: MinerConfig, stop: asyncio.Event) -> None:
             registrar=registrar,
             access=access,
             in_place=store.in_place,
+            scrub=ScrubFile(config.data_dir / "scrub.json"),
         )
         await node.run(stop)
     finally:
@@ -114,6 +116,8 @@ def _config(options: argparse.Namespace) -> MinerConfig:
         min_price=options.min_price,
         advertise=advertised(options.listen, options.advertise),
         allowed=frozenset(account_id(text) for text in options.allow),
+        scrub_rate=parse_size(options.scrub_rate),
+        scrub_cycle=parse_duration(options.scrub_cycle),
     )
 
 
@@ -152,6 +156,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", default="miner", help="what its log lines say (default miner)")
     parser.add_argument(
         "--allow", action="append", default=[], metavar="ID", help="who else may use it over tcp://"
+    )
+    parser.add_argument(
+        "--scrub-rate",
+        default="20M",
+        metavar="SIZE",
+        help="read at most so much a second to check what is stored; 0: never (default 20M)",
+    )
+    parser.add_argument(
+        "--scrub-cycle",
+        default="14d",
+        metavar="TIME",
+        help="time in which everything is checked once: 12h, 14d (default 14d)",
     )
     parser.add_argument("--owner", default="", help=argparse.SUPPRESS)  # its own machine's gateway
     parser.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)

@@ -1,4 +1,4 @@
-"""A miner as a node: its service, its registration, its sweep. All it needs is given."""
+"""A miner as a node: its service, registration, sweep and scrub. All it needs is given."""
 
 import asyncio
 import logging
@@ -12,6 +12,8 @@ from chain.net.rpc import AddressError
 from chain.net.transport import Peer, RemoteError, Transport, Unreachable
 from miner.access import Access
 from miner.config import MinerConfig
+from miner.scrub import Scrubber, ScrubSettings
+from miner.scrub_state import ScrubMemory, ScrubRecord
 from miner.service import MinerService
 from miner.store.interface import FragmentStore
 from miner.sweep import Sweeper
@@ -57,11 +59,12 @@ class MinerNode:
         registrar: Registrar | None = None,
         access: Access | None = None,
         in_place: Callable[[], bool] | None = None,
+        scrub: ScrubRecord | None = None,
     ) -> None:
         """Without an `access` only callers on this machine are served.
 
         `in_place` says whether the store's directory is still the one that was opened (None: it
-        has none).
+        has none); `scrub` keeps where the scrub is (None: in memory).
         """
         self._config = config
         self._transport = transport
@@ -71,6 +74,8 @@ class MinerNode:
         self._registrar = registrar
         self._access = access or Access(config.allowed)
         self._in_place = in_place
+        self._scrub_record = scrub or ScrubMemory()
+        self._scrub_state = self._scrub_record.load()
         self._owners: dict[AccountId | None, Peer] = {}
         self.address = ""
 
@@ -84,7 +89,7 @@ class MinerNode:
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
         """Serve. `ready` is set when the address is served."""
-        service = MinerService(self._store, self._identity, self._access)
+        service = MinerService(self._store, self._identity, self._access, self._scrub_state)
         server = await self._transport.serve(self._config.listen, service.handlers())
         self.address = self._config.advertise or server.address
         space = self._store.space()
@@ -109,6 +114,8 @@ class MinerNode:
                     tasks.append(group.create_task(self._access.members.run()))
                 if self._config.owner or self._access.members is not None:
                     tasks.append(group.create_task(self._sweep()))
+                if self._config.scrub_rate:
+                    tasks.append(group.create_task(self._scrubber(service).run()))
                 await stop.wait()
                 for task in tasks:
                     task.cancel()
@@ -131,6 +138,18 @@ class MinerNode:
                 return
             await self._clock.sleep(pause)
             pause = min(_RETRY_MAX, pause * 2)
+
+    def _scrubber(self, service: MinerService) -> Scrubber:
+        return Scrubber(
+            self._store,
+            self._owner,
+            self._identity.id,
+            self._clock,
+            settings=ScrubSettings(self._config.scrub_rate, self._config.scrub_cycle),
+            record=self._scrub_record,
+            state=self._scrub_state,
+            busy=lambda: service.active > 0,
+        )
 
     async def _sweep(self) -> None:
         sweeper = Sweeper(

@@ -112,7 +112,7 @@ class Inventory(Message[InventoryPage], frozen=True):
 
 
 class SpaceFigures(msgspec.Struct, frozen=True, array_like=True):
-    """Who answers; bytes, and the number of fragments."""
+    """Who answers; bytes, and the number of fragments; what the scrub found."""
 
     miner: bytes
     pledged: int
@@ -120,6 +120,8 @@ class SpaceFigures(msgspec.Struct, frozen=True, array_like=True):
     free: int
     reserved: int
     fragments: int
+    scrubbed_ns: int = 0  # when everything had been checked once more; 0: not yet
+    damaged: int = 0  # fragments that the scrub found damaged, ever
 
 
 class SpaceReport(Message[SpaceFigures], frozen=True):

@@ -29,6 +29,7 @@ from miner.protocol import (
     SpaceReport,
     StoreFragment,
 )
+from miner.scrub_state import ScrubState
 from miner.segments import Profile
 from miner.store.interface import (
     Batch,
@@ -65,11 +66,17 @@ class MinerService:
     """
 
     def __init__(
-        self, store: FragmentStore, identity: Identity, access: Access | None = None
+        self,
+        store: FragmentStore,
+        identity: Identity,
+        access: Access | None = None,
+        scrub: ScrubState | None = None,
     ) -> None:
+        self.active = 0  # asks that are being answered
         self._store = store
         self._identity = identity
         self._access = access or Access()
+        self._scrub = scrub or ScrubState()
         self._signed: OrderedDict[int, _Signed] = OrderedDict()
 
     def handlers(self) -> Handlers:
@@ -92,12 +99,15 @@ class MinerService:
         async def guarded(message: Any, caller: Caller) -> R:
             if not caller.local and (caller.identity is None or not may(caller.identity)):
                 raise RemoteError(protocol.NOT_ALLOWED, "this miner does not serve you")
+            self.active += 1
             try:
                 return await handler(message, caller)
             except StoreError as error:
                 raise RemoteError(_code(error), str(error)) from error
             except InvalidFragment as error:
                 raise RemoteError(protocol.BAD_REQUEST, str(error)) from error
+            finally:
+                self.active -= 1
 
         return guarded
 
@@ -128,8 +138,9 @@ class MinerService:
             return Checked(present=False, whole=False)
         whole = await self._store.verify(key)
         if not whole:
-            log.error("fragment %s is damaged on disk and was dropped", key.hex())
-            await self._store.drop([key])
+            if await self._store.drop_damaged([key]):
+                log.error("fragment %s is damaged on disk and was dropped", key.hex())
+            whole = self._store.find(key) is not None  # stored anew meanwhile
         return Checked(present=True, whole=whole)
 
     async def drop_fragments(self, message: DropFragments, caller: Caller) -> Dropped:
@@ -170,6 +181,8 @@ class MinerService:
             space.free,
             space.reserved,
             space.fragments,
+            self._scrub.finished_ns,
+            self._scrub.damaged,
         )
 
     def _sign(self, batch: Batch) -> _Signed:

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from gateway.commands.options import Parsers, action
 from gateway.commands.session import ask, network_of, show, size_text, table
 from gateway.health import report
 from gateway.network import Network
-from gateway.protocol import NetworkState, ShowNetwork
+from gateway.protocol import NetworkState, NodeState, ShowNetwork
 
 
 def add(parsers: Parsers) -> None:
@@ -40,8 +41,8 @@ def collect(network: Network) -> dict[str, Any]:
     for name, entry in _processes(network).items():
         kind, _, short = name.partition("-")
         node = known.get((kind, short))
-        space = {"pledged": node.pledged, "used": node.used} if node and kind == "miner" else {}
-        nodes.append({"name": name, "kind": kind, **entry, **space})
+        figures = _figures(node) if node and kind == "miner" else {}
+        nodes.append({"name": name, "kind": kind, **entry, **figures})
     nodes += _elsewhere(state) if state and network.joined else []
     return {
         "ready": health.get("ready") is True,
@@ -63,6 +64,15 @@ def collect(network: Network) -> dict[str, Any]:
     }
 
 
+def _figures(node: NodeState) -> dict[str, int]:
+    return {
+        "pledged": node.pledged,
+        "used": node.used,
+        "scrubbed_ns": node.scrubbed_ns,
+        "damaged": node.damaged,
+    }
+
+
 def _elsewhere(state: NetworkState) -> list[dict[str, Any]]:
     """Nodes of a ledger that this gateway joined: no processes of this machine."""
     return [
@@ -72,8 +82,7 @@ def _elsewhere(state: NetworkState) -> list[dict[str, Any]]:
             "pid": None,
             "restarts": 0,
             "up": node.up,
-            "pledged": node.pledged,
-            "used": node.used,
+            **_figures(node),
         }
         for node in state.nodes
     ]
@@ -116,7 +125,15 @@ def _text(found: dict[str, Any]) -> str:
             node["pid"] or "-",
             node["restarts"],
             size_text(node["used"]) if "used" in node else "",
+            _scrubbed(node) if "scrubbed_ns" in node and node["kind"] == "miner" else "",
         )
         for node in found["nodes"]
     ]
-    return "\n".join([*lines, "", table(("NODE", "PID", "RESTARTS", "USED"), rows)])
+    return "\n".join([*lines, "", table(("NODE", "PID", "RESTARTS", "USED", "SCRUBBED"), rows)])
+
+
+def _scrubbed(node: dict[str, Any]) -> str:
+    """`2026-11-20`, with what was ever found damaged."""
+    ns, damaged = node["scrubbed_ns"], node["damaged"]
+    day = datetime.fromtimestamp(ns / 1e9, UTC).date().isoformat() if ns else "not yet"
+    return f"{day}, {damaged} damaged" if damaged else day

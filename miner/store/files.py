@@ -43,6 +43,14 @@ class VolumeFile(Protocol):
         """As `read_into`, but only what needs no wait for the disk: as many bytes as there are."""
         ...
 
+    def read_disk(self, buffer: memoryview, offset: int) -> int:
+        """Fill a page-aligned buffer with whole blocks of what is on the disk, not in the cache.
+
+        Leaves nothing behind in the page cache. Returns the bytes read, fewer only at the end of
+        the file. Thread-safe.
+        """
+        ...
+
     def truncate(self, size: int) -> None:
         """Cut the file, durably."""
         ...
@@ -167,13 +175,7 @@ class LocalFile:
         return b"".join(parts)
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
-        done = 0
-        while done < len(buffer):
-            count = os.preadv(self._fd, [buffer[done:]], offset + done)
-            if not count:
-                break
-            done += count
-        return done
+        return _fill(self._fd, buffer, offset)
 
     def read_cached(self, buffer: memoryview, offset: int) -> int:
         if not _NOWAIT:
@@ -184,6 +186,21 @@ class LocalFile:
             if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
                 return 0
             raise
+
+    def read_disk(self, buffer: memoryview, offset: int) -> int:
+        assert len(buffer) % BLOCK == 0
+        assert offset % BLOCK == 0
+        if self._direct != self._fd:
+            try:
+                return _fill(self._direct, buffer, offset)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+        # No O_DIRECT here: what the cache holds is read, and no longer kept.
+        done = _fill(self._fd, buffer, offset)
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._fd, offset, done, os.POSIX_FADV_DONTNEED)
+        return done
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self._fd, size)
@@ -209,8 +226,18 @@ def _open_direct(path: Path) -> int:
     flag = getattr(os, "O_DIRECT", 0)
     if flag:
         with contextlib.suppress(OSError):
-            return os.open(path, os.O_WRONLY | flag)
-    return os.open(path, os.O_WRONLY)
+            return os.open(path, os.O_RDWR | flag)
+    return os.open(path, os.O_RDWR)
+
+
+def _fill(fd: int, buffer: memoryview, offset: int) -> int:
+    done = 0
+    while done < len(buffer):
+        count = os.preadv(fd, [buffer[done:]], offset + done)
+        if not count:
+            break
+        done += count
+    return done
 
 
 @cache

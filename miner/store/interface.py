@@ -106,7 +106,21 @@ class FragmentStore(Protocol):
         ...
 
     async def verify(self, key: bytes) -> bool:
-        """Whether the bytes on disk still have the right id. Raises NoSuchFragment."""
+        """Whether record and bytes on the disk, past every cache, are right still.
+
+        An unreadable fragment is not. Raises NoSuchFragment.
+        """
+        ...
+
+    async def damaged(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Those of them that are here and do not verify."""
+        ...
+
+    async def drop_damaged(self, keys: Sequence[bytes]) -> int:
+        """Verify once more, with no write in between, and drop what is not whole.
+
+        What was stored anew since it was found damaged stays. Returns how many were dropped.
+        """
         ...
 
     async def drop(self, keys: Sequence[bytes]) -> int:

@@ -81,6 +81,13 @@ class MemoryStore:
                 dropped += 1
         return dropped
 
+    async def damaged(self, keys: Sequence[bytes]) -> list[bytes]:
+        held = [key for key in keys if key in self._fragments]
+        return [key for key in held if not await self.verify(key)]
+
+    async def drop_damaged(self, keys: Sequence[bytes]) -> int:
+        return await self.drop(await self.damaged(keys))
+
     async def confirm(self, keys: Sequence[bytes]) -> None:
         for key in keys:
             found = self._fragments.get(key)

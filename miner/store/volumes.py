@@ -20,7 +20,8 @@ from chain.clock import Clock, Entropy
 from chain.format import DirectoryLock, lock_directory, open_store
 from chain.ids import AccountId
 from chain.net.transport import Buffer
-from miner.fragment import FragmentRecord, InvalidFragment, fragment_id
+from miner.fragment import FragmentRecord, InvalidFragment
+from miner.store.checking import Checker
 from miner.store.compaction import Compactor
 from miner.store.files import Disk, LocalDisk
 from miner.store.index import Place
@@ -65,6 +66,12 @@ class _Drop:
 
 
 @dataclass(slots=True)
+class _DropDamaged:
+    keys: Sequence[bytes]
+    future: "asyncio.Future[int]"
+
+
+@dataclass(slots=True)
 class _Confirm:
     keys: Sequence[bytes]
     future: "asyncio.Future[None]"
@@ -75,7 +82,7 @@ class _Compact:
     future: "asyncio.Future[None]"
 
 
-_Job = _Put | _Drop | _Confirm | _Compact
+_Job = _Put | _Drop | _DropDamaged | _Confirm | _Compact
 
 
 class _Done(NamedTuple):
@@ -95,6 +102,7 @@ class VolumeStore:
         self._lock = lock
         self._clock = clock
         self._compactor = Compactor(journal)
+        self._checker = Checker()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._held_back: _Job | None = None
         self._waiting = 0
@@ -161,6 +169,11 @@ class VolumeStore:
         self._jobs.put(_Drop(list(dict.fromkeys(keys)), future))
         return await future
 
+    async def drop_damaged(self, keys: Sequence[bytes]) -> int:
+        future: asyncio.Future[int] = self._future()
+        self._jobs.put(_DropDamaged(list(dict.fromkeys(keys)), future))
+        return await future
+
     async def confirm(self, keys: Sequence[bytes]) -> None:
         future: asyncio.Future[None] = self._future()
         self._jobs.put(_Confirm(list(keys), future))
@@ -188,15 +201,14 @@ class VolumeStore:
         return AccountId((await self._head(key)).owner) or None
 
     async def verify(self, key: bytes) -> bool:
-        place = self._place(key)
-        try:
-            payload = await self._read(key, 0, place.size, in_payload=True)
-        except NoSuchFragment:
-            raise
-        except StoreError:
-            return False
+        self._place(key)
+        found = await self.damaged([key])
+        self._place(key)
+        return not found
+
+    async def damaged(self, keys: Sequence[bytes]) -> list[bytes]:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, fragment_id, payload) == place.id
+        return await loop.run_in_executor(self._threads, self._damaged, keys)
 
     def scan(self, after: bytes, limit: int) -> list[tuple[bytes, Entry]]:
         return [(key, _entry(place)) for key, place in self._index.scan(after, limit)]
@@ -291,6 +303,33 @@ class VolumeStore:
             raise StoreError("the fragment's record is damaged")
         return head
 
+    def _damaged(self, keys: Sequence[bytes]) -> list[bytes]:
+        return [key for key in keys if not self._is_whole(key)]
+
+    def _is_whole(self, key: bytes) -> bool:
+        """Reads the disk. What is not here, or no longer, is not damaged."""
+        place = self._index.get(key)
+        while place is not None:
+            if self._is_whole_at(key, place):
+                return True
+            now = self._index.get(key)
+            if now is not None and (now.volume, now.offset) == (place.volume, place.offset):
+                return False
+            place = now  # dropped, moved or stored anew meanwhile
+        return True
+
+    def _is_whole_at(self, key: bytes, place: Place) -> bool:
+        volume = self._journal.volumes.get(place.volume)
+        if volume is None or not volume.pin():
+            return False
+        try:
+            return self._checker.is_whole(volume, key, place)
+        except OSError as error:
+            log.error("fragment %s cannot be read: %s", key.hex(), error)
+            return False
+        finally:
+            volume.unpin()
+
     # ---- the committer thread
 
     def _run(self) -> None:
@@ -336,7 +375,12 @@ class VolumeStore:
         puts = [job for job in jobs if isinstance(job, _Put)]
         drops = [key for job in jobs if isinstance(job, _Drop) for key in job.keys]
         now_ns = self._clock.now_ns()
+        damaged: set[bytes] = set()
         try:
+            suspects = {key for job in jobs if isinstance(job, _DropDamaged) for key in job.keys}
+            damaged.update(self._damaged(list(suspects)))
+            if damaged:
+                self._journal.commit([], list(damaged), now_ns)
             held = {put.new.key for put in puts}.intersection(drops)
             held.update(key for key in drops if self._index.get(key) is not None)
             outcome = self._journal.commit([put.new for put in puts], drops, now_ns)
@@ -352,7 +396,7 @@ class VolumeStore:
         except Exception as error:
             log.exception("a batch failed")
             return [_Done(job, StoreFailed(f"{type(error).__name__}: {error}")) for job in jobs]
-        return self._results(jobs, puts, outcome, held, now_ns)
+        return self._results(jobs, puts, outcome, held | damaged, now_ns)
 
     def _results(
         self, jobs: list[_Job], puts: list[_Put], outcome: Outcome, held: set[bytes], now_ns: int
@@ -367,7 +411,7 @@ class VolumeStore:
             if error is not None
         ]
         for job in jobs:
-            if isinstance(job, _Drop):
+            if isinstance(job, _Drop | _DropDamaged):
                 done.append(_Done(job, len(held.intersection(job.keys))))
             elif isinstance(job, _Confirm | _Compact):
                 done.append(_Done(job, None))

@@ -271,6 +271,7 @@ class FaultyFile:
         self.read = inner.read
         self.read_into = inner.read_into
         self.read_cached = inner.read_cached
+        self.read_disk = inner.read_disk
         self.truncate = inner.truncate
         self.size = inner.size
 

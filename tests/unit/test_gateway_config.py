@@ -74,12 +74,14 @@ def test_tables_and_lists_come_from_file_and_environment(tmp_path: Path) -> None
     (tmp_path / "cumulus.toml").write_text(
         "[ipfs]\nsubdomain_hosts = ['a.test', 'b.test']\n"
         "[ipfs.dnslinks]\n'x.test' = '/ipfs/bafy'\n[repair]\ngrace = '2min'\n"
+        "[scrub]\nrate = '5MiB'\ncycle = '7d'\n"
     )
     config = resolve(options(tmp_path), {"CUMULUS_S3_DOMAIN": "one,two"})
     assert config.ipfs_subdomain_hosts == ("a.test", "b.test")
     assert config.ipfs_dnslinks == {"x.test": "/ipfs/bafy"}
     assert config.s3_domain == ("one", "two")
     assert config.repair_grace == 120.0
+    assert (config.scrub_rate, config.scrub_cycle) == (5 << 20, 7 * 86400)
 
 
 @pytest.mark.parametrize(

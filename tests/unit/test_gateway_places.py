@@ -129,6 +129,17 @@ def test_children_know_where_everything_is(tmp_path: Path) -> None:
         listener.socket.close()
 
 
+def test_the_scrub_of_miners_is_set_and_switched_off(tmp_path: Path) -> None:
+    for background, rate in (("gentle", "1048576"), ("full", "1048576"), ("off", "0")):
+        config = config_at(tmp_path, background=background, scrub_rate="1M", scrub_cycle="2d")
+        network = launch.prepare(config, [], {}, SystemClock(), counted)
+        (argv, *_) = [
+            each.argv for each in launch.commands(network, [], [40]) if "miner" in each.argv
+        ]
+        assert argv[argv.index("--scrub-rate") + 1] == rate
+        assert argv[argv.index("--scrub-cycle") + 1] == "172800.0"
+
+
 # ---------------------------------------------------------------- credentials
 def test_keys_are_made_once_and_replaced_by_the_environment(tmp_path: Path) -> None:
     path = tmp_path / "credentials"
