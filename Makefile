@@ -4,7 +4,7 @@
 #   make test    install with the test extras and run the tests (ARGS="tests/unit -k seal")
 #   make check   lint, format, types, layers
 #   make bench   measure the data plane
-#   make sim     the network in a deterministic simulation (SEED=7)
+#   make sim     whole networks in a deterministic simulation (SEED=7: one, in detail)
 #   make lock    choose versions anew and write the lock files
 
 SHELL := /bin/bash
@@ -37,7 +37,7 @@ bench: $(VENV)/.test
 	$(VENV)/bin/python benchmarks/run.py $(ARGS)
 
 sim: $(VENV)/.test
-	CUMULUS_SIM_SEED=$(SEED) $(VENV)/bin/python -m pytest tests/simulation $(ARGS)
+	$(VENV)/bin/python -m tests.simulation.whole.run $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lock: $(VENV)/.test
 	$(VENV)/bin/python -m pip install -q uv

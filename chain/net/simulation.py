@@ -36,11 +36,13 @@ class _VirtualSelector(selectors.BaseSelector):
         return self._inner.unregister(fileobj)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout <= 0:
+            return []  # something can run; only the loop's own wake-up comes through a descriptor
         ready = self._inner.select(0)
         if not ready:
             if timeout is None:
                 raise Deadlock("every task waits and no timer is set")
-            self.now += max(0.0, timeout)
+            self.now += timeout
         return ready
 
     def get_map(self) -> Any:

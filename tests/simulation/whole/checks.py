@@ -1,0 +1,192 @@
+"""What must hold when faults are mended and hours have passed."""
+
+from collections.abc import AsyncIterator, Iterator
+from random import Random
+
+from chain import certificate
+from chain.client import LedgerClient
+from chain.ids import SegmentId
+from chain.ledger import records
+from chain.net.memory import MemoryTransport
+from gateway import errors
+from gateway.catalog.interface import Reader, Space
+from gateway.objects import ObjectService
+from gateway.outbox import Outbox
+from gateway.reading import DataDamaged
+from gateway.records import PartRow, StreamRow, VersionRow, decode, used_counter
+from gateway.transaction import segments_of
+from miner.fragment import fragment_key
+from miner.placement import Placement
+from tests.simulation.whole.gateways import Worker
+from tests.simulation.whole.load import number_of
+from tests.simulation.whole.model import ABSENT, Content, Model
+from tests.simulation.whole.network import SimulatedNetwork
+
+_ALL = 1 << 20
+# Queues that are empty once their work is done.
+QUEUES = (Space.RELEASES, Space.RELEASED, Space.OUTBOX, Space.JOBS)
+PENDING = b"outbox/pending"
+CERTIFICATES = 2
+
+
+async def check(network: SimulatedNetwork, model: Model, *, whole: bool = True) -> list[str]:
+    """Everything that is not as promised, one sentence each. The load must have ended.
+
+    `whole`: no fragment was destroyed.
+    """
+    problems = [problem async for problem in _contents(network, model)]
+    with network.catalog.read() as reader:
+        rows = Rows(reader)
+        problems += _queues(rows)
+        problems += _references(rows)
+        problems += _fragments(network, rows, whole=whole)
+        problems += _charges(network, rows)
+    problems += [problem async for problem in _ledger(network, rows)]
+    return problems
+
+
+class Rows:
+    """The catalog's rows of one state, as the checks look at them."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.queues = {space: reader.scan(space, b"\x00", None, _ALL) for space in QUEUES}
+        self.pending = reader.get(Space.META, PENDING)
+        self.counters = {
+            key: reader.counter(key) for key, _ in reader.scan(Space.COUNTERS, b"\x00", None, _ALL)
+        }
+        self.versions = [
+            decode(VersionRow, raw) for _, raw in reader.scan(Space.VERSIONS, b"\x00", None, _ALL)
+        ]
+        self.live = len(reader.scan(Space.LIVE, b"\x00", None, _ALL))
+        self.parts = [
+            decode(PartRow, raw) for _, raw in reader.scan(Space.PARTS, b"\x00", None, _ALL)
+        ]
+        self.streams = {
+            key: decode(StreamRow, raw)
+            for key, raw in reader.scan(Space.STREAMS, b"\x00", None, _ALL)
+        }
+        self.bodies = {key for key, _ in reader.scan(Space.BODIES, b"\x00", None, _ALL)}
+        self.placements = {
+            key: Placement.parse(raw)
+            for key, raw in reader.scan(Space.PLACEMENT, b"\x00", None, _ALL)
+        }
+
+
+# ---------------------------------------------------------------- what clients may read
+async def _contents(network: SimulatedNetwork, model: Model) -> AsyncIterator[str]:
+    """Every key, byte for byte, from the miners and through an edge."""
+    for worker in (network.workers[-1], network.workers[0]):
+        for (bucket, key), state in model.keys.items():
+            may = state.may_hold()
+            try:
+                found, data = await _read(worker, bucket, key)
+            except (errors.SlowDown, errors.ServiceUnavailable, DataDamaged) as error:
+                yield f"{bucket}/{key} cannot be read by {worker.name}: {error!r}"
+                continue
+            if found not in may:
+                yield f"{bucket}/{key} holds {found}, not one of {sorted(map(str, may))}"
+            elif found is not ABSENT and data != model.bodies[found]:
+                yield f"{bucket}/{key}: {worker.name} reads wrong bytes of #{found}"
+            state.settle(found)
+
+
+async def _read(worker: Worker, bucket: str, key: str) -> tuple[Content, bytes]:
+    async def read(objects: ObjectService) -> tuple[Content, bytes]:
+        try:
+            version = objects.head(objects.bucket(bucket), key)
+        except errors.NoSuchKey:
+            return ABSENT, b""
+        pieces = [bytes(piece) async for piece in objects.read(version)]
+        return number_of(version), b"".join(pieces)
+
+    return await worker.request(read)
+
+
+# ---------------------------------------------------------------- the catalog's rows
+def _queues(rows: Rows) -> Iterator[str]:
+    """Nothing waits any more."""
+    for space, waiting in rows.queues.items():
+        if waiting:
+            yield f"{len(waiting)} rows stay in {space.name}"
+    if rows.pending is not None:
+        yield "an object batch is still pending"
+
+
+def _references(rows: Rows) -> Iterator[str]:
+    """Each stream has as many users as it counts; each placement belongs to a stream."""
+    users: dict[bytes, int] = {}
+    inline: set[bytes] = set()
+    streams = [stream for version in rows.versions for stream in version.streams]
+    for stream in [*streams, *(part.stream for part in rows.parts)]:
+        if stream.inline:
+            inline.add(stream.id)
+        else:
+            users[stream.id] = users.get(stream.id, 0) + 1
+    counted = {key: row.references for key, row in rows.streams.items()}
+    if counted != users:
+        yield f"{len(counted.items() ^ users.items())} streams count other users than they have"
+    if inline != rows.bodies:
+        yield f"{len(inline ^ rows.bodies)} inline bodies without a user, or users without a body"
+    named = {segment.id for row in rows.streams.values() for segment in segments_of(row)}
+    if named != rows.placements.keys():
+        yield f"{len(named ^ rows.placements.keys())} segments without a place, or places without"
+    if rows.live != len(rows.versions):
+        yield f"{rows.live} keys and {len(rows.versions)} versions"
+
+
+def _charges(network: SimulatedNetwork, rows: Rows) -> Iterator[str]:
+    """The counter of the lease is the sum over what it pays for."""
+    lease = network.lease().id
+    charged = [row.charged for row in rows.versions if row.lease == lease]
+    charged += [row.charged for row in rows.parts if row.lease == lease]
+    counter = rows.counters.get(used_counter(lease), 0)
+    if counter != sum(charged):
+        yield f"the lease counts {counter} bytes, its objects {sum(charged)}"
+
+
+# ---------------------------------------------------------------- the miners' disks
+def _fragments(network: SimulatedNetwork, rows: Rows, *, whole: bool) -> Iterator[str]:
+    """Each fragment on a disk is named by a placement, and the other way round."""
+    named: dict[bytes, set[bytes]] = {}
+    for segment, placement in rows.placements.items():
+        for index, holder in enumerate(placement.holders):
+            if holder.miner is not None:
+                key = fragment_key(SegmentId(segment), index)
+                named.setdefault(holder.miner, set()).add(key)
+    for miner in network.miners:
+        held = set(miner.store.keys())
+        wanted = named.get(miner.identity.id, set())
+        if held - wanted:
+            yield f"{miner.name} keeps {len(held - wanted)} fragments that nothing refers to"
+        if whole and wanted - held:
+            yield f"{miner.name} does not hold {len(wanted - held)} fragments that it should"
+
+
+# ---------------------------------------------------------------- the ledger
+async def _ledger(network: SimulatedNetwork, rows: Rows) -> AsyncIterator[str]:
+    """Tokens are conserved, bytes are metered, and what is registered can be proven."""
+    transport = MemoryTransport(network.links, name="auditor")
+    ledger = LedgerClient(transport.connect("memory://chain"), network.genesis)
+    lease = await ledger.lease(network.lease().id)
+    charged = sum(row.charged for row in rows.versions)
+    if lease is None or lease.used != charged:
+        yield f"the ledger meters {lease and lease.used} bytes, objects take {charged}"
+    with network.ledger.store.read() as view:
+        accounts = [
+            records.decode(records.ACCOUNTS, raw).balance
+            for key, raw in view.scan("state", records.ACCOUNTS.prefix, b"b")
+        ]
+    totals = await ledger.totals()
+    pots = totals.treasury + totals.leases + totals.bids + totals.collateral + totals.burned
+    minted = sum(allocation.balance for allocation in network.genesis.accounts)
+    if not totals.supply == minted == sum(accounts) + pots:
+        yield f"{minted} tokens were made, {sum(accounts)} are held and {pots} in the ledger's pots"
+    outbox = Outbox(network.catalog, ledger, network.site.gateway)
+    sample = Random(len(rows.versions)).sample(rows.versions, min(CERTIFICATES, len(rows.versions)))
+    for version in sample:
+        try:
+            raw = await outbox.certificate(version.uid)
+            certificate.verify(raw, network.genesis)
+        except Exception as error:  # noqa: BLE001 - whatever it is, there is no proof
+            yield f"no certificate of {version.uid.hex()}: {error!r}"
+    await transport.close()

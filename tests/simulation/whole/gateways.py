@@ -1,0 +1,235 @@
+"""The gateway's programs: the catalog process, workers that serve clients, and edges between."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any, TypeVar
+
+from cdn.client import EdgeClient
+from cdn.segments import EdgeCache
+from cdn.service import EdgeService, SegmentService
+from chain.client import LedgerClient
+from chain.genesis import Genesis
+from chain.keys.identity import Identity
+from chain.net.memory import MemoryNetwork, MemoryTransport
+from gateway.accounts import AccountService
+from gateway.catalog.interface import Batch, CatalogUnavailable, CommitUncertain
+from gateway.catalog.memory import MemoryCatalog
+from gateway.catalog.pool_records import CatalogPoolRecords
+from gateway.keys import KeyRing
+from gateway.ledger import NetworkWatch, pump
+from gateway.objects import ObjectService
+from gateway.outbox import Outbox
+from gateway.store import StoreSettings
+from gateway.view import CatalogLeases, CatalogMiners
+from miner.client import MinerPeers
+from miner.owner import PoolOwner, Releaser, Reports
+from miner.pool import StoragePool
+from miner.segments import SegmentSource
+from tests.simulation.whole.processes import InlineExecutor, Process
+from tests.simulation.whole.trace import Trace
+from tests.unit.object_parts import MemoryOwners
+
+MIB = 1 << 20
+EDGE_BYTES = 4 * MIB
+# Looks that the product takes every second or two; hours of them would cost a run its budget.
+WATCH_SECONDS, QUEUE_SECONDS, REPORT_SECONDS = 300.0, 60.0, 20.0
+T = TypeVar("T")
+
+
+class Unanswered(Exception):
+    """The worker died before it answered: what was asked for may or may not have been done."""
+
+
+class SharedCatalog(MemoryCatalog):
+    """One catalog that several processes write through one that may be away or lose an answer."""
+
+    def __init__(self, random: Random) -> None:
+        super().__init__()
+        self.up = False  # whether the catalog process runs
+        self.broken = False  # its disk takes nothing
+        self.losing = 0.0  # share of answers that are lost
+        self._random = random
+
+    async def commit(self, batch: Batch) -> int:
+        """See Catalog. Takes up to 4 ms, in which others commit."""
+        await asyncio.sleep(self._random.uniform(0.0, 0.002))
+        if not self.up or self.broken:
+            raise CatalogUnavailable("the catalog process is away")
+        sequence = await super().commit(batch)
+        await asyncio.sleep(self._random.uniform(0.0, 0.002))
+        if not self.up or (self.losing and self._random.random() < self.losing):
+            raise CommitUncertain("the answer was lost")
+        return sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What every program of the gateway is given: its disk, its keys, its surroundings."""
+
+    network: MemoryNetwork
+    genesis: Genesis
+    catalog: SharedCatalog
+    owners: MemoryOwners
+    operator: Identity
+    gateway: Identity
+    random: Random
+    settings: StoreSettings
+
+    def objects(self, pool: StoragePool, source: SegmentSource, clock: Any) -> ObjectService:
+        """As gateway/node.py puts it together."""
+        entropy = self.random.randbytes
+        return ObjectService(
+            self.catalog,
+            pool,
+            source,
+            KeyRing(self.owners, entropy),
+            CatalogLeases(self.catalog),
+            clock=clock,
+            entropy=entropy,
+            settings=self.settings,
+            executor=InlineExecutor(),
+        )
+
+
+class CatalogProcess(Process):
+    """Hosts the catalog's writer, the pool's records, and everything that runs behind."""
+
+    def __init__(self, site: Site, trace: Trace) -> None:
+        super().__init__("catalog", trace)
+        self._site = site
+
+    async def run(self) -> None:
+        """See Process; compare `_catalog` in gateway/node.py."""
+        site, clock = self._site, self.clock
+        transport = MemoryTransport(site.network, name=self.name)
+        try:
+            ledger = LedgerClient(transport.connect("memory://chain"), site.genesis)
+            miners, peers = CatalogMiners(site.catalog), MinerPeers(transport, clock)
+            records = CatalogPoolRecords(site.catalog)
+            reports = Reports(peers, miners)
+            pool = StoragePool(
+                miners, peers, records, clock, site.random.randbytes, report=reports.note
+            )
+            objects = site.objects(pool, pool, clock)
+            outbox = Outbox(site.catalog, ledger, site.gateway)
+            releaser = Releaser(records, miners, peers, clock)
+            address = f"memory://{self.name}"
+            watch = NetworkWatch(
+                site.catalog, ledger, peers, clock,
+                operator=site.operator, gateway=site.gateway, address=address,
+            )  # fmt: skip
+            face = PoolOwner(records, miners).handlers(SegmentService(pool).handlers())
+            await transport.serve(address, face)
+            site.catalog.up = True
+            async with asyncio.TaskGroup() as group:
+                for work in (
+                    lambda: watch.run(every=WATCH_SECONDS),
+                    lambda: pump(outbox, clock, every=QUEUE_SECONDS),
+                    lambda: releaser.run(every=QUEUE_SECONDS),
+                    lambda: self._let_go(objects),
+                ):
+                    group.create_task(self.steadily(work))
+        finally:
+            site.catalog.up = False
+            await transport.close()
+
+    async def _let_go(self, objects: ObjectService) -> None:
+        while True:
+            if not await objects.release_some():
+                await self.clock.sleep(QUEUE_SECONDS)
+
+
+class Worker(Process):
+    """Serves clients. `edge` names the edge that it reads through; empty: the miners."""
+
+    def __init__(self, name: str, site: Site, trace: Trace, edge: str = "") -> None:
+        super().__init__(name, trace)
+        self._site = site
+        self._edge = edge
+        self._group: asyncio.TaskGroup | None = None
+        self._requests: list[asyncio.Task[None]] = []
+        self.objects: ObjectService
+
+    async def run(self) -> None:
+        """See Process; compare `_worker` in gateway/node.py."""
+        site, clock = self._site, self.clock
+        transport = MemoryTransport(site.network, name=self.name)
+        try:
+            miners, peers = CatalogMiners(site.catalog), MinerPeers(transport, clock)
+            reports = Reports(peers, miners)
+            pool = StoragePool(
+                miners, peers, CatalogPoolRecords(site.catalog), clock, site.random.randbytes,
+                report=reports.note,
+            )  # fmt: skip
+            source: SegmentSource = pool
+            if self._edge:
+                source = EdgeClient(transport.connect(f"memory://{self._edge}"), pool, clock)
+            cached = EdgeCache(source, ram_bytes=EDGE_BYTES)
+            self.objects = site.objects(pool, cached, clock)
+            owner = transport.connect("memory://catalog")
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                group.create_task(
+                    self.steadily(lambda: reports.run(owner, clock, every=REPORT_SECONDS))
+                )
+        finally:
+            self._group = None
+            await transport.close()
+
+    async def kill(self) -> None:
+        """See Process; requests end in the order in which they came."""
+        self._group = None
+        for request in list(self._requests):
+            request.cancel()
+            await asyncio.wait([request])
+        await super().kill()
+
+    async def request(self, work: Callable[[ObjectService], Awaitable[T]]) -> T:
+        """Have one request served. Raises Unanswered, and what `work` raises."""
+        if self._group is None:
+            raise Unanswered
+        outcome: list[T] = []
+        failure: list[Exception] = []
+
+        async def serve() -> None:
+            try:
+                outcome.append(await work(self.objects))
+            except Exception as error:  # noqa: BLE001 - the client's to judge
+                failure.append(error)
+
+        task = self._group.create_task(serve())
+        self._requests.append(task)
+        await asyncio.wait([task])
+        self._requests.remove(task)
+        if failure:
+            raise failure[0]
+        if not outcome:
+            raise Unanswered
+        return outcome[0]
+
+    def accounts(self) -> AccountService:
+        """Accounts as `cumulus account` makes them."""
+        site = self._site
+        keys = KeyRing(site.owners, site.random.randbytes)
+        return AccountService(site.catalog, keys, clock=self.clock, entropy=site.random.randbytes)
+
+
+class Edge(Process):
+    """An edge in front of the catalog process's pool (or of another edge)."""
+
+    def __init__(self, name: str, network: MemoryNetwork, trace: Trace) -> None:
+        super().__init__(name, trace)
+        self._network = network
+
+    async def run(self) -> None:
+        """See Process; compare cdn/node.py, which adds a disk."""
+        transport = MemoryTransport(self._network, name=self.name)
+        try:
+            origin = EdgeClient(transport.connect("memory://catalog"), None, self.clock)
+            cache = EdgeCache(origin, ram_bytes=EDGE_BYTES)
+            await transport.serve(f"memory://{self.name}", EdgeService(cache).handlers())
+            await asyncio.Event().wait()
+        finally:
+            await transport.close()

@@ -1,0 +1,149 @@
+"""One run of a seed: load under faults, healing, hours of rest, checks.
+
+make sim                                       the runs of continuous integration, a line each
+make sim SEED=7                                one run, and all that happened in it
+make sim SEED=7 ARGS="--messages"              every message too
+make sim ARGS="--seeds 1000 9000 --waves 3"    a night's work
+"""
+
+import argparse
+import asyncio
+import logging
+import sys
+import time
+from dataclasses import dataclass
+from random import Random
+
+from chain.net.simulation import SimClock, simulate
+from tests.simulation.whole.checks import check
+from tests.simulation.whole.faults import Plan, Saboteur
+from tests.simulation.whole.load import Client
+from tests.simulation.whole.model import Model
+from tests.simulation.whole.network import SimulatedNetwork
+from tests.simulation.whole.trace import Trace
+
+# What continuous integration runs: some 80 CPU s.
+SEEDS = 200
+CLIENTS = (4, 7)
+OPERATIONS = (8, 12)
+HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a run. `digest` is the trace's; `lines` are what was kept of it."""
+
+    seed: int
+    digest: str
+    events: int
+    problems: list[str]
+    lines: list[str]
+    summary: str
+
+    def __str__(self) -> str:
+        found = "".join(f"\n  {problem}" for problem in self.problems)
+        head = f"seed {self.seed}: {self.summary}, {self.events} events, trace {self.digest[:16]}"
+        return head + found
+
+
+def run(
+    seed: int, *, waves: int = 1, keep_events: bool = False, keep_messages: bool = False
+) -> Outcome:
+    """Simulate one seed from the first start to the last check."""
+    watched = _HandlerFailures()
+    trace = Trace(SimClock(), keep_events, keep_messages)
+    with watched:
+        return simulate(_run(seed, trace, waves, watched))
+
+
+async def _run(seed: int, trace: Trace, waves: int, watched: "_HandlerFailures") -> Outcome:
+    network = SimulatedNetwork(seed, trace)
+    model = Model(network.clock)
+    random = Random(f"load {seed}")
+    problems: list[str] = []
+    async with asyncio.TaskGroup() as group:
+        await network.begin(group)
+        saboteur = Saboteur(network, Random(f"faults {seed}"))
+        clients = [
+            Client(number, seed, network, model) for number in range(random.randint(*CLIENTS))
+        ]
+        for _ in range(waves):
+            await _wave(saboteur, clients, random)
+            await rest(network)
+            problems += await check(network, model, whole=not saboteur.destroyed)
+        await network.end()
+    problems += [*model.wrong, *network.problems, *watched.found]
+    trace.note(f"catalog {network.catalog.sequence}")
+    shape = network.shape
+    summary = (
+        f"{shape.profile.name}, {shape.miners} miners, {len(clients)} clients, "
+        f"{len(model.keys)} keys, {saboteur.done} faults"
+    )
+    return Outcome(seed, trace.digest, trace.count, problems, trace.lines, summary)
+
+
+async def _wave(saboteur: Saboteur, clients: list[Client], random: Random) -> None:
+    """Clients work while faults come and go; returns when all of both is over."""
+    plan = Plan.draw(random, saboteur.network.shape)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(saboteur.carry_out(plan))
+        for client in clients:
+            group.create_task(client.run(random.randint(*OPERATIONS)))
+
+
+async def rest(network: SimulatedNetwork) -> None:
+    """Hours in which queues empty and staged fragments grow old enough to be asked about."""
+    await network.clock.sleep(0.5 * HOUR)
+    for process in network.processes:
+        process.clock.jump(52 * HOUR)  # a day, behind a clock that was wrong by a day
+    await network.clock.sleep(1.0 * HOUR)
+
+
+class _HandlerFailures(logging.Handler):
+    """Errors that a service hid behind `internal`: none is ever right."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def __enter__(self) -> "_HandlerFailures":
+        logging.getLogger("chain.net.rpc").addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("chain.net.rpc").removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        self.found.append(f"{record.getMessage()}: {error!r}")
+
+
+def main() -> int:
+    """The command; the exit code."""
+    parser = argparse.ArgumentParser(description="Simulate whole networks under drawn faults.")
+    parser.add_argument("--seed", type=int, help="one run, with all that happened in it")
+    parser.add_argument("--seeds", type=int, nargs=2, default=(0, SEEDS), metavar=("FROM", "TO"))
+    parser.add_argument("--waves", type=int, default=1, help="rounds of load, faults and rest")
+    parser.add_argument("--messages", action="store_true", help="with --seed: every message too")
+    parser.add_argument("--digests", action="store_true", help="print digests of traces alone")
+    options = parser.parse_args()
+    seeds = range(*options.seeds) if options.seed is None else [options.seed]
+    told, failed = options.seed is not None, 0
+    for seed in seeds:
+        began = time.process_time()
+        outcome = run(
+            seed, waves=options.waves, keep_events=told, keep_messages=told and options.messages
+        )
+        sys.stdout.writelines(outcome.lines)
+        if options.digests:
+            print(outcome.digest)
+            continue
+        print(f"{outcome}, {time.process_time() - began:.2f} CPU s", flush=True)
+        if outcome.problems:
+            failed += 1
+            print(f"  again: make sim SEED={seed}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
