@@ -97,6 +97,14 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
     sync_directory(path.parent)
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it, durably; nothing if it is there. Raises OSError."""
+    missing = [one for one in (path, *path.parents) if not one.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        sync_directory(one.parent)
+
+
 def sync_directory(directory: Path) -> None:
     """Make renames and new names in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -135,7 +143,7 @@ class DirectoryLock:
 
 def lock_directory(path: Path) -> DirectoryLock:
     """Take the directory for this process. Raises DirectoryLocked."""
-    path.mkdir(parents=True, exist_ok=True)
+    make_directory(path)
     # O_CLOEXEC: a child must not keep its parent's lock.
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     descriptor = os.open(path / LOCK_FILE, flags, 0o600)

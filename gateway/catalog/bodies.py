@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from gateway.catalog import record
+from gateway.catalog.disk import Disk
 from gateway.catalog.index import Index
 from gateway.catalog.interface import CatalogDamaged, Space
 from gateway.catalog.judge import unpack_counter
@@ -24,17 +25,20 @@ class LogReader:
     bytes that its places name.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, disk: Disk | None = None) -> None:
         self.directory = directory
+        self._disk = disk or Disk()
         self._open: OrderedDict[int, int] = OrderedDict()
 
     def read(self, place: Place, space: Space, key: bytes) -> bytes:
         """The row's value at `place`. Raises FileNotFoundError, CatalogDamaged."""
         size = record.frame_bytes(key, place.length)
-        raw = os.pread(self._descriptor(place.file), size, place.offset)
         try:
+            raw = self._disk.read(self._descriptor(place.file), size, place.offset)
             return record.frame_value(raw, space, key, place.length)
-        except Damaged as error:
+        except FileNotFoundError:
+            raise
+        except (Damaged, OSError) as error:
             path = file_path(self.directory, place.file)
             raise CatalogDamaged(f"{path} byte {place.offset}: {error}") from error
 

@@ -38,10 +38,10 @@ class Checkpoints:
 
     def write(self, index: Index) -> int:
         """Copy `index`; older copies go when the new one is durable. Raises OSError, lmdb.Error."""
-        self.directory.mkdir(mode=0o700, exist_ok=True)
+        self.disk.make_directory(self.directory)
         temporary = self.directory / "new"
         self.disk.reached("copy checkpoint")
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = self.disk.create(temporary)
         try:
             index.environment.copyfd(descriptor, compact=True)
             self.disk.sync(descriptor)
@@ -53,11 +53,11 @@ class Checkpoints:
         self.disk.reached("name checkpoint")
         path = self.directory / f"{sequence:016x}-{_file_crc(temporary):08x}.mdb"
         older = [old for _, _, old in self._found() if old != path]
-        temporary.replace(path)
+        self.disk.replace(temporary, path)
         self.disk.sync_directory(self.directory)
         for old in older:
             self.disk.reached("remove checkpoint")
-            old.unlink()
+            self.disk.remove(old)
         return sequence
 
     def restore(self, target: Path) -> Path | None:

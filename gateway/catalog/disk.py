@@ -1,10 +1,16 @@
-"""The writer's calls into the file system, in one place, so that tests can make them fail."""
+"""The catalog's calls into the file system, in one place, so that tests can make them fail.
+
+Rule: nothing of the catalog reaches the disk on another way than through a method of Disk (LMDB's
+own pages apart). tests/fault kills the writer at every call, and plays a power loss from the calls.
+"""
 
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from chain.format import make_directory, sync_directory, write_durably
 from chain.net.transport import Buffer
 
 _fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
@@ -12,6 +18,22 @@ _fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
 class Disk:
     """Real files. Tests override a method to raise OSError, or `reached` to crash at a step."""
+
+    def make_directory(self, path: Path) -> None:
+        """A directory that a power loss leaves there. Raises OSError."""
+        make_directory(path)
+
+    def create(self, path: Path) -> int:
+        """A descriptor of a new empty file, or of an emptied one. Raises OSError."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+
+    def read(self, descriptor: int, size: int, offset: int) -> bytes:
+        """Up to `size` bytes from `offset` on. Raises OSError."""
+        return os.pread(descriptor, size, offset)
+
+    def read_file(self, path: Path) -> bytes:
+        """A whole file. Raises OSError."""
+        return path.read_bytes()
 
     def write(self, descriptor: int, data: Buffer, offset: int) -> None:
         """Write all of `data` at `offset`. Raises OSError; a part may then be written."""
@@ -36,11 +58,27 @@ class Disk:
 
     def sync_directory(self, path: Path) -> None:
         """Make the names in a directory durable. Raises OSError."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_directory(path)
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Give a file another's name; durable once the directory is synced. Raises OSError."""
+        source.replace(target)
+
+    def remove(self, path: Path) -> None:
+        """Take a file's name away if it is there. Raises OSError."""
+        path.unlink(missing_ok=True)
+
+    def write_file(self, path: Path, data: bytes) -> None:
+        """Replace a small file durably: after a crash it is the old one or the new one."""
+        write_durably(path, data, 0o600)
+
+    def commit(self, transaction: Any) -> None:
+        """Make an LMDB transaction visible, not durable. Raises lmdb.Error."""
+        transaction.commit()
+
+    def sync_index(self, environment: Any) -> None:
+        """Bring an LMDB environment to stable storage. Raises lmdb.Error."""
+        environment.sync(True)
 
     def reached(self, step: str) -> None:
         """Called before each step that a crash may separate from the next; does nothing."""

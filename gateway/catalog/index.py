@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 
 import lmdb
 
-from chain.format import write_durably
+from gateway.catalog.disk import Disk
 from gateway.catalog.interface import CatalogUnavailable, Space
 from gateway.catalog.record import Place
 from gateway.catalog.trie import STEP, Trie
@@ -219,8 +219,8 @@ class Rows:
 class StateFile:
     """Whether the index may be trusted: `clean`, or the boot id of the machine's run that wrote."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, disk: Disk) -> None:
+        self.path, self.disk = path, disk
 
     def trusted(self, boot: str) -> bool:
         """Whether what the last writer left is whole, on a machine whose boot id is `boot`."""
@@ -232,4 +232,4 @@ class StateFile:
 
     def write(self, text: str) -> None:
         """Replace the file durably: `clean` must never outlive the next writer's first change."""
-        write_durably(self.path, f"{text}\n".encode("ascii"), 0o600)
+        self.disk.write_file(self.path, f"{text}\n".encode("ascii"))

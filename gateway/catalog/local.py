@@ -18,7 +18,7 @@ class LocalCatalog:
     def __init__(self, store: CatalogStore) -> None:
         self.store = store
         self.writer = CatalogWriter(store)
-        self._log = LogReader(store.log.directory)
+        self._log = LogReader(store.log.directory, store.disk)
         self._closed = False
 
     @classmethod

@@ -70,12 +70,12 @@ class Log:
     @classmethod
     def open(cls, directory: Path, disk: Disk, *, file_bytes: int = FILE_BYTES) -> "Log":
         """Open or make the log. Raises OSError."""
-        directory.mkdir(parents=True, exist_ok=True)
+        disk.make_directory(directory)
         log = cls(directory, disk, file_bytes)
         numbers = file_numbers(directory)
-        if numbers and not _begun(file_path(directory, numbers[-1]), numbers[-1]):
+        if numbers and not _begun(disk.read_file(file_path(directory, numbers[-1])), numbers[-1]):
             # A crash while the file was made: nothing can be in it.
-            file_path(directory, numbers.pop()).unlink()
+            disk.remove(file_path(directory, numbers.pop()))
         if numbers:
             log._use(numbers[-1])
         else:
@@ -90,14 +90,14 @@ class Log:
     def _create(self, number: int) -> None:
         path = file_path(self.directory, number)
         self.disk.reached("create log file")
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = self.disk.create(path)
         try:
             self.disk.write(descriptor, record.pack_file_header(number), 0)
             self._sync(descriptor)
             self.disk.sync_directory(self.directory)
         except (OSError, LogFailed):
             os.close(descriptor)
-            path.unlink(missing_ok=True)
+            self.disk.remove(path)
             raise
         self._descriptor, self.number = descriptor, number
         self.offset = self._zeroed = record.FILE_HEADER_BYTES
@@ -124,7 +124,7 @@ class Log:
 
     def _read(self, number: int, start: int, sequence: int, *, salvage: bool) -> Iterator[Located]:
         path = file_path(self.directory, number)
-        raw = path.read_bytes()
+        raw = self.disk.read_file(path)
         last = number == self.number
         try:
             record.check_file_header(raw, number)
@@ -220,12 +220,12 @@ class Log:
 
     def read_file(self, number: int) -> bytes:
         """A whole file, for compaction. Raises OSError."""
-        return file_path(self.directory, number).read_bytes()
+        return self.disk.read_file(file_path(self.directory, number))
 
     def remove(self, number: int) -> None:
         """Delete a file that holds nothing live."""
         assert number != self.number
-        file_path(self.directory, number).unlink(missing_ok=True)
+        self.disk.remove(file_path(self.directory, number))
 
     def trim(self) -> None:
         """Give back the space that was zeroed ahead. Raises OSError."""
@@ -238,9 +238,8 @@ class Log:
             self._descriptor = -1
 
 
-def _begun(path: Path, number: int) -> bool:
+def _begun(raw: bytes, number: int) -> bool:
     """Whether the last file may hold records: its header is whole, or something follows it."""
-    raw = path.read_bytes()
     try:
         record.check_file_header(raw, number)
     except Damaged:

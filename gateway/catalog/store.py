@@ -60,7 +60,7 @@ class CatalogStore:
         self._guard = threading.Lock()
         self._closed = False
         self._checkpoints = Checkpoints(directory / "checkpoint", disk)
-        self._state = StateFile(directory / "index-state")
+        self._state = StateFile(directory / "index-state", disk)
         self._lock: DirectoryLock
         self.index: Index
         self.log: Log
@@ -99,7 +99,7 @@ class CatalogStore:
         self._state.write(f"open {boot or 'unknown'}")
         path = self.directory / "log"
         self.log = Log.open(path, self.disk, file_bytes=self.settings.file_bytes)
-        self._reader = LogReader(path)
+        self._reader = LogReader(path, self.disk)
         try:
             self.index = self._open_index(entropy(ID_BYTES), trusted=trusted)
         except BaseException:
@@ -114,17 +114,18 @@ class CatalogStore:
 
     def _open_index(self, identifier: bytes, *, trusted: bool) -> Index:
         path = self.directory / "index"
-        if trusted:
+        if trusted and (path / "data.mdb").exists():
             try:
                 return Index.create(path, identifier, FIRST, map_bytes=self.settings.map_bytes)
             except lmdb.Error as error:
                 logger.warning("the index does not open (%s); making it again", error)
         shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(mode=0o700)
+        self.disk.make_directory(path)
         restored = self._checkpoints.restore(path / "data.mdb")
         logger.info("making the index again from %s", restored or "the log alone")
         index = Index.create(path, identifier, FIRST, map_bytes=self.settings.map_bytes)
         index.rename(identifier)
+        self.disk.sync_directory(path)
         return index
 
     def _replay(self, *, salvage: bool) -> Position:
@@ -151,7 +152,7 @@ class CatalogStore:
         try:
             if self.failed is None:
                 self.log.trim()
-                self.index.environment.sync(True)
+                self.disk.sync_index(self.index.environment)
                 self._state.write("clean")
         except (lmdb.Error, OSError) as error:
             logger.warning("the index was not closed cleanly: %s", error)
@@ -179,7 +180,7 @@ class CatalogStore:
             yield self.index
 
     def _writing(self) -> "_Writing":
-        return _Writing(self.index)
+        return _Writing(self.index, self.disk)
 
     # ------------------------------------------------------------------ commits
     def commit(self, items: Sequence[Item]) -> list[Outcome]:
@@ -214,7 +215,7 @@ class CatalogStore:
     def prepare(self, items: Sequence[Item]) -> "Pending":
         """Judge the group and change the index in a transaction that nobody sees yet."""
         with self._telling():
-            writing = _Writing(self.index)
+            writing = _Writing(self.index, self.disk)
             try:
                 group = Group(Rows(self.index, writing.transaction), self.position, self._reader)
                 outcomes = [_judge(group, item) for item in items]
@@ -292,8 +293,12 @@ class CatalogStore:
     def remove_files(self) -> list[int]:
         """Delete one log file without live bodies that the checkpoint covers; which it was.
 
-        Raises OSError.
+        Raises CatalogUnavailable.
         """
+        with self._telling():
+            return self._remove_files()
+
+    def _remove_files(self) -> list[int]:
         covered = self._checkpoints.newest()
         with self.index.begin() as rows:
             tallies = rows.tallies()
@@ -338,8 +343,8 @@ class Pending:
 class _Writing:
     """An index transaction for writing; as a context manager it commits at the end."""
 
-    def __init__(self, index: Index) -> None:
-        self.index = index
+    def __init__(self, index: Index, disk: Disk) -> None:
+        self.index, self.disk = index, disk
         self.transaction: Any = index.environment.begin(write=True)
 
     def __enter__(self) -> Rows:
@@ -353,7 +358,7 @@ class _Writing:
 
     def commit(self) -> None:
         """Make it visible. Raises lmdb.Error."""
-        self.transaction.commit()
+        self.disk.commit(self.transaction)
 
     def abort(self) -> None:
         """Drop it; nothing if it ended already."""

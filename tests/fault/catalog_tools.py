@@ -2,12 +2,18 @@
 
 import errno
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 from chain.net.transport import Buffer
 from gateway.catalog.bodies import LogReader, Snapshot
+from gateway.catalog.compaction import CompactionSettings, Compactor
 from gateway.catalog.disk import Disk
 from gateway.catalog.interface import Batch, Delete, Put, Space
 from gateway.catalog.store import CatalogStore, StoreSettings
+
+if TYPE_CHECKING:
+    from gateway.catalog.local import LocalCatalog
 
 SMALL = StoreSettings(file_bytes=2048, map_bytes=1 << 28)
 
@@ -78,3 +84,15 @@ def body(store: CatalogStore, key: bytes) -> bytes | None:
             return snapshot.get(Space.BODIES, key)
     finally:
         log.close()
+
+
+def compact_here(store: CatalogStore, settings: CompactionSettings) -> None:
+    """The compactor's steps in one thread, so that a crash stops them all."""
+    compactor = Compactor(cast("LocalCatalog", SimpleNamespace(store=store)), settings)
+    for number in compactor._sparse_files():
+        for moves, _ in compactor._steps(store.log.read_file(number), number):
+            store.disk.reached("move bodies")
+            store.commit([moves])
+    store.checkpoint()
+    while store.remove_files():
+        pass

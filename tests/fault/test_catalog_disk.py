@@ -23,6 +23,7 @@ from tests.fault.catalog_tools import (
     Crash,
     FailingDisk,
     body,
+    compact_here,
     count,
     delete,
     open_store,
@@ -334,7 +335,7 @@ async def test_a_crash_at_any_step_of_compaction_loses_nothing(
     disk.crash_at, disk.crash_after = step, after
     crashed = False
     try:
-        _compact_here(catalog)
+        compact_here(catalog.store, NEVER)
     except Crash:
         crashed = True
     assert crashed == (disk.steps.count(step) > after and disk.crash_after == 0)
@@ -345,16 +346,3 @@ async def test_a_crash_at_any_step_of_compaction_loses_nothing(
     await Compactor(catalog, NEVER).work(force=True)
     check_bodies(catalog)
     await catalog.close()
-
-
-def _compact_here(catalog: LocalCatalog) -> None:
-    """The compactor's steps in one thread, so that a crash stops them all."""
-    compactor = Compactor(catalog, NEVER)
-    store = catalog.store
-    for number in compactor._sparse_files():
-        for moves, _ in compactor._steps(store.log.read_file(number), number):
-            store.disk.reached("move bodies")
-            store.commit([moves])
-    store.checkpoint()
-    while store.remove_files():
-        pass
