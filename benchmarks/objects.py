@@ -23,6 +23,7 @@ from gateway.catalog.memory import MemoryCatalog
 from gateway.keys import FileOwnerKeys, KeyRing
 from gateway.model import Algorithm, Attributes, Bucket
 from gateway.objects import ObjectService
+from gateway.segments import NEVER
 from gateway.store import Lease, StoreSettings
 from miner.pool import Release
 from miner.records import Row
@@ -38,6 +39,7 @@ class Kept:
     rows: list[Row]
     receipts: list[FragmentReceipt] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
+    deadline_ns: int = NEVER
 
 
 class MemoryPool:

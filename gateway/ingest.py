@@ -10,7 +10,7 @@ from gateway.digests import CRCS, Digester, digester
 from gateway.errors import EntityTooLarge, IncompleteBody, SlowDown
 from gateway.model import Algorithm, Digests
 from gateway.seal import CHUNK, commitment, seal_small
-from gateway.segments import Engine, SegmentWriter, Stored, seal_segment
+from gateway.segments import NEVER, Engine, SegmentWriter, Stored, seal_segment
 from miner.records import Row
 from miner.segments import Profile, Segment
 from miner.writing import BelowQuorum, FragmentReceipt
@@ -47,6 +47,7 @@ class Ingested:
     rows: tuple[Row, ...] = ()
     receipts: tuple[FragmentReceipt, ...] = ()
     complete: bool = True
+    deadline_ns: int = NEVER  # of the commit
 
     @property
     def size(self) -> int:
@@ -197,6 +198,7 @@ def _ingested(
         tuple(stored.rows),
         tuple(stored.receipts),
         stored.complete,
+        stored.deadline_ns,
     )
 
 

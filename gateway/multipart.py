@@ -211,7 +211,7 @@ class Multipart:
             old = transaction.reader.get(Space.PARTS, place)
             if old is not None:
                 drop_part(transaction, raw_id, number, decode(PartRow, old))
-            stream = add_stream(transaction, ingested, store.settings.segment_chunks, version_key)
+            stream = add_stream(store, transaction, ingested, version_key)
             digest = ingested.digests.values[Algorithm(row.algorithm)] if row.algorithm else b""
             part = PartRow(
                 size=ingested.size,

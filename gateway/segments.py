@@ -33,6 +33,8 @@ SEGMENT_CHUNKS = 8
 RING_CHUNKS = 3
 # Segments of one transfer that are being filled or stored.
 WINDOW = 3
+# The deadline of what no miner holds.
+NEVER = (1 << 63) - 1
 
 
 class Placed(Protocol):
@@ -53,6 +55,11 @@ class Placed(Protocol):
         """Fragments that were not stored in time; they are in the repair queue's rows."""
         ...
 
+    @property
+    def deadline_ns(self) -> int:
+        """Until when (by the clock) the rows must be committed: then miners forget fragments."""
+        ...
+
 
 class SegmentSink(Protocol):
     """The storage pool's writing face."""
@@ -70,6 +77,7 @@ class Stored:
     rows: list[Row] = field(default_factory=list)
     receipts: list[FragmentReceipt] = field(default_factory=list)
     complete: bool = True
+    deadline_ns: int = NEVER
 
     def add(self, segment: Segment, placed: Placed) -> None:
         """Count in one more segment."""
@@ -77,6 +85,7 @@ class Stored:
         self.rows.extend(placed.rows)
         self.receipts.extend(placed.receipts)
         self.complete = self.complete and not placed.missing
+        self.deadline_ns = min(self.deadline_ns, placed.deadline_ns)
 
 
 @dataclass(frozen=True, slots=True)

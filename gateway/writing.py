@@ -8,7 +8,7 @@ from blake3 import blake3
 from chain.net.transport import Buffer
 from gateway.catalog.interface import Reader, Space
 from gateway.contents import Contents
-from gateway.errors import InvalidRequest, NoSuchKey
+from gateway.errors import InvalidRequest, NoSuchKey, SlowDown
 from gateway.ingest import STREAM_MAX, Ingest, Ingested, Wanted
 from gateway.keys import unwrap, wrap
 from gateway.manifest import Manifest, StreamManifest, fid
@@ -80,9 +80,15 @@ def stored_manifest(reader: Reader, stream: StreamRef) -> StreamManifest:
 
 
 def add_stream(
-    transaction: Transaction, ingested: Ingested, segment_chunks: int, version_key: bytes
+    store: Store, transaction: Transaction, ingested: Ingested, version_key: bytes
 ) -> StreamRef:
-    """The rows of a fresh stream with one user."""
+    """The rows of a fresh stream with one user.
+
+    Raises SlowDown when it took (or the clock jumped) so long that miners may have asked about its
+    first fragments, and were told that they belong to nothing.
+    """
+    if store.clock.now_ns() > ingested.deadline_ns:
+        raise SlowDown("The body took too long to store.")
     if ingested.body is not None:
         transaction.put(Space.BODIES, ingested.id, ingested.body)
     else:
@@ -93,7 +99,7 @@ def add_stream(
             profile=profile.name,
             k=profile.k,
             m=profile.m,
-            segment_chunks=segment_chunks,
+            segment_chunks=store.settings.segment_chunks,
             fragments=b"".join(b"".join(s.fragments) for s in ingested.segments),
         )
         transaction.put(Space.STREAMS, ingested.id, encode(row))
@@ -188,7 +194,7 @@ class Writing:
         def build(transaction: Transaction) -> VersionRow:
             keys = account_keys(transaction.reader, bucket.owner.id)
             generation, wrapped = store.keys.wrap_for(keys, version_key)
-            stream = add_stream(transaction, ingested, store.settings.segment_chunks, version_key)
+            stream = add_stream(store, transaction, ingested, version_key)
             row = VersionRow(
                 version=NULL,
                 sequence=0,

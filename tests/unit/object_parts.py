@@ -17,6 +17,7 @@ from gateway.keys import KeyMissing, KeyRing
 from gateway.model import Account, Bucket, ObjectVersion
 from gateway.objects import ObjectService
 from gateway.seal import sealed_size
+from gateway.segments import NEVER
 from gateway.store import Lease, Publisher, StoreSettings
 from miner.pool import Release
 from miner.records import Row
@@ -64,6 +65,7 @@ class FakePlaced:
     rows: list[Row]
     receipts: list = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
+    deadline_ns: int = NEVER
 
 
 class MemoryPool:
@@ -75,6 +77,7 @@ class MemoryPool:
         self.corrupt_unless_verified = False
         self.reads: list[tuple[list[tuple[int, int]], bool]] = []
         self.missing: list[int] = []
+        self.deadline_ns = NEVER
 
     async def write(self, segment: Segment, shards: Sequence[Buffer]) -> FakePlaced:
         if self.fail_writes:
@@ -83,7 +86,9 @@ class MemoryPool:
         assert {len(shard) for shard in shards} == {segment.shard_bytes}
         joined = b"".join(shards[: segment.profile.k])[: segment.length]
         self.segments[segment.id] = joined
-        return FakePlaced([Row("placement", segment.id, b"here")], missing=self.missing)
+        return FakePlaced(
+            [Row("placement", segment.id, b"here")], [], self.missing, self.deadline_ns
+        )
 
     async def read(
         self, segment: Segment, ranges: Sequence[tuple[int, int]], *, verify: bool = False

@@ -251,6 +251,27 @@ async def test_too_few_miners_answer_slow_down(world: World, size: int) -> None:
     assert await all_buffers_come_back(world)
 
 
+@pytest.mark.parametrize("size", [20_000, 3 * MIB])
+async def test_what_took_longer_than_miners_keep_it_is_refused(world: World, size: int) -> None:
+    hour = 3600 * 10**9
+    world.pool.deadline_ns = world.clock.ns + 20 * hour
+    upload = await world.objects.create_upload(world.bucket, "parts", A)
+
+    async def slow() -> AsyncIterator[Buffer]:
+        yield data_of(size)
+        world.clock.ns += 21 * hour
+
+    with pytest.raises(SlowDown):
+        await world.objects.put(world.bucket, "k", slow(), A)
+    world.clock.ns -= 21 * hour
+    with pytest.raises(SlowDown):
+        await world.objects.put_part(upload, 1, slow())
+    assert world.rows(Space.STREAMS) == world.rows(Space.LIVE) == world.rows(Space.PARTS) == []
+    world.clock.ns -= 21 * hour
+    await put(world, "k", data_of(size))
+    assert await world.read(world.objects.head(world.bucket, "k")) == data_of(size)
+
+
 async def test_many_uploads_share_a_small_budget() -> None:
     world = await World(ring_bytes=6 * MIB, frame_bytes=24 * MIB).start()
     bodies = {f"k{i}": data_of(9 * MIB + i, i) for i in range(6)}
