@@ -104,9 +104,9 @@ class CatalogProcess(Process):
         """See Process; compare `_catalog` in gateway/node.py."""
         site, clock = self._site, self.clock
         transport = MemoryTransport(site.network, name=self.name)
+        miners, peers = CatalogMiners(site.catalog), MinerPeers(transport, clock)
         try:
             ledger = LedgerClient(transport.connect("memory://chain"), site.genesis)
-            miners, peers = CatalogMiners(site.catalog), MinerPeers(transport, clock)
             records = CatalogPoolRecords(site.catalog)
             reports = Reports(peers, miners)
             pool = StoragePool(
@@ -133,6 +133,7 @@ class CatalogProcess(Process):
                     group.create_task(self.steadily(work))
         finally:
             site.catalog.up = False
+            peers.close()
             await transport.close()
 
     async def _let_go(self, objects: ObjectService) -> None:
@@ -156,8 +157,8 @@ class Worker(Process):
         """See Process; compare `_worker` in gateway/node.py."""
         site, clock = self._site, self.clock
         transport = MemoryTransport(site.network, name=self.name)
+        miners, peers = CatalogMiners(site.catalog), MinerPeers(transport, clock)
         try:
-            miners, peers = CatalogMiners(site.catalog), MinerPeers(transport, clock)
             reports = Reports(peers, miners)
             pool = StoragePool(
                 miners, peers, CatalogPoolRecords(site.catalog), clock, site.random.randbytes,
@@ -176,6 +177,7 @@ class Worker(Process):
                 )
         finally:
             self._group = None
+            peers.close()
             await transport.close()
 
     async def kill(self) -> None:

@@ -24,6 +24,7 @@ from tests.simulation.whole.trace import Trace
 
 PLEDGE = 64 * MIB
 SWEEP_SECONDS = 300.0
+SCRUB_SECONDS = 1800.0
 STAGED_SECONDS = 24 * 3600.0
 
 
@@ -76,12 +77,15 @@ class SimulatedMiner(Process):
         genesis: Genesis,
         random: Random,
         trace: Trace,
+        *,
+        scrubs: bool,
     ) -> None:
         super().__init__(name, trace)
         self.domain = domain
         self._network = network
         self._genesis = genesis
         self._random = random
+        self._scrubs = scrubs
         self.identity: Identity
         self.store: FaultyStore
         self.empty()
@@ -111,6 +115,8 @@ class SimulatedMiner(Process):
             domain=self.domain,
             sweep_every=SWEEP_SECONDS,
             staged_for=STAGED_SECONDS,
+            scrub_rate=MIB if self._scrubs else 0,
+            scrub_cycle=SCRUB_SECONDS,
         )
         ledger = LedgerClient(transport.connect("memory://chain"), self._genesis)
         registrar = LedgerRegistrar(ledger, self.identity, domain=self.domain, price=0)

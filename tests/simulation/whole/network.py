@@ -42,6 +42,7 @@ class Shape:
     per_domain: int
     workers: int
     edges: int
+    scrubs: bool  # miners read all they hold once in half an hour
 
     @property
     def domains(self) -> int:
@@ -53,7 +54,14 @@ class Shape:
         """Half of all runs use the profile of a small network."""
         name = random.choice(["small", "small", "mirror", "cess", "standard"])
         per_domain = random.choice([1, 1, 2])
-        return cls(PROFILES[name], random.randint(50, 60), per_domain, random.randint(2, 4), 2)
+        return cls(
+            profile=PROFILES[name],
+            miners=random.randint(50, 60),
+            per_domain=per_domain,
+            workers=random.randint(2, 4),
+            edges=2,
+            scrubs=random.random() < 0.3,  # looking for what is due costs a run as much as clients
+        )
 
 
 class LedgerProcess(Process):
@@ -120,7 +128,13 @@ class SimulatedNetwork:
     def _miner(self, number: int) -> SimulatedMiner:
         domain = f"host{number // self.shape.per_domain}"
         return SimulatedMiner(
-            f"miner{number}", domain, self.links, self.genesis, self.random, self.trace
+            f"miner{number}",
+            domain,
+            self.links,
+            self.genesis,
+            self.random,
+            self.trace,
+            scrubs=self.shape.scrubs,
         )
 
     @property
