@@ -184,13 +184,11 @@ def _map(size: int) -> mmap.mmap:
 
 
 def _capacity(size: int) -> int:
-    """The next of 64 KiB · {1, 1.5, 2, 3, 4, 6 …}: few sizes, at most half wasted.
+    """The next of 64 KiB · 2^i · {8..15} / 8: few sizes, at most an eighth wasted.
 
     What is not written to is never backed by memory.
     """
-    step = _SMALLEST
-    while step < size:
-        if step + step // 2 >= size:
-            return step + step // 2
-        step *= 2
-    return step
+    if size <= _SMALLEST:
+        return _SMALLEST
+    step = max(4096, 1 << (size - 1).bit_length() - 4)
+    return -(-size // step) * step

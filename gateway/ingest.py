@@ -48,6 +48,7 @@ class Ingested:
     receipts: tuple[FragmentReceipt, ...] = ()
     complete: bool = True
     deadline_ns: int = NEVER  # of the commit
+    segment_chunks: int = 1  # of each segment but the last
 
     @property
     def size(self) -> int:
@@ -176,7 +177,8 @@ class Ingest:
                     size += len(piece)
                     await writer.write(piece)
                 await writer.finish()
-            return _ingested(stream_id, key, meter.digests(size), meter, writer.stored())
+            stored, chunks = writer.stored(), writer.segment_chunks
+            return _ingested(stream_id, key, meter.digests(size), meter, stored, chunks)
         except BaseExceptionGroup as group_error:
             raise _first(group_error) from None
         finally:
@@ -185,7 +187,12 @@ class Ingest:
 
 
 def _ingested(
-    stream_id: bytes, key: bytes, digests: Digests, meter: Meter, stored: Stored
+    stream_id: bytes,
+    key: bytes,
+    digests: Digests,
+    meter: Meter,
+    stored: Stored,
+    segment_chunks: int = 1,
 ) -> Ingested:
     return Ingested(
         stream_id,
@@ -199,6 +206,7 @@ def _ingested(
         tuple(stored.receipts),
         stored.complete,
         stored.deadline_ns,
+        segment_chunks,
     )
 
 

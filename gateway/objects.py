@@ -29,7 +29,7 @@ from gateway.model import (
     WriteCondition,
 )
 from gateway.multipart import Multipart
-from gateway.segments import Engine
+from gateway.segments import Cutting, Engine
 from gateway.store import Leases, Publisher, StoragePool, Store, StoreSettings
 from gateway.transaction import commit, release_some
 from gateway.writing import Writing
@@ -66,7 +66,7 @@ class ObjectService:
             self._executor,
             BufferPool(settings.ring_bytes),
             BufferPool(settings.frame_bytes),
-            settings.segment_chunks,
+            Cutting(settings.frame_bytes, settings.segment_chunks),
         )
         self._store = Store(
             catalog=catalog,

@@ -20,12 +20,12 @@ from chain.net.transport import Buffer
 from gateway.buffers import Buffer as PoolBuffer
 from gateway.buffers import BufferPool
 from gateway.errors import SlowDown, StoreError
-from gateway.seal import CHUNK, TAG, Opener, SealBroken
+from gateway.seal import CHUNK, SEGMENT_CHUNKS_MAX, TAG, Opener, SealBroken
 from miner.segments import Segment, SegmentSource, SegmentUnavailable
 
-# A whole segment of the default size: k asks of whole shards. Against 4 chunks it saves half of
-# the messages (measured: docs/adr/081-reading-without-joins.md).
-GROUP_CHUNKS = 8
+# At most a whole segment: k asks of whole shards, and what was lost is restored by one set of k
+# (measured: docs/adr/081-reading-without-joins.md, 110-long-segments.md).
+GROUP_CHUNKS = SEGMENT_CHUNKS_MAX
 READ_AHEAD = 1
 # Smaller shards are joined by the pool: that costs less than to ask and cache them in pieces.
 _CUT_FROM = 256 << 10

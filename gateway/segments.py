@@ -20,15 +20,19 @@ from chain.net.transport import Buffer
 from gateway.buffers import Buffer as PoolBuffer
 from gateway.buffers import BufferPool
 from gateway.lanes import Countdown, Lane, call_on
-from gateway.seal import CHUNK, TAG, Sealer, SegmentSealer
+from gateway.seal import CHUNK, SEGMENT_CHUNKS_MAX, TAG, Sealer, SegmentSealer
 from miner.erasure import code_for
 from miner.records import Row
 from miner.segments import Profile, Segment, shard_bytes
 from miner.writing import FragmentReceipt
 
-# 8 MiB of ciphertext. Larger segments save little (parity and ids run at memory speed, and a miner
-# gets 2 MiB fragments already at k = 4) and hold the budget longer; smaller ones cost messages.
-SEGMENT_CHUNKS = 8
+# What a fragment costs beside its bytes (a message, a commit, a receipt: 1-2 ms on a busy machine)
+# asks for long ones, the memory that a stream holds for short ones: docs/adr/110-long-segments.md.
+FRAGMENT_BYTES = 4 << 20
+SEGMENT_CHUNKS_MIN = 8
+# Streams take longer segments only while those of all streams together fit in this share of the
+# frame budget: slow clients that hold one each must not use it up.
+LONG_SHARE = 0.75
 # One chunk fills while one is hashed and one waits to learn whether it is the last.
 RING_CHUNKS = 3
 # Segments of one transfer that are being filled or stored.
@@ -96,7 +100,7 @@ class Engine:
     executor: Executor
     rings: BufferPool
     frames: BufferPool
-    segment_chunks: int = SEGMENT_CHUNKS
+    cutting: "Cutting"
 
 
 class Frame:
@@ -120,6 +124,37 @@ class Frame:
         code_for(self._profile).encode(shards[:k], shards[k:])
         ids = tuple(FragmentId(blake3(shard).digest()) for shard in shards)
         return Segment(self._profile, length, ids), shards
+
+
+class Cutting:
+    """How long the segments of each stream are, by how much memory the running streams hold."""
+
+    def __init__(self, budget: int, fixed: int | None = None) -> None:
+        """`budget`: bytes of all frames. `fixed`: this many chunks whatever there is."""
+        self._budget = int(budget * LONG_SHARE)
+        self._fixed = fixed
+        self._held = 0
+
+    def begin(self, profile: Profile, length: int | None) -> tuple[int, int]:
+        """(chunks of each segment but the last, what to give `end`) for a new stream."""
+        chunks = self._fixed or longest_segment(profile)
+        while True:
+            plain = chunks * CHUNK if length is None else min(chunks * CHUNK, length)
+            held = Frame.size(plain, profile)
+            fits = self._held + held <= self._budget
+            if fits or self._fixed or chunks <= SEGMENT_CHUNKS_MIN:
+                self._held += held
+                return chunks, held
+            chunks = max(SEGMENT_CHUNKS_MIN, chunks // 2)
+
+    def end(self, held: int) -> None:
+        """The stream has ended."""
+        self._held -= held
+
+
+def longest_segment(profile: Profile) -> int:
+    """Chunks of a segment whose fragments have FRAGMENT_BYTES, within the format's bounds."""
+    return max(SEGMENT_CHUNKS_MIN, min(SEGMENT_CHUNKS_MAX, FRAGMENT_BYTES * profile.k // CHUNK))
 
 
 def seal_segment(key: bytes, plain: Buffer, profile: Profile) -> tuple[Segment, list[memoryview]]:
@@ -164,6 +199,7 @@ class SegmentWriter:
         self._hashes = [(Lane(engine.executor), functions) for functions in hashes]
         self._seal_lane = Lane(engine.executor)
         self._left = length
+        self.segment_chunks, self._held = engine.cutting.begin(profile, length)
         self._free: asyncio.Queue[Chunk] = asyncio.Queue()
         self._ring: PoolBuffer | None = None
         self._ring_chunks = 0
@@ -177,7 +213,7 @@ class SegmentWriter:
 
     async def open(self) -> None:
         """Take the ring of chunk buffers."""
-        longest = self._engine.segment_chunks * CHUNK if self._left is None else self._left
+        longest = self.segment_chunks * CHUNK if self._left is None else self._left
         chunk = max(1, min(CHUNK, longest))
         self._ring_chunks = 1 if longest <= CHUNK else RING_CHUNKS
         self._ring = await self._engine.rings.take(chunk * self._ring_chunks)
@@ -234,11 +270,13 @@ class SegmentWriter:
         if self._ring:
             self._engine.rings.give(self._ring)
             self._ring = None
+        self._engine.cutting.end(self._held)
+        self._held = 0
 
     async def _dispatch(self, chunk: Chunk, *, last: bool) -> None:
         segment = self._segment or await self._open_segment()
         segment.chunks += 1
-        ends = last or segment.chunks == self._engine.segment_chunks
+        ends = last or segment.chunks == self.segment_chunks
         self._segment = None if ends else segment
         plain = chunk.view[: chunk.fill]
         done = Countdown(self._loop, 1 + len(self._hashes), lambda: self._reuse(chunk))
@@ -252,7 +290,7 @@ class SegmentWriter:
 
     async def _open_segment(self) -> "_OpenSegment":
         await self._window.acquire()
-        whole = self._engine.segment_chunks * CHUNK
+        whole = self.segment_chunks * CHUNK
         plain = whole if self._left is None else min(whole, self._left)
         if self._left is not None:
             self._left -= plain

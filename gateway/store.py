@@ -77,11 +77,12 @@ class StoreSettings:
     publish_new_buckets: bool = False  # `[ipfs] publish_new_buckets`
     # 1 MiB chunks being filled and hashed: 3 for each running transfer above 64 KiB.
     ring_bytes: int = 96 * MIB
-    # Segments with parity being filled and stored: 12 MiB each at 4+2.
+    # Segments with parity being filled and stored: 12-24 MiB each at 4+2.
     frame_bytes: int = 192 * MIB
     read_bytes: int = 128 * MIB
     threads: int = 4
-    segment_chunks: int = 8
+    # Chunks of a segment; None: by profile and by the memory that is left (segments.Cutting).
+    segment_chunks: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ def add_stream(
             profile=profile.name,
             k=profile.k,
             m=profile.m,
-            segment_chunks=store.settings.segment_chunks,
+            segment_chunks=ingested.segment_chunks,
             fragments=b"".join(b"".join(s.fragments) for s in ingested.segments),
         )
         transaction.put(Space.STREAMS, ingested.id, encode(row))

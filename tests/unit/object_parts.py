@@ -151,7 +151,8 @@ class World:
             self.leases,
             clock=self.clock,
             entropy=entropy,
-            settings=StoreSettings(**settings),
+            # short segments: several in few bytes
+            settings=StoreSettings(**{"segment_chunks": 8, **settings}),
             publisher=publisher,
         )
 
