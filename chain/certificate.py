@@ -45,7 +45,8 @@ class _Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def build(
-    leaves: Sequence[Leaf],
+    leaf: Leaf,
+    hashes: Sequence[bytes],
     index: int,
     *,
     gateway: bytes,
@@ -55,14 +56,13 @@ def build(
     parameters: bytes,
     signed: SignedHeader,
 ) -> bytes:
-    """A certificate for `leaves[index]` of a batch that holds exactly `leaves`.
+    """A certificate for `leaf`, number `index` of a batch whose leaves have exactly `hashes`.
 
     `batch` is the record's bytes and `proof` its place in the state of the block `signed`.
     """
-    hashes = [leaf.hash() for leaf in leaves]
     fields = _Certificate(
         format=FORMAT,
-        leaf=leaves[index].encoded(),
+        leaf=leaf.encoded(),
         index=index,
         path=merkle.path(hashes, index),
         gateway=gateway,

@@ -103,10 +103,11 @@ class ObjectProof:
     signed: SignedHeader
     parameters: bytes
 
-    def certificate(self, leaves: Sequence[Leaf], index: int) -> bytes:
-        """The certificate of `leaves[index]`; `leaves` are all leaves of the batch, in order."""
+    def certificate(self, leaf: Leaf, hashes: Sequence[bytes], index: int) -> bytes:
+        """The certificate of `leaf`, number `index` of the leaves that have these hashes."""
         return certificate.build(
-            leaves,
+            leaf,
+            hashes,
             index,
             gateway=self.gateway,
             number=self.number,

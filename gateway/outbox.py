@@ -29,7 +29,10 @@ from gateway.catalog.interface import (
     Space,
 )
 from gateway.errors import NoSuchKey, ServiceUnavailable
+from gateway.model import ObjectVersion
 from gateway.records import OutboxRow, decode
+from gateway.store import account_keys
+from gateway.versions import version_row
 from miner.placement import parse_released
 
 log = logging.getLogger(__name__)
@@ -51,9 +54,17 @@ class _Pending(msgspec.Struct, frozen=True, array_like=True):
     released: list[tuple[bytes, int]]
 
 
+class _Leaves(msgspec.Struct, frozen=True, array_like=True):
+    """A row of BATCHES. What its leaves say follows from the versions' own rows and `height`."""
+
+    height: int
+    hashes: bytes  # 32 bytes for each leaf, in order
+
+
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_pending = msgspec.msgpack.Decoder(_Pending).decode
-_unpack_leaves = msgspec.msgpack.Decoder(list[bytes]).decode
+_unpack_leaves = msgspec.msgpack.Decoder(_Leaves).decode
+_unpack_old_leaves = msgspec.msgpack.Decoder(list[bytes]).decode
 _unpack_place = msgspec.msgpack.Decoder(tuple[int, int]).decode
 _unpack_receipt = msgspec.msgpack.Decoder(StorageReceipt).decode
 
@@ -112,25 +123,28 @@ class Outbox:
             return self._pending()
         return None
 
-    async def certificate(self, uid: bytes) -> bytes:
-        """The ownership certificate of the version named `uid`.
+    async def certificate(self, version: ObjectVersion) -> bytes:
+        """The ownership certificate of a version that `head` gave.
 
         Raises NoSuchKey (never registered here), ServiceUnavailable (not on the ledger yet).
         """
         with self._catalog.read() as reader:
-            place = reader.get(Space.LEAVES, uid)
+            place = reader.get(Space.LEAVES, version.uid)
             if place is None:
                 raise ServiceUnavailable("The object is not on the ledger yet: try again soon.")
             number, index = _unpack_place(place)
             raw = reader.get(Space.BATCHES, number.to_bytes(8, "big"))
             waiting = reader.get(Space.META, _PENDING)
+            owner = account_keys(reader, version.bucket.owner.id).owner
         if raw is None:
             raise NoSuchKey("The object's batch is not kept here.")
         if waiting is not None and _unpack_pending(waiting).number <= number:
             raise ServiceUnavailable("The object is not on the ledger yet: try again soon.")
-        leaves = [msgspec.convert(dagcbor.decode(leaf), Leaf) for leaf in _unpack_leaves(raw)]
+        leaf, hashes = _leaf_of(version, owner, raw, index)
+        if leaf.hash() != hashes[index]:
+            raise NoSuchKey("The object's batch says something else of it.")
         proof = await self._ledger.object_proof(self._gateway.id, number)
-        return proof.certificate(leaves, index)
+        return proof.certificate(leaf, hashes, index)
 
 
 def _next_batch(reader: Reader, height: int) -> Batch:
@@ -145,15 +159,16 @@ def _next_batch(reader: Reader, height: int) -> Batch:
     number = (int.from_bytes(last, "big") if last else 0) + 1
     objects = [entry for entry in entries if entry.operation in ("put", "delete")]
     leaves = [_leaf(entry, height) for entry in objects]
-    root = merkle.root([leaf.hash() for leaf in leaves])
+    hashes = [leaf.hash() for leaf in leaves]
+    root = merkle.root(hashes)
     released = [(miner, parse_released(raw)) for miner, raw in freed]
     pending = _Pending(number, len(leaves), root, _deltas(entries), receipts, released)
     changes: list[Change] = [Delete(Space.OUTBOX, key) for key in keys]
     changes += [Delete(Space.RELEASED, miner) for miner, _ in freed]
     changes.append(Put(Space.META, _NUMBER, number.to_bytes(8, "big")))
     changes.append(Put(Space.META, _PENDING, _pack(pending)))
-    encoded = _pack([leaf.encoded() for leaf in leaves])
-    changes.append(Put(Space.BATCHES, number.to_bytes(8, "big"), encoded))
+    kept = _pack(_Leaves(height, b"".join(hashes)))
+    changes.append(Put(Space.BATCHES, number.to_bytes(8, "big"), kept))
     changes += [
         Put(Space.LEAVES, entry.uid, _pack((number, index)))
         if entry.operation == "put"
@@ -192,6 +207,23 @@ def _leaf(entry: OutboxRow, height: int) -> Leaf:
         height=height,
         operation=entry.operation,
     )
+
+
+def _leaf_of(
+    version: ObjectVersion, owner: bytes, raw: bytes, index: int
+) -> tuple[Leaf, list[bytes]]:
+    """A stored version's leaf, number `index` of the batch in row `raw`, and all leaves' hashes."""
+    try:
+        kept = _unpack_leaves(raw)
+    except msgspec.ValidationError:  # the first release kept the leaves themselves
+        leaves = _unpack_old_leaves(raw)
+        leaf = msgspec.convert(dagcbor.decode(leaves[index]), Leaf)
+        return leaf, [merkle.leaf_hash(one) for one in leaves]
+    row = version_row(version)
+    entry = OutboxRow("put", row.fid, row.uid, owner, row.lease, row.charged, 0, ())
+    step = merkle.DIGEST_BYTES
+    hashes = [kept.hashes[at : at + step] for at in range(0, len(kept.hashes), step)]
+    return _leaf(entry, kept.height), hashes
 
 
 def _deltas(entries: Iterable[OutboxRow]) -> list[tuple[bytes, int, int]]:

@@ -1,7 +1,8 @@
 """The rows of object versions: made, found, replaced and removed, each in one commit.
 
-LIVE holds the latest version of a key. A bucket without versioning holds the null version alone,
-which is LIVE and has its row in VERSIONS too; what it replaces is released in the same commit.
+LIVE holds the latest version of a key, and VERSIONS what LIVE does not: versions before it, and the
+whole row of a latest version that is too long for LIVE. A bucket without versioning holds the null
+version alone; what it replaces is released in the same commit.
 """
 
 import msgspec
@@ -83,7 +84,7 @@ def _whole(reader: Reader, bucket: Bucket, key: bytes, row: VersionRow) -> Versi
     if row.streams:
         return row
     raw = reader.get(Space.VERSIONS, version_key(bucket.id, key, row.sequence))
-    assert raw is not None, "LIVE and VERSIONS change together"
+    assert raw is not None, "what LIVE leaves out is in VERSIONS"
     return decode_version(raw)
 
 
@@ -187,12 +188,11 @@ def insert(  # noqa: PLR0917 - the order of a sentence
     row = msgspec.structs.replace(row, sequence=sequence)
     if old:
         remove(store, transaction, bucket, key, old)
-    whole = encode(row)
-    short = whole
+    live = encode(row)
     if len(row.streams) > LIVE_STREAMS:
-        short = encode(msgspec.structs.replace(row, streams=(), parts=()))
-    transaction.put(Space.VERSIONS, version_key(bucket.id, key, sequence), whole)
-    transaction.put(Space.LIVE, place, short)
+        transaction.put(Space.VERSIONS, version_key(bucket.id, key, sequence), live)
+        live = encode(msgspec.structs.replace(row, streams=(), parts=()))
+    transaction.put(Space.LIVE, place, live)
     report(store, transaction, bucket, row, "put", receipts)
     return row
 
@@ -201,7 +201,9 @@ def remove(
     store: Store, transaction: Transaction, bucket: Bucket, key: bytes, row: VersionRow
 ) -> None:
     """Drop a version: its row, its streams' references, its charge, its IPFS rows."""
-    transaction.delete(Space.VERSIONS, version_key(bucket.id, key, row.sequence))
+    own = version_key(bucket.id, key, row.sequence)
+    if transaction.reader.get(Space.VERSIONS, own) is not None:
+        transaction.delete(Space.VERSIONS, own)
     for stream in row.streams:
         transaction.share(stream, -1)
     transaction.refund(row.lease, row.charged)

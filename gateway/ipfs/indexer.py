@@ -188,7 +188,9 @@ class Indexer:
             for space, place in places:
                 value = reader.get(space, place)
                 if value is None:
-                    return [], []
+                    if space == Space.LIVE:
+                        return [], []
+                    continue  # LIVE holds all of it
                 stored = decode(VersionRow, value)
                 if stored.uid != uid:
                     return [], []

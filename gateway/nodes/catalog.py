@@ -32,7 +32,6 @@ from gateway.nodes.parts import (
 from gateway.objects import ObjectService
 from gateway.outbox import Outbox
 from gateway.status import NetworkStatus
-from gateway.versions import version_uid
 from gateway.view import CatalogMiners
 from miner.client import MinerPeers
 from miner.owner import PoolOwner, Releaser, Reports
@@ -78,7 +77,7 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
 
         async def certify(bucket: str, key: str) -> bytes:
             version = objects.head(objects.bucket(bucket), key)
-            return await outbox.certificate(version_uid(version))
+            return await outbox.certificate(version)
 
         admin = AdminService(
             accounts,

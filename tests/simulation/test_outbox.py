@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from chain import certificate
@@ -18,21 +19,23 @@ from chain.ledger.store import MemoryStore
 from chain.ledger.transactions.leases import AuthoriseGateway, ReserveLease
 from chain.ledger.transactions.miners import DeclareLost, RegisterMiner
 from chain.ledger.transactions.nodes import RegisterGateway
+from chain.ledger.transactions.objects import Leaf
 from chain.net.memory import MemoryTransport
 from chain.net.simulation import simulate
 from chain.net.transport import Unreachable
 from chain.node import ChainNode
 from gateway import outbox as outbox_module
 from gateway.accounts import AccountService
-from gateway.catalog.interface import Batch, CommitUncertain, Space
+from gateway.catalog.interface import Batch, CommitUncertain, Put, Space
 from gateway.catalog.memory import MemoryCatalog
 from gateway.catalog.pool_records import CatalogPoolRecords
-from gateway.errors import ServiceUnavailable
+from gateway.errors import NoSuchKey, ServiceUnavailable
 from gateway.keys import KeyRing
 from gateway.model import Attributes, Bucket, ObjectVersion
 from gateway.objects import ObjectService
 from gateway.outbox import Outbox
-from gateway.store import Lease, StoreSettings
+from gateway.records import VersionRow, decode, encode
+from gateway.store import Lease, StoreSettings, account_keys
 from gateway.versions import version_uid
 from miner.owner import Releaser
 from miner.records import Row
@@ -271,12 +274,12 @@ def test_a_batch_whose_answer_was_lost_is_sent_again_and_counted_once() -> None:
         async with running() as whole:
             version = await whole.put("a")
             with pytest.raises(ServiceUnavailable):
-                await whole.outbox.certificate(version_uid(version))
+                await whole.outbox.certificate(version)
             whole.catalog.lose_next_answer = True
             with pytest.raises(CommitUncertain):
                 await whole.outbox.step()  # fixed, not sent
             with pytest.raises(ServiceUnavailable):
-                await whole.outbox.certificate(version_uid(version))
+                await whole.outbox.certificate(version)
             plain = whole.ledger.submit
 
             async def deaf(*arguments: object, **options: object) -> None:
@@ -292,10 +295,64 @@ def test_a_batch_whose_answer_was_lost_is_sent_again_and_counted_once() -> None:
             assert gateway is not None
             assert gateway.batches == 2
             assert await whole.stored() == whole.on_disk()
-            proof = await whole.outbox.certificate(version_uid(version))
+            proof = await whole.outbox.certificate(version)
             leaf = certificate.verify(proof, whole.genesis)
             assert (leaf.version, leaf.operation) == (version_uid(version).hex(), "put")
             assert leaf.size == sum(whole.on_disk().values())
+
+    simulate(run())
+
+
+def test_each_version_of_a_batch_has_its_certificate_from_its_own_row() -> None:
+    async def run() -> None:
+        async with running() as whole:
+            await whole.put("gone")
+            versions = [await whole.put(key, size=10 + place) for place, key in enumerate("abc")]
+            await whole.delete("gone")
+            versions.append(
+                await whole.objects.copy(versions[0], whole.bucket, "d", attributes=Attributes("x"))
+            )
+            await whole.send()
+            for version in versions:
+                found = whole.objects.head(whole.bucket, version.key)
+                leaf = certificate.verify(await whole.outbox.certificate(found), whole.genesis)
+                assert (leaf.version, leaf.fid) == (version.uid.hex(), version.fid)
+
+    simulate(run())
+
+
+def test_a_certificate_never_says_what_the_batch_does_not() -> None:
+    async def run() -> None:
+        async with running() as whole:
+            version = await whole.put("a")
+            await whole.send()
+            row = decode(VersionRow, version.record)
+            other = encode(msgspec.structs.replace(row, charged=row.charged + 1))
+            with pytest.raises(NoSuchKey):
+                await whole.outbox.certificate(msgspec.structs.replace(version, record=other))
+
+    simulate(run())
+
+
+def test_leaves_that_the_first_release_kept_still_give_certificates() -> None:
+    async def run() -> None:
+        async with running() as whole:
+            version = await whole.put("a", "b")
+            await whole.send()
+            with whole.catalog.read() as reader:
+                kept = reader.get(Space.BATCHES, (1).to_bytes(8, "big"))
+                assert kept is not None
+                height = msgspec.msgpack.decode(kept)[0]
+                rows = [decode(VersionRow, raw) for _, raw in reader.scan(Space.LIVE, b"", None, 9)]
+                owner = account_keys(reader, "ann").owner
+            leaves = [
+                Leaf(row.fid, row.uid.hex(), owner, row.lease, row.charged, height, "put").encoded()
+                for row in rows
+            ]
+            old = Put(Space.BATCHES, (1).to_bytes(8, "big"), msgspec.msgpack.encode(leaves))
+            await whole.catalog.commit(Batch((), [old]))
+            proof = await whole.outbox.certificate(version)
+            assert certificate.verify(proof, whole.genesis).fid == version.fid
 
     simulate(run())
 

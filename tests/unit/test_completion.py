@@ -105,7 +105,7 @@ async def test_two_completions_at_once_make_one_object(world: World) -> None:
         both = [group.create_task(world.objects.complete_upload(upload, named)) for _ in range(2)]
     first, second = (task.result() for task in both)
     assert first == second
-    assert len(world.rows(Space.VERSIONS)) == 1
+    assert len(world.rows(Space.LIVE)) == 1
     assert world.used() == 0  # what the version is charged, its parts give back
 
 

@@ -194,7 +194,8 @@ def make_certificate() -> tuple[Ledger, bytes, Leaf]:
         answer = snapshot.record(records.BATCHES, key, prove=True)
     assert isinstance(answer.proof, tree.Proof)
     built = certificate.build(
-        leaves,
+        leaves[3],
+        [leaf.hash() for leaf in leaves],
         3,
         gateway=GATEWAY.id,
         number=1,

@@ -1,6 +1,7 @@
 """What must hold when faults are mended and hours have passed."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from random import Random
 
 from chain import certificate
@@ -10,10 +11,18 @@ from chain.ledger import records
 from chain.net.memory import MemoryTransport
 from gateway import errors
 from gateway.catalog.interface import Reader, Space
+from gateway.model import ObjectVersion
 from gateway.objects import ObjectService
 from gateway.outbox import Outbox
 from gateway.reading import DataDamaged
-from gateway.records import PartRow, StreamRow, VersionRow, decode, used_counter
+from gateway.records import (
+    PartRow,
+    StreamRow,
+    VersionRow,
+    decode,
+    used_counter,
+    version_key,
+)
 from gateway.transaction import segments_of
 from miner.fragment import fragment_key
 from miner.placement import Placement
@@ -42,6 +51,7 @@ async def check(network: SimulatedNetwork, model: Model, *, whole: bool = True) 
         problems += _fragments(network, rows, whole=whole)
         problems += _charges(network, rows)
     problems += [problem async for problem in _ledger(network, rows)]
+    problems += [problem async for problem in _certificates(network, model)]
     return problems
 
 
@@ -54,10 +64,17 @@ class Rows:
         self.counters = {
             key: reader.counter(key) for key, _ in reader.scan(Space.COUNTERS, b"\x00", None, _ALL)
         }
-        self.versions = [
-            decode(VersionRow, raw) for _, raw in reader.scan(Space.VERSIONS, b"\x00", None, _ALL)
+        live = [
+            (key, decode(VersionRow, raw))
+            for key, raw in reader.scan(Space.LIVE, b"\x00", None, _ALL)
         ]
-        self.live = len(reader.scan(Space.LIVE, b"\x00", None, _ALL))
+        long = {
+            key: decode(VersionRow, raw)
+            for key, raw in reader.scan(Space.VERSIONS, b"\x00", None, _ALL)
+        }
+        places = [version_key(key[:16], key[16:], row.sequence) for key, row in live]
+        self.versions = [long.pop(place, row) for place, (_, row) in zip(places, live, strict=True)]
+        self.orphans = len(long)
         self.parts = [
             decode(PartRow, raw) for _, raw in reader.scan(Space.PARTS, b"\x00", None, _ALL)
         ]
@@ -130,8 +147,8 @@ def _references(rows: Rows) -> Iterator[str]:
     named = {segment.id for row in rows.streams.values() for segment in segments_of(row)}
     if named != rows.placements.keys():
         yield f"{len(named ^ rows.placements.keys())} segments without a place, or places without"
-    if rows.live != len(rows.versions):
-        yield f"{rows.live} keys and {len(rows.versions)} versions"
+    if rows.orphans:
+        yield f"{rows.orphans} rows of versions that no key has"
 
 
 def _charges(network: SimulatedNetwork, rows: Rows) -> Iterator[str]:
@@ -164,7 +181,7 @@ def _fragments(network: SimulatedNetwork, rows: Rows, *, whole: bool) -> Iterato
 
 # ---------------------------------------------------------------- the ledger
 async def _ledger(network: SimulatedNetwork, rows: Rows) -> AsyncIterator[str]:
-    """Tokens are conserved, bytes are metered, and what is registered can be proven."""
+    """Tokens are conserved and bytes are metered."""
     transport = MemoryTransport(network.links, name="auditor")
     ledger = LedgerClient(transport.connect("memory://chain"), network.genesis)
     lease = await ledger.lease(network.lease().id)
@@ -181,11 +198,26 @@ async def _ledger(network: SimulatedNetwork, rows: Rows) -> AsyncIterator[str]:
     minted = sum(allocation.balance for allocation in network.genesis.accounts)
     if not totals.supply == minted == sum(accounts) + pots:
         yield f"{minted} tokens were made, {sum(accounts)} are held and {pots} in the ledger's pots"
+    await transport.close()
+
+
+async def _certificates(network: SimulatedNetwork, model: Model) -> AsyncIterator[str]:
+    """What is registered can be proven."""
+    transport = MemoryTransport(network.links, name="notary")
+    ledger = LedgerClient(transport.connect("memory://chain"), network.genesis)
     outbox = Outbox(network.catalog, ledger, network.site.gateway)
-    sample = Random(len(rows.versions)).sample(rows.versions, min(CERTIFICATES, len(rows.versions)))
-    for version in sample:
+
+    async def head(objects: ObjectService) -> list[ObjectVersion]:
+        found = []
+        for bucket, key in model.keys:
+            with suppress(errors.NoSuchKey):
+                found.append(objects.head(objects.bucket(bucket), key))
+        return found
+
+    versions = await network.workers[-1].request(head)
+    for version in Random(len(versions)).sample(versions, min(CERTIFICATES, len(versions))):
         try:
-            raw = await outbox.certificate(version.uid)
+            raw = await outbox.certificate(version)
             certificate.verify(raw, network.genesis)
         except Exception as error:  # noqa: BLE001 - whatever it is, there is no proof
             yield f"no certificate of {version.uid.hex()}: {error!r}"
