@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -58,6 +58,7 @@ class Peak:
         self.pids = family(pid)
         self.largest: dict[int, int] = defaultdict(int)
         self.total = 0
+        self.parts: Counter[str] = Counter()  # at that moment, by kind of process
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
 
@@ -67,12 +68,14 @@ class Peak:
 
     def look(self) -> int:
         """One sample; bytes in all."""
-        total = 0
+        parts: Counter[str] = Counter()
         for pid in self.pids:
             size = pss(pid)
-            total += size
+            parts[name_of(pid)] += size
             self.largest[pid] = max(self.largest[pid], size)
-        self.total = max(self.total, total)
+        total = sum(parts.values())
+        if total > self.total:
+            self.total, self.parts = total, parts
         return total
 
     def __enter__(self) -> "Peak":
@@ -83,6 +86,10 @@ class Peak:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+
+    def shares(self) -> str:
+        """The parts of the largest total."""
+        return ", ".join(f"{name} {size / MIB:.0f}" for name, size in self.parts.most_common())
 
     @property
     def worst(self) -> tuple[str, int]:
@@ -156,8 +163,9 @@ def measure(folder: Path, *, quick: bool) -> list[Figure]:
         target = Target(network.url("s3"), *network.keys())
         make_bucket(target)
         time.sleep(_IDLE_SECONDS)
-        idle = Peak(pid).look()
-        found.append(Figure("idle, all processes", idle / MIB, "MiB").tell())
+        rest = Peak(pid)
+        idle = rest.look()
+        found.append(Figure("idle, all processes", idle / MIB, "MiB", note=rest.shares()).tell())
         with Peak(pid) as peak:
             errors = run(target, Job("put", 64 * MIB, 64, connections=64, prefix="w")).errors
         found.append(
@@ -166,8 +174,7 @@ def measure(folder: Path, *, quick: bool) -> list[Figure]:
                 (peak.total - idle) / MIB,
                 "MiB",
                 1024,
-                note=f"largest: {peak.worst[0]} {peak.worst[1] / MIB:.0f} MiB"
-                + (f"; errors {dict(errors)}" if errors else ""),
+                note=peak.shares() + (f"; errors {dict(errors)}" if errors else ""),
             ).tell()
         )
         time.sleep(_IDLE_SECONDS)

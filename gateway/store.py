@@ -1,6 +1,6 @@
 """What the object path stands on: the parts it is given, and its settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -67,6 +67,12 @@ class Publisher(Protocol):
         ...
 
 
+# Buffers of all workers together, and what one needs to serve at all: the rings of four transfers,
+# a segment of any profile. 64 PUTs of 64 MiB at once, two workers: 0.8 GiB above idle.
+RINGS, FRAMES, READS = 192 * MIB, 352 * MIB, 256 * MIB
+RINGS_MIN, FRAMES_MIN, READS_MIN = 12 * MIB, 64 * MIB, 32 * MIB
+
+
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
     """`[catalog]`, `[s3]` and memory settings of the object path."""
@@ -76,13 +82,22 @@ class StoreSettings:
     etag: str = "md5"  # or crc64nvme
     publish_new_buckets: bool = False  # `[ipfs] publish_new_buckets`
     # 1 MiB chunks being filled and hashed: 3 for each running transfer above 64 KiB.
-    ring_bytes: int = 96 * MIB
+    ring_bytes: int = RINGS // 2
     # Segments with parity being filled and stored: 12-24 MiB each at 4+2.
-    frame_bytes: int = 192 * MIB
-    read_bytes: int = 128 * MIB
+    frame_bytes: int = FRAMES // 2
+    read_bytes: int = READS // 2
     threads: int = 4
     # Chunks of a segment; None: by profile and by the memory that is left (segments.Cutting).
     segment_chunks: int | None = None
+
+    def shared_by(self, workers: int) -> "StoreSettings":
+        """The same with one of `workers` equal shares of the machine's buffers."""
+        return replace(
+            self,
+            ring_bytes=max(RINGS_MIN, RINGS // workers),
+            frame_bytes=max(FRAMES_MIN, FRAMES // workers),
+            read_bytes=max(READS_MIN, READS // workers),
+        )
 
 
 @dataclass(frozen=True, slots=True)

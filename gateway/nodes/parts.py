@@ -26,8 +26,8 @@ from miner.segments import SegmentSource
 
 log = logging.getLogger(__name__)
 
-# Of each process, for sealed segments that are read again and again.
-EDGE_RAM_BYTES = 64 << 20
+# Of all workers together, for sealed segments that are read again and again; and of one at least.
+EDGE_RAM_BYTES, EDGE_RAM_MIN = 128 << 20, 16 << 20
 RESTART_SECONDS = 1.0
 
 
@@ -90,7 +90,7 @@ def object_service(
     return ObjectService(
         catalog,
         pool,
-        EdgeCache(source, ram_bytes=EDGE_RAM_BYTES),
+        EdgeCache(source, ram_bytes=max(EDGE_RAM_MIN, EDGE_RAM_BYTES // network.workers)),
         keyring(config.data_dir),
         CatalogLeases(catalog),
         clock=clock,
@@ -100,7 +100,7 @@ def object_service(
             profile=network.profile,
             etag=config.s3_etag,
             publish_new_buckets=config.ipfs_publish_new_buckets,
-        ),
+        ).shared_by(network.workers),
         publisher=IpfsPublisher(),
     )
 

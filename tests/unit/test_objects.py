@@ -44,7 +44,9 @@ from gateway.model import (
 )
 from gateway.reading import DataDamaged
 from gateway.records import OutboxRow, decode, version_key
+from gateway.store import StoreSettings
 from gateway.versions import version_uid
+from miner.segments import PROFILES
 from miner.writing import BelowQuorum
 from tests.unit.object_parts import MIB, FakePublisher, World, lease_bytes, stream
 
@@ -281,6 +283,25 @@ async def test_many_uploads_share_a_small_budget() -> None:
     for key, data in bodies.items():
         assert await world.read(world.objects.head(world.bucket, key)) == data
     world.objects.close()
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+async def test_a_share_of_many_workers_stores_and_reads_with_every_profile(profile: str) -> None:
+    share = StoreSettings().shared_by(256)
+    sizes = {name: getattr(share, name) for name in ("ring_bytes", "frame_bytes", "read_bytes")}
+    world = await World(profile=profile, **sizes).start()
+    data = data_of(70 * MIB)
+    await put(world, "k", data)
+    assert await world.read(world.objects.head(world.bucket, "k")) == data
+    world.objects.close()
+
+
+def test_workers_share_one_budget_of_buffers() -> None:
+    def total(workers: int) -> int:
+        share = StoreSettings().shared_by(workers)
+        return workers * (share.ring_bytes + share.frame_bytes + share.read_bytes)
+
+    assert total(1) == total(2) == total(4) <= 800 * MIB
 
 
 # ---------------------------------------------------------------- versions and rows
