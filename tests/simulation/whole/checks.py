@@ -1,13 +1,17 @@
 """What must hold when faults are mended and hours have passed."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from random import Random
+from typing import TypeVar
+
+import msgspec
 
 from chain import certificate
 from chain.client import LedgerClient
 from chain.ids import SegmentId
 from chain.ledger import records
+from chain.ledger.records import Table
 from chain.net.memory import MemoryTransport
 from gateway import errors
 from gateway.catalog.interface import Reader, Space
@@ -31,6 +35,7 @@ from tests.simulation.whole.load import number_of
 from tests.simulation.whole.model import ABSENT, Content, Model
 from tests.simulation.whole.network import SimulatedNetwork
 
+R = TypeVar("R", bound=msgspec.Struct)
 _ALL = 1 << 20
 # Queues that are empty once their work is done.
 QUEUES = (Space.RELEASES, Space.RELEASED, Space.OUTBOX, Space.JOBS)
@@ -50,7 +55,8 @@ async def check(network: SimulatedNetwork, model: Model, *, whole: bool = True) 
         problems += _references(rows)
         problems += _fragments(network, rows, whole=whole)
         problems += _charges(network, rows)
-    problems += [problem async for problem in _ledger(network, rows)]
+    problems += _tokens(network)
+    problems += _metered(network, rows)
     problems += [problem async for problem in _certificates(network, model)]
     return problems
 
@@ -180,25 +186,52 @@ def _fragments(network: SimulatedNetwork, rows: Rows, *, whole: bool) -> Iterato
 
 
 # ---------------------------------------------------------------- the ledger
-async def _ledger(network: SimulatedNetwork, rows: Rows) -> AsyncIterator[str]:
-    """Tokens are conserved and bytes are metered."""
-    transport = MemoryTransport(network.links, name="auditor")
-    ledger = LedgerClient(transport.connect("memory://chain"), network.genesis)
-    lease = await ledger.lease(network.lease().id)
-    charged = sum(row.charged for row in rows.versions)
-    if lease is None or lease.used != charged:
-        yield f"the ledger meters {lease and lease.used} bytes, objects take {charged}"
-    with network.ledger.store.read() as view:
-        accounts = [
-            records.decode(records.ACCOUNTS, raw).balance
-            for key, raw in view.scan("state", records.ACCOUNTS.prefix, b"b")
-        ]
-    totals = await ledger.totals()
+def _tokens(network: SimulatedNetwork) -> Iterator[str]:
+    """All tokens of the genesis are somewhere, and each pot is the sum over what it is for."""
+    table = _tables(network)
+    totals = table(records.TOTALS)[records.SINGLETON]
+    held = sum(account.balance for account in table(records.ACCOUNTS).values())
     pots = totals.treasury + totals.leases + totals.bids + totals.collateral + totals.burned
-    minted = sum(allocation.balance for allocation in network.genesis.accounts)
-    if not totals.supply == minted == sum(accounts) + pots:
-        yield f"{minted} tokens were made, {sum(accounts)} are held and {pots} in the ledger's pots"
-    await transport.close()
+    made = sum(purse.balance for purse in network.genesis.accounts)
+    if not totals.supply == made == held + pots:
+        yield f"{made} tokens were made, {held} are held and {pots} in the ledger's pots"
+    bids, miners = table(records.BIDS), table(records.MINERS)
+    if totals.bids != sum(bid.escrow for bid in bids.values()):
+        yield "the tokens of bids are not what is held for each bid"
+    if totals.collateral != sum(miner.stake for miner in miners.values()):
+        yield "the tokens of collateral are not the miners' stakes"
+    awarded = sum(bid.size for bid in bids.values() if bid.state == "won")
+    leased = awarded + sum(lease.size for lease in table(records.LEASES).values())
+    (market,) = table(records.MARKET).values()
+    if market.leased != leased:
+        yield f"the market counts {market.leased} leased bytes, there are {leased}"
+
+
+def _metered(network: SimulatedNetwork, rows: Rows) -> Iterator[str]:
+    """The ledger knows the bytes that objects take, and adds up what it knows of miners."""
+    table = _tables(network)
+    lease = table(records.LEASES)[network.lease().id]
+    charged = sum(row.charged for row in rows.versions)
+    if lease.used != charged:
+        yield f"the ledger meters {lease.used} bytes, objects take {charged}"
+    holdings: dict[bytes, int] = {}
+    for key, holding in table(records.HOLDINGS).items():
+        holdings[key[:32]] = holdings.get(key[:32], 0) + holding.size
+    stored = {key: row.stored_bytes for key, row in table(records.MINERS).items()}
+    if holdings != {key: size for key, size in stored.items() if size}:
+        yield "what miners store is not the sum over gateways"
+
+
+def _tables(network: SimulatedNetwork) -> Callable[[Table[R]], dict[bytes, R]]:
+    """All records of a table of the committed state, by key."""
+
+    def read(table: Table[R]) -> dict[bytes, R]:
+        start = table.prefix
+        with network.ledger.store.read() as view:
+            found = view.scan("state", start, bytes([start[0] + 1]))
+            return {key[1:]: records.decode(table, raw) for key, raw in found}
+
+    return read
 
 
 async def _certificates(network: SimulatedNetwork, model: Model) -> AsyncIterator[str]:

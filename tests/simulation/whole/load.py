@@ -29,6 +29,8 @@ PART_MIN = 5 << 20
 PIECE = 65_536
 # Seconds between two operations of a client: bursts, and pauses in which faults come and go.
 THINKS = (0.0, 0.001, 0.05, 1.0, 20.0, 90.0)
+# So much of what clients do is done by several at once, at the same key.
+RUSH_SHARE, RUSH_SECONDS = 0.35, 15.0
 _NAME = "body"
 
 
@@ -55,16 +57,13 @@ class Client:
     async def run(self, operations: int) -> None:
         """Do so many operations, one after the other."""
         kinds: dict[Callable[[], Awaitable[str]], float] = {
-            self.put: 9, self.get: 7, self.delete: 3, self.copy: 2, self.multipart: 1.5,
+            self.put: 9, self.get: 7, self.delete: 3, self.copy: 4, self.multipart: 1.5,
             self.create_once: 1, self.vanish: 0.7, self.list: 0.5,
         }  # fmt: skip
         for _ in range(operations):
-            await self._clock.sleep(self._random.choice(THINKS) * self._random.random())
+            await self._choose_place()
             (kind,) = self._random.choices(list(kinds), list(kinds.values()))
             self._worker = self._random.choice(self._network.workers)
-            self._bucket = self._random.choice(self._network.buckets)
-            own = self._random.random() < 0.75
-            self._key = f"{self.name if own else 'shared'}/{self._random.randint(0, 3)}"
             try:
                 outcome = await kind()
             except DataDamaged:
@@ -76,6 +75,23 @@ class Client:
             self._network.trace.note(
                 f"{self.name} {kind.__name__} {self._worker.name} {self._place} {outcome}"
             )
+
+    async def _choose_place(self) -> None:
+        """A key of one's own after a while, or one of two at which all meet at the same moment."""
+        if self._random.random() < RUSH_SHARE:
+            now = self._clock.monotonic()
+            meeting = int(now // RUSH_SECONDS) + 1
+            await self._clock.sleep(meeting * RUSH_SECONDS - now)
+            self._bucket = self._network.buckets[0]
+            self._key = f"shared/{self._random.choice([meeting % 2, 0, 1])}"
+            return
+        await self._clock.sleep(self._random.choice(THINKS) * self._random.random())
+        self._bucket = self._random.choice(self._network.buckets)
+        self._key = self._draw_key()
+
+    def _draw_key(self) -> str:
+        own = self._random.random() < 0.7
+        return f"{self.name if own else 'shared'}/{self._random.randint(0, 2)}"
 
     @property
     def _place(self) -> str:
@@ -149,8 +165,9 @@ class Client:
 
     async def copy(self) -> str:
         """Store another key's content under this one."""
-        source = f"{self._random.choice([self.name, 'shared'])}/{self._random.randint(0, 3)}"
-        bucket = self._random.choice(self._network.buckets)
+        source, bucket = self._draw_key(), self._random.choice(self._network.buckets)
+        if self._key.startswith("shared/") and self._random.random() < 0.7:
+            source, bucket = f"shared/{self._random.randint(0, 1)}", self._network.buckets[0]
         try:
             version = await self._worker.request(_at_once(lambda o: o.head(bucket, source)))
         except (errors.NoSuchKey, Unanswered) as error:

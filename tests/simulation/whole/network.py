@@ -10,8 +10,10 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from chain.config import ChainConfig
-from chain.genesis import Genesis, single_operator
+from chain.genesis import TOKEN, Allocation, Genesis, single_operator
 from chain.keys.identity import Identity
 from chain.ledger.store import MemoryStore
 from chain.net.memory import Faults, MemoryTransport
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from gateway.model import Bucket
 
 EPOCH_SECONDS = 6 * 3600
+TRADERS = 2
 LINK = Faults(delay=(0.0005, 0.004))
 
 
@@ -94,7 +97,8 @@ class SimulatedNetwork:
         self.links.trace = trace
         validator, operator, gateway = (Identity.generate(self.random.randbytes) for _ in range(3))
         self.operator = operator
-        self.genesis = single_operator("sim", EPOCH_NS, validator.id, operator.id, EPOCH_SECONDS)
+        self.traders = [Identity.generate(self.random.randbytes) for _ in range(TRADERS)]
+        self.genesis = self._genesis(validator)
         self.catalog = SharedCatalog(Random(f"catalog {seed}"))
         self.ledger = LedgerProcess(self.links, self.genesis, validator)
         self.site = Site(
@@ -110,6 +114,12 @@ class SimulatedNetwork:
         ]
         self.buckets: list[Bucket] = []
         self._group: asyncio.TaskGroup
+
+    def _genesis(self, validator: Identity) -> Genesis:
+        """One owner, and some accounts with a few tokens."""
+        genesis = single_operator("sim", EPOCH_NS, validator.id, self.operator.id, EPOCH_SECONDS)
+        purses = [Allocation(trader.id.hex(), 100 * TOKEN) for trader in self.traders]
+        return replace(genesis, accounts=[*genesis.accounts, *purses])
 
     def _edge_of(self, worker: int) -> str:
         """The last worker reads from the miners."""

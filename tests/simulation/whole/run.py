@@ -11,6 +11,7 @@ import asyncio
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -18,8 +19,9 @@ from chain.net.simulation import SimClock, simulate
 from tests.simulation.whole.checks import check
 from tests.simulation.whole.faults import Plan, Saboteur
 from tests.simulation.whole.load import Client
+from tests.simulation.whole.market import Trader
 from tests.simulation.whole.model import Model
-from tests.simulation.whole.network import SimulatedNetwork
+from tests.simulation.whole.network import TRADERS, SimulatedNetwork
 from tests.simulation.whole.trace import Trace
 
 # What continuous integration runs: some 80 CPU s.
@@ -67,10 +69,15 @@ async def _run(seed: int, trace: Trace, waves: int, watched: "_HandlerFailures")
         clients = [
             Client(number, seed, network, model) for number in range(random.randint(*CLIENTS))
         ]
+        traders = [Trader(number, seed, network) for number in range(TRADERS)]
         for _ in range(waves):
-            await _wave(saboteur, clients, random)
+            await _wave(saboteur, [*clients, *traders], random)
             await rest(network)
+            for trader in traders:
+                await trader.run(2)
             problems += await check(network, model, whole=not saboteur.destroyed)
+        for trader in traders:
+            await trader.close()
         await network.end()
     problems += [*model.wrong, *network.problems, *watched.found]
     trace.note(f"catalog {network.catalog.sequence}")
@@ -82,13 +89,13 @@ async def _run(seed: int, trace: Trace, waves: int, watched: "_HandlerFailures")
     return Outcome(seed, trace.digest, trace.count, problems, trace.lines, summary)
 
 
-async def _wave(saboteur: Saboteur, clients: list[Client], random: Random) -> None:
-    """Clients work while faults come and go; returns when all of both is over."""
+async def _wave(saboteur: Saboteur, users: Sequence[Client | Trader], random: Random) -> None:
+    """Clients and traders work while faults come and go; returns when all of both is over."""
     plan = Plan.draw(random, saboteur.network.shape)
     async with asyncio.TaskGroup() as group:
         group.create_task(saboteur.carry_out(plan))
-        for client in clients:
-            group.create_task(client.run(random.randint(*OPERATIONS)))
+        for user in users:
+            group.create_task(user.run(random.randint(*OPERATIONS)))
 
 
 async def rest(network: SimulatedNetwork) -> None:
