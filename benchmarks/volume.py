@@ -17,13 +17,14 @@ from chain.clock import SystemClock, system_entropy
 from chain.ids import AccountId
 from chain.keys.identity import Identity
 from chain.memory import tune_malloc
-from chain.net.transport import Caller, Payload
+from chain.net.transport import Caller
+from miner.client import new_fragment
 from miner.fragment import FragmentRecord, fragment_id
-from miner.protocol import ReadFragment
+from miner.protocol import ReadFragment, StoreFragments
 from miner.scrub import Scrubber, ScrubSettings
 from miner.scrub_state import ScrubMemory
 from miner.segments import PROFILES, Segment
-from miner.service import MinerService, store_message
+from miner.service import MinerService
 from miner.store.volumes import VolumeStore
 
 GIB = 1 << 30
@@ -59,7 +60,7 @@ async def measure(
 
     async def put(worker: int) -> None:
         for record, payload in made[worker::width]:
-            await service.store_fragment(store_message(record, Payload(payload)), HERE)
+            await service.store_fragments(StoreFragments((new_fragment(record, payload),)), HERE)
 
     async def read(worker: int) -> None:
         for record, _ in made[worker::width]:

@@ -9,7 +9,9 @@ from chain.clock import Clock
 from chain.ids import AccountId
 from chain.net.rpc import AddressError
 from chain.net.transport import (
+    Buffer,
     Message,
+    Payload,
     Peer,
     QueueFull,
     RemoteError,
@@ -18,8 +20,10 @@ from chain.net.transport import (
     Unreachable,
 )
 from miner import protocol
+from miner.fragment import FragmentRecord
 from miner.placement import MinerInfo
-from miner.protocol import SpaceReport
+from miner.protocol import NewFragment, SpaceReport, StoredFragments, StoreFragments
+from miner.sending import FragmentSender, Stored
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +40,7 @@ _PATIENCE_MAX = 5.0
 # A silent miner is asked for nothing but whether it is there: so long, so often.
 _PROBE_SECONDS, _PROBE_PAUSE, _PROBE_PAUSE_MAX = 2.0, 0.05, 1.0
 _UNKNOWN_LATENCY = 0.25  # s, before the first answer
+_TROUBLED = (protocol.FAILED, protocol.BUSY)  # codes that say something about the miner
 
 
 @dataclass(slots=True)
@@ -129,6 +134,7 @@ class MinerPeers:
         self._peers: dict[AccountId, tuple[str, Peer]] = {}
         self._health: dict[AccountId, Health] = {}
         self._probes: dict[AccountId, asyncio.Task[None]] = {}
+        self._senders: dict[AccountId, FragmentSender] = {}
 
     def health(self, miner: AccountId) -> Health:
         """The estimates of one miner; kept as long as it is known."""
@@ -201,11 +207,32 @@ class MinerPeers:
             raise
         except RemoteError as error:
             health.heard(self._clock.monotonic())
-            if error.code in (protocol.FAILED, protocol.BUSY):
+            if error.code in _TROUBLED:
                 health.failed(self._clock.monotonic(), certain=False)
             raise
         now = self._clock.monotonic()
         health.answered(now, now - start if timed else None)
+        return reply
+
+    def store(
+        self, miner: MinerInfo, record: FragmentRecord, shard: Buffer, seconds: float
+    ) -> asyncio.Future[Stored]:
+        """Ask a miner to store a fragment, together with what else is on its way there.
+
+        Asks a miner that is left alone too. The future raises RemoteError, Unreachable; cancel it
+        when its answer is of no use any more. The shard must not change until it is done.
+        """
+        sender = self._senders.get(miner.id)
+        if sender is None:
+            sender = self._senders[miner.id] = FragmentSender(self._ask_to_store)
+        return sender.store(miner, new_fragment(record, shard), seconds)
+
+    async def _ask_to_store(
+        self, miner: MinerInfo, message: StoreFragments, seconds: float
+    ) -> StoredFragments:
+        reply = await self.ask(miner, message, timeout=seconds, timed=False, insist=True)
+        if any(outcome.code in _TROUBLED for outcome in reply.outcomes):
+            self.health(miner.id).failed(self._clock.monotonic(), certain=False)
         return reply
 
     def keep(self, miners: Iterable[AccountId]) -> None:
@@ -215,8 +242,9 @@ class MinerPeers:
             self._probes[miner].cancel()
         for miner in [miner for miner in self._peers if miner not in wanted]:
             self._peers.pop(miner)[1].close()
-        for miner in [miner for miner in self._health if miner not in wanted]:
-            del self._health[miner]
+        for known in (self._health, self._senders):
+            for miner in [miner for miner in known if miner not in wanted]:
+                del known[miner]
 
     def close(self) -> None:
         """Close every connection."""
@@ -234,3 +262,17 @@ class MinerPeers:
             raise Unreachable(f"miner {miner.id.hex()[:16]}: {error}") from None
         self._peers[miner.id] = (miner.address, peer)
         return peer
+
+
+def new_fragment(record: FragmentRecord, shard: Buffer) -> NewFragment:
+    """What a miner is told of a fragment that it is to store."""
+    segment, profile = record.segment, record.segment.profile
+    return NewFragment(
+        profile.name,
+        profile.k,
+        profile.m,
+        segment.length,
+        segment.fragments,
+        record.index,
+        Payload(shard),
+    )

@@ -19,24 +19,18 @@ NOT_ALLOWED = "not_allowed"
 
 # Most keys in one message, and most entries of an inventory page.
 KEYS_MAX = 1024
+# Most fragments of one StoreFragments: each has a payload frame (chain/net/wire.py PAYLOADS_MAX).
+STORE_MAX = 64
 # Most bytes of one ReadFragment; longer reads are asked in pieces.
 READ_MAX = 16 * 1024**2
 
 COMMITTED, NEVER, UNKNOWN = "committed", "never", "unknown"
 
 
-class Stored(msgspec.Struct, frozen=True, array_like=True):
-    """The fragment is on stable storage: leaf `index` under the receipt's root, with its path."""
+class NewFragment(msgspec.Struct, frozen=True, array_like=True):
+    """Fragment `index` of a segment; the payload must hash to `fragments[index]`.
 
-    receipt: StorageReceipt
-    index: int
-    path: tuple[bytes, ...]
-
-
-class StoreFragment(Message[Stored], frozen=True):
-    """Store fragment `index` of a segment; the payload must hash to `fragments[index]`.
-
-    The fields are those of docs/specs/fragment.md; storing again is no error.
+    The fields are those of docs/specs/fragment.md.
     """
 
     profile: str
@@ -46,6 +40,32 @@ class StoreFragment(Message[Stored], frozen=True):
     fragments: tuple[bytes, ...]
     index: int
     payload: Payload
+
+
+class Outcome(msgspec.Struct, frozen=True, array_like=True):
+    """What became of one fragment: with a `code` it is not stored.
+
+    Else it is on stable storage: leaf `index`, with its path, under `receipts[receipt]`'s root.
+    """
+
+    receipt: int = 0
+    index: int = 0
+    path: tuple[bytes, ...] = ()
+    code: str = ""
+    reason: str = ""
+
+
+class StoredFragments(msgspec.Struct, frozen=True, array_like=True):
+    """An outcome for each fragment that was asked, in order; one receipt for each group commit."""
+
+    receipts: tuple[StorageReceipt, ...]
+    outcomes: tuple[Outcome, ...]
+
+
+class StoreFragments(Message[StoredFragments], frozen=True):
+    """Store fragments of any segments, 1..STORE_MAX. Storing one again is no error."""
+
+    fragments: tuple[NewFragment, ...]
 
 
 class FragmentBytes(msgspec.Struct, frozen=True, array_like=True):

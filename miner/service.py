@@ -3,7 +3,7 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -14,7 +14,7 @@ from chain.proofs import merkle
 from chain.receipts import StorageReceipt, fragment_leaf, sign_receipt
 from miner import protocol
 from miner.access import Access
-from miner.fragment import KEY_BYTES, FragmentRecord, InvalidFragment, describe, fragment_key
+from miner.fragment import KEY_BYTES, InvalidFragment, describe, fragment_key
 from miner.protocol import (
     Checked,
     CheckFragment,
@@ -24,10 +24,13 @@ from miner.protocol import (
     Held,
     Inventory,
     InventoryPage,
+    NewFragment,
+    Outcome,
     ReadFragment,
     SpaceFigures,
     SpaceReport,
-    StoreFragment,
+    StoredFragments,
+    StoreFragments,
 )
 from miner.scrub_state import ScrubState
 from miner.segments import Profile
@@ -36,10 +39,14 @@ from miner.store.interface import (
     FragmentStore,
     NoSuchFragment,
     StoreBusy,
+    Stored,
     StoreError,
     StoreFull,
     WrongFragment,
 )
+
+if TYPE_CHECKING:
+    import asyncio
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +90,7 @@ class MinerService:
         """What the miner serves."""
         return (
             Handlers()
-            .on(StoreFragment, self._guard(self.store_fragment, self._access.may_store))
+            .on(StoreFragments, self._guard(self.store_fragments, self._access.may_store))
             .on(ReadFragment, self._guard(self.read_fragment, self._access.may_read))
             .on(CheckFragment, self._guard(self.check_fragment, self._access.may_read))
             .on(DropFragments, self._guard(self.drop_fragments, self._access.may_store))
@@ -111,14 +118,47 @@ class MinerService:
 
         return guarded
 
-    async def store_fragment(self, message: StoreFragment, caller: Caller) -> protocol.Stored:
-        """Verify, make durable, and give the receipt of the whole group commit."""
-        profile = Profile(message.profile, message.k, message.m)
-        record = describe(profile, message.length, message.fragments, message.index)
+    async def store_fragments(self, message: StoreFragments, caller: Caller) -> StoredFragments:
+        """Verify, make durable, and give the receipt of each group commit with a path for each."""
+        if not 1 <= len(message.fragments) <= protocol.STORE_MAX:
+            raise RemoteError(protocol.BAD_REQUEST, "too few or too many fragments")
         owner = None if caller.local else caller.identity
-        stored = await self._store.put(record, message.payload.buffer, owner)
+        puts = [self._put(fragment, owner) for fragment in message.fragments]
+        receipts: dict[StorageReceipt, int] = {}
+        try:
+            outcomes = [await self._outcome(put, receipts) for put in puts]
+        finally:
+            for put in puts:
+                if not isinstance(put, Outcome):
+                    put.cancel()
+        return StoredFragments(tuple(receipts), tuple(outcomes))
+
+    def _put(
+        self, fragment: NewFragment, owner: AccountId | None
+    ) -> "asyncio.Future[Stored] | Outcome":
+        """Hand a fragment to the store, or refuse it."""
+        profile = Profile(fragment.profile, fragment.k, fragment.m)
+        try:
+            record = describe(profile, fragment.length, fragment.fragments, fragment.index)
+            return self._store.put(record, fragment.payload.buffer, owner)
+        except InvalidFragment as error:
+            return Outcome(code=protocol.BAD_REQUEST, reason=str(error))
+        except StoreError as error:
+            return Outcome(code=_code(error), reason=str(error))
+
+    async def _outcome(
+        self, put: "asyncio.Future[Stored] | Outcome", receipts: dict[StorageReceipt, int]
+    ) -> Outcome:
+        """What became of it; a receipt that is not yet among `receipts` is added."""
+        if isinstance(put, Outcome):
+            return put
+        try:
+            stored = await put
+        except StoreError as error:
+            return Outcome(code=_code(error), reason=str(error))
         signed = self._sign(stored.batch)
-        return protocol.Stored(signed.receipt, stored.position, signed.paths[stored.position])
+        receipt = receipts.setdefault(signed.receipt, len(receipts))
+        return Outcome(receipt, stored.position, signed.paths[stored.position])
 
     async def read_fragment(self, message: ReadFragment, _: Caller) -> FragmentBytes:
         """Bytes of a fragment, unchecked: the reader checks."""
@@ -196,20 +236,6 @@ class MinerService:
             if len(self._signed) > _SIGNED_KEPT:
                 self._signed.popitem(last=False)
         return signed
-
-
-def store_message(record: FragmentRecord, payload: Payload) -> StoreFragment:
-    """The request that stores a fragment."""
-    segment = record.segment
-    return StoreFragment(
-        segment.profile.name,
-        segment.profile.k,
-        segment.profile.m,
-        segment.length,
-        segment.fragments,
-        record.index,
-        payload,
-    )
 
 
 def _key(segment: bytes, index: int) -> bytes:

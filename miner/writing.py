@@ -3,18 +3,19 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from chain.clock import Clock
-from chain.net.transport import Buffer, Payload, RemoteError, Unreachable
+from chain.net.transport import Buffer, RemoteError, Unreachable
 from chain.proofs import merkle
 from chain.receipts import fragment_leaf
 from miner.client import MinerPeers
 from miner.fragment import FragmentRecord
 from miner.placement import Choice, Holder, MinerInfo
-from miner.protocol import BUSY, Stored, StoreFragment
+from miner.protocol import BUSY
 from miner.segments import Segment
-from miner.service import store_message
+from miner.sending import Stored
 
 _PAUSE = 0.1
 
@@ -52,7 +53,11 @@ class Written(NamedTuple):
 
 
 class SegmentWrite:
-    """One write. `run` once."""
+    """One write. `run` once.
+
+    Every answer is taken where it arrives, by `_answered`: no task, no timeout and no event of its
+    own for each of the n fragments.
+    """
 
     def __init__(
         self,
@@ -69,13 +74,17 @@ class SegmentWrite:
         self._chosen = choice.chosen
         self._spares = list(choice.spares)
         self._domains = {miner.domain for miner in choice.chosen}
-        self._asking: dict[int, MinerInfo] = {}
-        self._began = 0.0
+        self._shards: Sequence[Buffer] = ()
+        self._asking: dict[int, tuple[MinerInfo, asyncio.Future[Stored]]] = {}
+        self._pauses: dict[int, asyncio.TimerHandle] = {}  # before a miner is asked again
         self._holders: dict[int, MinerInfo] = {}
         self._receipts: list[FragmentReceipt] = []
         self._open = 0
-        self._decided = asyncio.Event()  # quorum, or no hope of it
-        self._finished = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        # All answered, no hope of a quorum, or the time is over.
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def run(self, shards: Sequence[Buffer]) -> Written:
         """Store all shards. Raises BelowQuorum."""
@@ -85,23 +94,17 @@ class SegmentWrite:
             raise BelowQuorum(
                 f"{self._open} miners have room; {profile.name} needs {profile.quorum}"
             )
-        clock = self._clock
-        self._began = clock.monotonic()
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._place(index, miner, shards[index]))
-                for index, miner in enumerate(self._chosen)
-            ]
-            await _wait(self._decided, self._settings.deadline)
-            took = clock.monotonic() - self._began
-            if len(self._holders) >= profile.quorum:
-                grace = max(self._settings.grace, took * self._settings.grace_share)
-                await _wait(self._finished, min(grace, self._settings.deadline - took))
-            for task in tasks:
-                task.cancel()
-        for index, miner in self._asking.items():
-            if index not in self._holders:
-                self._peers.late(miner.id, self._began, timed=False)
+        self._shards = shards
+        began = self._clock.monotonic()
+        self._end_after(self._settings.deadline)
+        try:
+            for index, miner in enumerate(self._chosen):
+                self._ask(index, miner)
+            await self._over
+        finally:
+            late = self._give_up()
+        for miner in late:
+            self._peers.late(miner.id, began, timed=False)
         if len(self._holders) < profile.quorum:
             raise BelowQuorum(
                 f"{len(self._holders)} miners stored; {profile.name} needs {profile.quorum}"
@@ -113,43 +116,44 @@ class SegmentWrite:
         miner = self._holders.get(index)
         return Holder(miner.id if miner else None)
 
-    async def _place(self, index: int, miner: MinerInfo | None, shard: Buffer) -> None:
-        """Store one fragment at its miner, or at the next spare when that one fails."""
+    # ------------------------------------------------------------------ one fragment
+    def _ask(self, index: int, miner: MinerInfo) -> None:
+        self._pauses.pop(index, None)
         record = FragmentRecord(self._segment, index)
-        while miner is not None:
-            stored, again = await self._ask(index, miner, store_message(record, Payload(shard)))
-            if stored is not None:
+        future = self._peers.store(miner, record, self._shards[index], self._settings.deadline)
+        self._asking[index] = miner, future
+        future.add_done_callback(partial(self._answered, index, miner))
+
+    def _answered(self, index: int, miner: MinerInfo, future: "asyncio.Future[Stored]") -> None:
+        if self._over.done():
+            return
+        del self._asking[index]
+        error = future.exception()
+        if error is None:
+            stored = future.result()
+            if self._proves(miner, index, stored):
                 self._holders[index] = miner
                 self._receipts.append(FragmentReceipt(index, stored))
-                break
-            spare = self._stand_in(miner)
-            if spare is None and again and self._is_needed():
-                now = self._clock.monotonic()
-                if now - self._began < self._settings.retry:
-                    await self._clock.sleep(_PAUSE)
-                    continue
-            if spare is None:
-                self._domains.discard(miner.domain)
-            miner = spare
-        self._close_one()
+                self._close_one()
+            else:
+                self._ask_another(index, miner, again=False)
+        elif isinstance(error, RemoteError):
+            self._ask_another(index, miner, again=error.code == BUSY)
+        elif isinstance(error, Unreachable):
+            self._ask_another(index, miner, again=True)
+        else:
+            self._over.set_exception(error)
 
-    async def _ask(
-        self, index: int, miner: MinerInfo, message: StoreFragment
-    ) -> tuple[Stored | None, bool]:
-        """The proven answer; without one, whether to ask this miner again may help."""
-        self._asking[index] = miner
-        try:
-            stored = await self._peers.ask(
-                miner, message, timeout=self._settings.deadline, timed=False, insist=True
-            )
-        except RemoteError as error:
-            del self._asking[index]
-            return None, error.code == BUSY
-        except Unreachable:
-            del self._asking[index]
-            return None, True
-        del self._asking[index]
-        return (stored, False) if self._proves(miner, index, stored) else (None, False)
+    def _ask_another(self, index: int, failed: MinerInfo, *, again: bool) -> None:
+        """The next spare, or the same miner once more where that may help and is needed."""
+        spare = self._stand_in(failed)
+        if spare is not None:
+            self._ask(index, spare)
+        elif again and self._is_needed() and self._since() < self._settings.retry:
+            self._pauses[index] = self._loop.call_later(_PAUSE, self._ask, index, failed)
+        else:
+            self._domains.discard(failed.domain)
+            self._close_one()
 
     def _is_needed(self) -> bool:
         """Whether the quorum fails if one open fragment is given up."""
@@ -166,27 +170,47 @@ class SegmentWrite:
             return spare
         return None
 
-    def _close_one(self) -> None:
-        self._open -= 1
-        quorum = self._segment.profile.quorum
-        if len(self._holders) >= quorum or len(self._holders) + self._open < quorum:
-            self._decided.set()
-        if not self._open:
-            self._finished.set()
-
     def _proves(self, miner: MinerInfo, index: int, stored: Stored) -> bool:
         """Whether the receipt is this miner's and holds this fragment (the ledger checks more)."""
         leaf = fragment_leaf(self._segment.fragments[index], self._segment.shard_bytes)
         receipt = stored.receipt
         return receipt.miner == miner.id and merkle.verify(
-            receipt.root, leaf, stored.index, receipt.count, stored.path
+            receipt.root, leaf, stored.leaf, receipt.count, stored.path
         )
 
+    # ------------------------------------------------------------------ the end
+    def _close_one(self) -> None:
+        self._open -= 1
+        held, quorum = len(self._holders), self._segment.profile.quorum
+        if not self._open or held + self._open < quorum:
+            self._end()
+        elif held == quorum and self._timer is not None:
+            took = self._since()
+            grace = max(self._settings.grace, took * self._settings.grace_share)
+            self._end_after(min(grace, self._settings.deadline - took))
 
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Until the event, at most `seconds`."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        pass
+    def _since(self) -> float:
+        return self._loop.time() - self._began
+
+    def _end_after(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, self._end)
+
+    def _end(self) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
+
+    def _give_up(self) -> list[MinerInfo]:
+        """Let go of what is still asked; the miners that did not answer."""
+        self._over.cancel()
+        assert self._timer is not None
+        self._timer.cancel()
+        for pause in self._pauses.values():
+            pause.cancel()
+        late = [miner for miner, future in self._asking.values() if not future.done()]
+        for _, future in self._asking.values():
+            future.cancel()
+        self._asking.clear()
+        self._shards = ()
+        return late

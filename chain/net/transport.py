@@ -1,6 +1,6 @@
 """Typed messages between nodes, whatever carries them.
 
-A message names its reply, so `await peer.ask(StoreFragment(...))` is a `Stored` to the type
+A message names its reply, so `await peer.ask(DropFragments(...))` is a `Dropped` to the type
 checker. A service is a table of handlers. Bulk bytes travel as `Payload` fields: they are sent as
 frames of their own and never copied into the encoded message. See docs/specs/wire.md.
 """

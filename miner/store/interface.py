@@ -9,11 +9,14 @@ Rules:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from chain.ids import AccountId, FragmentId
 from chain.net.transport import Buffer
 from miner.fragment import FragmentRecord
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class StoreError(Exception):
@@ -78,10 +81,12 @@ class Space:
 class FragmentStore(Protocol):
     """Fragments by key (segment id ‖ index). Used from one event loop."""
 
-    async def put(
+    def put(
         self, record: FragmentRecord, payload: Buffer, owner: AccountId | None = None
-    ) -> Stored:
-        """Store durably, as staged now. The payload must not change until this returns.
+    ) -> "asyncio.Future[Stored]":
+        """Store durably, as staged now. The payload must not change until the answer.
+
+        What is put in one turn of the event loop can share a batch.
 
         `owner` is the account that stores it (None: a process of this machine); of a fragment
         that is there already the first one stays.

@@ -31,9 +31,9 @@ class MemoryStore:
         self._batch = 0
         self._closed = False
 
-    async def put(
+    def put(
         self, record: FragmentRecord, payload: Buffer, owner: AccountId | None = None
-    ) -> Stored:
+    ) -> "asyncio.Future[Stored]":
         if self._closed:
             raise StoreFailed("the store is closed")
         if len(payload) != record.size or fragment_id(payload) != record.id:
@@ -45,10 +45,12 @@ class MemoryStore:
             self._fragments[record.key] = (entry, record, bytes(payload))
             self._owners[record.key] = owner
             self._used += record.size
-        await asyncio.sleep(0)
         self._batch += 1
         batch = Batch(self._batch, self._clock.now_ns(), ((record.id, record.size),))
-        return Stored(batch, 0)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Stored] = loop.create_future()
+        loop.call_soon(_settle, future, Stored(batch, 0))
+        return future
 
     def find(self, key: bytes) -> Entry | None:
         found = self._fragments.get(key)
@@ -73,6 +75,10 @@ class MemoryStore:
     async def drop(self, keys: Sequence[bytes]) -> int:
         if self._closed:
             raise StoreFailed("the store is closed")
+        return self.forget(keys)
+
+    def forget(self, keys: Sequence[bytes]) -> int:
+        """Drop them at once."""
         dropped = 0
         for key in dict.fromkeys(keys):
             found = self._fragments.pop(key, None)
@@ -125,3 +131,8 @@ class MemoryStore:
         if found is None:
             raise NoSuchFragment(key.hex())
         return found
+
+
+def _settle(future: "asyncio.Future[Stored]", stored: Stored) -> None:
+    if not future.done():
+        future.set_result(stored)

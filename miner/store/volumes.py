@@ -142,9 +142,9 @@ class VolumeStore:
             raise
         return cls(journal, directory / "index", lock, clock)
 
-    async def put(
+    def put(
         self, record: FragmentRecord, payload: Buffer, owner: AccountId | None = None
-    ) -> Stored:
+    ) -> "asyncio.Future[Stored]":
         size = len(payload)
         if size != record.size:
             raise WrongFragment(f"the fragment has {record.size} bytes, not {size}")
@@ -161,7 +161,7 @@ class VolumeStore:
         future: asyncio.Future[Stored] = self._future()
         self._waiting += size
         self._jobs.put(_Put(new, future))
-        return await future
+        return future
 
     async def drop(self, keys: Sequence[bytes]) -> int:
         if not keys:

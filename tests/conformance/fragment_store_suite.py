@@ -86,10 +86,9 @@ class FragmentStoreSuite:
         self, store: FragmentStore
     ) -> None:
         _, made = fragments("a", 5_000, "standard")
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(store.put(*each)) for each in made]
-        for (record, _), task in zip(made, tasks, strict=True):
-            stored = task.result()
+        puts = [store.put(*each) for each in made]
+        for (record, _), put in zip(made, puts, strict=True):
+            stored = await put
             assert stored.batch.fragments[stored.position] == (record.id, record.size)
 
     async def test_wrong_bytes_and_wrong_lengths_are_refused_alone(

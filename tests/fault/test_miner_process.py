@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from chain.net.transport import Message, Payload, Peer, RemoteError, Unreachable
+from chain.net.transport import Message, Peer, RemoteError, Unreachable
 from chain.net.zeromq import ZeroMqTransport
+from miner.client import new_fragment
 from miner.fragment import fragment_key
 from miner.protocol import (
     CheckFragment,
@@ -21,8 +22,8 @@ from miner.protocol import (
     Inventory,
     ReadFragment,
     SpaceReport,
+    StoreFragments,
 )
-from miner.service import store_message
 from tests.conformance.fragment_store_suite import fragments
 
 ROOT = Path(__file__).parents[2]
@@ -97,12 +98,12 @@ async def connected(address: str) -> AsyncIterator[Peer]:
 async def _store(address: str) -> bytes:
     async with connected(address) as peer:
         _, made = fragments("a", 400_000)
-        for record, payload in made:
-            stored = await peer.ask(store_message(record, Payload(payload)))
-            assert stored.receipt.is_signed()
-        with pytest.raises(RemoteError, match="wrong_fragment"):
-            await peer.ask(store_message(made[0][0], Payload(made[1][1])))
-        return bytes(stored.receipt.miner)
+        whole = [new_fragment(record, payload) for record, payload in made]
+        wrong = new_fragment(made[0][0], made[1][1])
+        stored = await peer.ask(StoreFragments((*whole[:3], wrong, *whole[3:])))
+        assert [each.code for each in stored.outcomes] == ["", "", "", "wrong_fragment", "", "", ""]
+        assert all(receipt.is_signed() for receipt in stored.receipts)
+        return bytes(stored.receipts[0].miner)
 
 
 async def _check(address: str, miner: bytes) -> None:
@@ -112,8 +113,8 @@ async def _check(address: str, miner: bytes) -> None:
             reply = await peer.ask(ReadFragment(segment.id, index, 5, record.size))
             assert bytes(reply.payload.buffer) == bytes(payload[5:])
             assert (await peer.ask(CheckFragment(segment.id, index))).whole
-        again = await peer.ask(store_message(made[0][0], Payload(made[0][1])))
-        assert again.receipt.miner == miner
+        again = await peer.ask(StoreFragments((new_fragment(*made[0]),)))
+        assert again.receipts[0].miner == miner
         page = await peer.ask(Inventory(b"", 4))
         assert [held.record for held in page.held] == [record.encode() for record, _ in made[:4]]
         refused: list[Message[Any]] = [

@@ -109,10 +109,10 @@ async def test_a_drop_of_damage_takes_nothing_that_was_stored_anew(tmp_path: Pat
     assert await whole(store, made) == [True]
     flip(volume(tmp_path), volume(tmp_path).read_bytes().rindex(bytes(made[0][1])[:64]) + 7)
     async with asyncio.TaskGroup() as group:  # both in one batch, as it may be
-        storing = group.create_task(store.put(*made[0]))
+        storing = store.put(*made[0])
         dropping = group.create_task(store.drop_damaged([key]))
     assert dropping.result() == 1
-    again = storing.result()
+    again = await storing
     assert again.batch.fragments[again.position][0] == made[0][0].id
     assert await whole(store, made) == [True]
     await store.close()

@@ -7,10 +7,11 @@ import pytest
 from chain.clock import SystemClock
 from chain.ids import AccountId
 from chain.keys.identity import Identity
-from chain.net.transport import Caller, Message, Payload, RemoteError
+from chain.net.transport import Caller, Message, RemoteError
 from miner.access import Access
-from miner.protocol import DropFragments, Inventory, ReadFragment, SpaceReport, StoreFragment
-from miner.service import MinerService, store_message
+from miner.client import new_fragment
+from miner.protocol import DropFragments, Inventory, ReadFragment, SpaceReport, StoreFragments
+from miner.service import MinerService
 from miner.store.memory import MemoryStore
 from tests.conformance.fragment_store_suite import fragments
 
@@ -44,8 +45,9 @@ def miner() -> Miner:
     return Miner()
 
 
-def stores() -> list[StoreFragment]:
-    return [store_message(record, Payload(payload)) for record, payload in fragments("a", 3_000)[1]]
+def stores() -> list[StoreFragments]:
+    made = fragments("a", 3_000)[1]
+    return [StoreFragments((new_fragment(record, payload),)) for record, payload in made]
 
 
 async def test_only_who_stored_a_fragment_drops_it(miner: Miner) -> None:

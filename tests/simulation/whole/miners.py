@@ -45,14 +45,14 @@ class FaultyStore(MemoryStore):
         self.full = False
         self.lie = Lie.NONE
 
-    async def put(
+    def put(
         self, record: FragmentRecord, payload: Buffer, owner: AccountId | None = None
-    ) -> Stored:
+    ) -> asyncio.Future[Stored]:
         if self.full:
             raise StoreFull("the disk is full")
-        stored = await super().put(record, payload, owner)
+        stored = super().put(record, payload, owner)
         if self.lie is Lie.DROPS:
-            await self.drop([record.key])
+            self.forget([record.key])
         return stored
 
     async def read(self, key: bytes, start: int, end: int) -> Buffer:
