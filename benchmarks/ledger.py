@@ -17,7 +17,7 @@ from chain.application import Application
 from chain.economy.price import clear
 from chain.genesis import Allocation, single_operator
 from chain.keys.identity import Identity
-from chain.ledger.store import LmdbStore
+from chain.ledger.lmdb_store import LmdbStore
 from chain.ledger.transactions.accounts import Transfer
 from chain.ledger.transactions.envelope import sign
 

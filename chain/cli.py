@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from chain.client import LedgerClient
 from chain.clock import SystemClock, system_entropy
 from chain.config import OPERATOR, ChainConfig
 from chain.errors import LedgerError
+from chain.format import StoreError
 from chain.ids import InvalidId, account_id
 from chain.join import Ledger, join
 from chain.keys.identity import Identity
@@ -22,7 +24,10 @@ from chain.net.zeromq import ZeroMqTransport
 from chain.node import ChainNode, opened
 from chain.options import Parser, add_data_dir, add_join, add_listen
 from chain.process import EXIT_CRASH, EXIT_OK, EXIT_REFUSED, NodeError, run_node
+from chain.repair import repair
 from chain.tokens import parse_tokens, tokens_text
+
+log = logging.getLogger(__name__)
 
 EXAMPLE = """example:
   cumulus chain --data-dir /srv/cumulus --listen tcp://0.0.0.0:4700 --advertise ledger.example:4700
@@ -32,6 +37,7 @@ Other nodes join with the line that it prints, --join ID@HOST:PORT, or with --jo
 validator that is named.
 
 also:
+  cumulus chain repair --data-dir DIR           make a damaged ledger again from its blocks
   cumulus chain id --data-dir DIR               the account of this directory; made on first use
   cumulus chain transfer TO AMOUNT --data-dir DIR"""
 
@@ -39,12 +45,12 @@ also:
 def main(argv: list[str] | None = None) -> int:
     """Run a ledger node until it is told to stop, or one command; the exit code."""
     words = sys.argv[1:] if argv is None else argv
-    commands = {"id": show_id, "transfer": transfer}
+    commands = {"id": show_id, "transfer": transfer, "repair": repair_ledger}
     if not words or words[0] not in commands:
         return run(words)
     try:
         return commands[words[0]](words[1:])
-    except (NodeError, KeystoreError, AddressError) as error:
+    except (NodeError, KeystoreError, AddressError, StoreError) as error:
         print(f"cumulus chain {words[0]}: {error}", file=sys.stderr)
         return EXIT_REFUSED
     except (LedgerError, RemoteError, Unreachable) as error:
@@ -105,6 +111,9 @@ async def _announce(
 def _leave_files(config: ChainConfig, address: str, copy: Path | None) -> None:
     try:
         config.address_file.write_text(address + "\n")
+    except OSError as error:  # a full disk: the ledger can be read all the same
+        log.warning("%s: %s", error.filename, error.strerror)
+    try:
         if copy is not None:
             copy.write_bytes(config.genesis_file.read_bytes())
     except OSError as error:
@@ -158,6 +167,20 @@ def show_id(words: list[str]) -> int:
         "cumulus chain id --data-dir /srv/gateway",
     ).parse_args(words)
     print(_account(options.data_dir).id.hex())
+    return EXIT_OK
+
+
+def repair_ledger(words: list[str]) -> int:
+    """Make the directory's ledger again from its blocks."""
+    parser = Parser(
+        prog="cumulus chain repair",
+        description="Make a damaged ledger again from its blocks; the network must be stopped.",
+        epilog="example: cumulus chain repair --data-dir /srv/cumulus",
+    )
+    add_data_dir(parser, "the directory of the network, or of the ledger node")
+    directory = parser.parse_args(words).data_dir / "chain"
+    height = repair(directory)
+    print(f"made again up to height {height}; the damaged files: {directory}/ledger/lmdb.damaged")
     return EXIT_OK
 
 

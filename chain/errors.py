@@ -38,6 +38,7 @@ CODES: dict[str, int] = {
             "mempool_full",
             "too_large",
             "stopping",
+            "no_space",
         )
     )
 }

@@ -12,19 +12,26 @@ from chain.application import Application
 from chain.clock import Clock, Entropy
 from chain.config import ChainConfig
 from chain.consensus.embedded import EmbeddedDriver
-from chain.errors import InvalidGenesis, LedgerError
+from chain.errors import LedgerError
 from chain.format import lock_directory, open_store, write_durably
 from chain.genesis import Genesis, parse, single_operator
 from chain.keys.identity import Identity
 from chain.keys.keystore import Keystore, KeystoreError
-from chain.ledger.store import LedgerStore, LmdbStore
+from chain.ledger.lmdb_store import (
+    LmdbStore,
+    add_checksums,
+    finish_replacement,
+    forget_version_1,
+)
+from chain.ledger.store import LedgerDamaged, LedgerStore
 from chain.net.transport import Transport
 from chain.process import NodeError
 from chain.service import LedgerService
 
 log = logging.getLogger(__name__)
 
-KIND, FORMAT = "ledger", 1
+KIND, FORMAT = "ledger", 2
+UPGRADES = {1: add_checksums}
 VALIDATOR = "validator"
 MakeTransport = Callable[[Identity], Transport]
 
@@ -58,9 +65,19 @@ class ChainNode:
         self.service = LedgerService(self.driver, store)
         self.identity = validator.id
         self.address = ""  # where it listens, once it does
+        self._damaged = asyncio.Event()
+        self._damage: LedgerDamaged | None = None
+
+    def note_damage(self, error: LedgerDamaged) -> None:
+        """Stored bytes did not check: `run` ends, before more is built upon them."""
+        self._damage = error
+        self._damaged.set()
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
-        """Serve until `stop`; a transaction that waits then may be sent again."""
+        """Serve until `stop`; a transaction that waits then may be sent again.
+
+        Raises LedgerDamaged as soon as somebody reads what does not check.
+        """
         server = await self._transport.serve(self._config.listen, self.service.handlers())
         self.address = server.address
         if ready is not None:
@@ -69,8 +86,12 @@ class ChainNode:
         try:
             async with asyncio.TaskGroup() as group:
                 work = group.create_task(self.driver.run())
-                await stop.wait()
-                work.cancel()
+                ends = [group.create_task(end.wait()) for end in (stop, self._damaged)]
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                for task in (work, *ends):
+                    task.cancel()
+            if self._damage is not None:
+                raise self._damage
         finally:
             await server.close()
             await self._transport.close()
@@ -88,17 +109,23 @@ def opened(
     with lock_directory(directory):
         try:
             # the ledger's own store; the genesis and keys beside it are files for people
-            open_store(directory / "ledger", KIND, FORMAT, {})
+            ledger = directory / "ledger"
+            open_store(ledger, KIND, FORMAT, UPGRADES)
+            forget_version_1(ledger)
+            finish_replacement(ledger)  # of a repair
             validator = Keystore(directory / "keys").identity(VALIDATOR, entropy)
             genesis = load_genesis(config, clock, entropy, validator)
-            store = LmdbStore(directory / "ledger" / "lmdb")
-        except (KeystoreError, InvalidGenesis) as error:
+            store = LmdbStore(ledger / "lmdb")
+        except (KeystoreError, LedgerError) as error:
             raise NodeError(str(error)) from None
+        except OSError as error:
+            raise NodeError(f"{error.filename or directory}: {error.strerror}") from None
         try:
             try:
                 node = ChainNode(config, transport(validator), clock, store, genesis, validator)
             except LedgerError as error:
                 raise NodeError(str(error)) from None
+            store.on_damage = node.note_damage
             yield node
         finally:
             store.close()

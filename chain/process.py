@@ -60,8 +60,8 @@ def _report(name: str, error: Exception) -> int:
     """Tell a failure: one plain line when it is for the operator to mend, else a traceback."""
     leaves = _leaves(error)
     if all(isinstance(leaf, NodeError | StoreError | AddressError) for leaf in leaves):
-        for leaf in leaves:
-            sys.stderr.write(f"{name}: {leaf}\n")
+        for line in dict.fromkeys(map(str, leaves)):
+            sys.stderr.write(f"{name}: {line}\n")
         return EXIT_REFUSED
     log.critical("crashed", exc_info=error)
     return EXIT_CRASH

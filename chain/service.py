@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 
 import msgspec
 
@@ -15,7 +16,7 @@ from chain.ids import AccountId
 from chain.ledger import records
 from chain.ledger.block import Result, SignedHeader, parse_block
 from chain.ledger.records import SINGLETON, u64
-from chain.ledger.store import LedgerStore, Space, View
+from chain.ledger.store import LedgerStore, Space, StoreFull, View
 from chain.ledger.transactions.market import RevealBid
 from chain.net.transport import Caller, Handlers, RemoteError
 
@@ -211,7 +212,10 @@ class LedgerService:
             raise RemoteError("wrong_opening", "these are not the committed terms")
         if len(self._reveals()) >= REVEALS_MAX:
             raise RemoteError("limit", "too many reveals are entrusted to this node")
-        self._store.commit({("meta", _REVEAL + body.bid): msgspec.msgpack.encode(body)})
+        try:
+            self._store.commit({("meta", _REVEAL + body.bid): msgspec.msgpack.encode(body)})
+        except StoreFull as error:
+            raise RemoteError("no_space", str(error)) from None
         return protocol.Entrusted()
 
     def send_due_reveals(self) -> None:
@@ -223,8 +227,9 @@ class LedgerService:
             body = msgspec.msgpack.decode(raw, type=RevealBid)
             bid = application.get(records.BIDS, body.bid)
             if bid is None or bid.state != "committed":
-                self._store.commit({("meta", key): None})
                 self._sent.pop(body.bid, None)
+                with suppress(StoreFull):  # it goes behind the next block
+                    self._store.commit({("meta", key): None})
             elif market.epoch == bid.epoch + 1 and self._sent.get(body.bid) != market.epoch:
                 self._sent[body.bid] = market.epoch
                 try:

@@ -22,7 +22,7 @@ from chain.keys.identity import Identity
 from chain.ledger import block, records
 from chain.ledger.block import Block, Header, Result
 from chain.ledger.records import SINGLETON, u64
-from chain.ledger.store import LedgerStore, Space
+from chain.ledger.store import LedgerStore, Space, StoreFull
 from chain.ledger.transactions import envelope
 from chain.ledger.transactions.body import Body
 from chain.proofs import merkle
@@ -43,6 +43,21 @@ class Included(msgspec.Struct, frozen=True, array_like=True):
     height: int
     index: int
     result: Result
+
+
+def block_rows(
+    height: int, made: Block, leaves: list[bytes]
+) -> dict[tuple[Space, bytes], bytes | None]:
+    """What is kept of a block beside the state; `leaves` are those under `Header.results`."""
+    key = u64(height)
+    rows: dict[tuple[Space, bytes], bytes | None] = {
+        ("blocks", key): made.encoded(),
+        ("results", key): msgspec.msgpack.encode(leaves),
+        ("meta", LAST_BLOCK): msgspec.msgpack.encode(made.signed),
+    }
+    for index, raw in enumerate(made.transactions):
+        rows["transactions", hashlib.sha256(raw).digest()] = key + u64(index)
+    return rows
 
 
 class EmbeddedDriver:
@@ -72,6 +87,7 @@ class EmbeddedDriver:
         self.after_block: list[Callable[[], None]] = []
         if application.is_new:
             application.init_chain()
+        self.full = ""  # why no block can be stored now
         self.last = self._read_last()
 
     def _read_last(self) -> Header | None:
@@ -92,6 +108,8 @@ class EmbeddedDriver:
 
     def accept(self, raw: bytes) -> bytes:
         """Check a transaction and let it wait; its digest. Raises Rejected."""
+        if self.full:
+            raise Rejected("no_space", self.full)
         digest = hashlib.sha256(raw).digest()
         if digest in self._mempool:
             return digest
@@ -142,15 +160,17 @@ class EmbeddedDriver:
     async def _make_when_wanted(self) -> None:
         while True:
             await self._wanted.wait()
-            await self._clock.sleep(self._block_seconds)
+            await self._clock.sleep(self._watch_seconds if self.full else self._block_seconds)
             if len(self._mempool):
-                self.make_block()
+                self._try_block()
 
     async def _make_at_epoch_ends(self) -> None:
         while True:
             remaining = self.epoch_end_ns() - self._clock.now_ns()
             if remaining <= 0:
-                self.make_block()
+                self._try_block()
+            if self.full:
+                remaining = round(self._watch_seconds * 1e9)
             # A slow disk can take longer for a block than a short epoch lasts: others come between.
             await self._clock.sleep(min(self._watch_seconds, max(0.0, remaining / 1e9)))
 
@@ -164,8 +184,21 @@ class EmbeddedDriver:
         """Wait until the next block is committed."""
         await self._changed.wait()
 
+    def _try_block(self) -> None:
+        """A block, if there is room for it: else everything waits, and is read, as it is."""
+        try:
+            self.make_block()
+        except StoreFull as error:
+            if not self.full:
+                log.error("no blocks until there is room: %s", error)
+            self.full = str(error)
+        else:
+            if self.full:
+                log.info("there is room for blocks again")
+            self.full = ""
+
     def make_block(self) -> Header:
-        """Put what waits into a block, and make it durable."""
+        """Put what waits into a block, and make it durable. Raises StoreFull."""
         application, genesis = self.application, self.application.genesis
         height = application.info().height + 1
         after_ns = genesis.time_ns if self.last is None else self.last.time_ns
@@ -191,15 +224,7 @@ class EmbeddedDriver:
 
     def _commit(self, header: Header, transactions: list[bytes], leaves: list[bytes]) -> None:
         signed = block.sign(self._validator, header)
-        key = u64(header.height)
-        rows: dict[tuple[Space, bytes], bytes | None] = {
-            ("blocks", key): Block(signed, transactions).encoded(),
-            ("results", key): msgspec.msgpack.encode(leaves),
-            ("meta", LAST_BLOCK): msgspec.msgpack.encode(signed),
-        }
-        for index, raw in enumerate(transactions):
-            rows["transactions", hashlib.sha256(raw).digest()] = key + u64(index)
-        self.application.commit(rows)
+        self.application.commit(block_rows(header.height, Block(signed, transactions), leaves))
 
     def _tell(self, height: int, transactions: list[bytes], outcome: Finalized) -> None:
         """Answer whoever waits, and check anew what did not fit."""

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from chain.ledger.store import LedgerStore, LmdbStore, MemoryStore
+from chain.ledger.lmdb_store import LmdbStore
+from chain.ledger.store import LedgerStore, MemoryStore
 from tests.conformance.ledger_store_suite import LedgerStoreSuite
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from chain.ledger.store import Changes, LmdbStore
+from chain.ledger.lmdb_store import LmdbStore
+from chain.ledger.store import Changes
 from gateway.catalog.disk import Disk
 
 

@@ -1,15 +1,6 @@
-"""A catalog, its outbox and a ledger in one process that dies where it is told to.
-
-python crash_process.py: for each line NAME TAB OCCURRENCE TAB DIRECTORY of its input it forks a
-child that works on DIRECTORY (an empty NAME: to the end), and prints how the child ended, with what
-it passed. A fork costs 5 ms where a new interpreter costs 300.
-"""
+"""A catalog, its outbox and a ledger in one process that dies where it is told to."""
 
 import asyncio
-import gc
-import json
-import os
-import sys
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -129,33 +120,10 @@ async def fill(directory: Path, points: Points, ledger: LedgerClient) -> None:
     await catalog.close()
 
 
-def child(name: str, occurrence: int, directory: Path, told: int) -> None:
+def run(name: str, occurrence: int, directory: str) -> dict[str, int]:
+    """Work on a directory, and die at a pass of a point (an empty name: nowhere); all passes."""
     points = Points(name, occurrence)
     ledger = mock.patch("chain.node.LmdbStore", point_ledger(points))
     with ledger, mock.patch("os.fsync", point_fsync(points)):
-        asyncio.run(work(directory, points))
-    os.write(told, json.dumps(points.passes).encode())
-
-
-def main() -> None:
-    gc.collect()
-    gc.freeze()  # or every child copies what the collector touches
-    for line in sys.stdin:
-        name, occurrence, directory = line.rstrip("\n").split("\t")
-        read, write = os.pipe()
-        if (pid := os.fork()) == 0:
-            code = 1
-            try:
-                child(name, int(occurrence), Path(directory), write)
-                code = 0
-            finally:
-                os._exit(code)
-        os.close(write)
-        _, status = os.waitpid(pid, 0)
-        with os.fdopen(read) as told:
-            passes = json.loads(told.read() or "{}")
-        print(json.dumps([os.waitstatus_to_exitcode(status), passes]), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        asyncio.run(work(Path(directory), points))
+    return dict(points.passes)

@@ -7,7 +7,7 @@ from chain.application import Application
 from chain.consensus.embedded import EmbeddedDriver
 from chain.genesis import single_operator
 from chain.keys.identity import Identity
-from chain.ledger.store import LmdbStore
+from chain.ledger.lmdb_store import LmdbStore
 from chain.ledger.transactions.accounts import Transfer
 from chain.ledger.transactions.envelope import sign
 

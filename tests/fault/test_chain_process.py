@@ -3,14 +3,20 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from chain.client import LedgerClient
+from chain.client import LedgerClient, TransactionFailed
+from chain.ids import AccountId
+from chain.keys.identity import Identity
+from chain.keys.keystore import Keystore
+from chain.ledger.transactions.accounts import Transfer
 from chain.net.zeromq import ZeroMqTransport
 
 ROOT = Path(__file__).parents[2]
@@ -31,11 +37,12 @@ def words(folder: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def refusal(command: list[str]) -> str:
+def refusal(command: list[str], before: Callable[[], None] | None = None) -> str:
     """The one line of a command that must not start."""
     done = subprocess.run(
-        command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=30, check=False
-    )
+        command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=30, check=False,
+        preexec_fn=before,
+    )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("{")]
@@ -123,4 +130,53 @@ def test_a_genesis_that_does_not_belong_to_the_ledger_is_refused(folder: Path) -
     path.unlink()
     assert "put the file back" in refusal(words(folder))
     path.write_text(json.dumps(good))
+    assert stop(start(folder)) == 0
+
+
+def disk_of(process: subprocess.Popen[str], room: int) -> None:
+    """No file of the process may grow beyond so many bytes: as a full disk, and back."""
+    hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)[1]
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (room, hard))
+
+
+async def pay_for_ever(client: LedgerClient, owner: Identity) -> None:
+    """Blocks until the disk is full; what was freed before is used first."""
+    while True:
+        for _ in range(20):
+            body = Transfer(to=AccountId(os.urandom(32)), amount=1)
+            await client.submit(owner, body, wait=False)
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux")
+async def test_a_full_disk_is_told_reads_go_on_and_space_that_returns_is_used(folder: Path) -> None:
+    (folder / "keys").mkdir(mode=0o700)
+    owner = Keystore(folder / "keys").identity("operator", os.urandom)
+    process, transport = start(folder), ZeroMqTransport()
+    try:
+        client = LedgerClient(transport.connect(f"ipc://{folder}/run/c.ipc"))
+        await client.submit(owner, Transfer(to=owner.id, amount=1))
+        data = folder / "chain" / "ledger" / "lmdb" / "data.mdb"
+        disk_of(process, data.stat().st_size)
+        with pytest.raises(TransactionFailed, match="no_space"):
+            await pay_for_ever(client, owner)
+        standing = (await client.header()).height
+        assert (await client.account(owner.id)).nonce >= 1
+        disk_of(process, resource.RLIM_INFINITY)
+        async with asyncio.timeout(20):
+            while (await client.status()).mempool:  # noqa: ASYNC110 - another process sets no events
+                await asyncio.sleep(0.1)
+        await client.submit(owner, Transfer(to=owner.id, amount=1))
+        assert (await client.header()).height > standing
+    finally:
+        await transport.close()
+        assert stop(process) == 0
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux")
+def test_a_first_start_without_room_is_one_line(folder: Path) -> None:
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
+
+    assert "File too large" in refusal(words(folder), no_room)
     assert stop(start(folder)) == 0

@@ -4,11 +4,8 @@ The points are those that a whole run passes (tests/fault/crash_points.py). At e
 killed; then what it left is looked at, and another run goes on from it to the end.
 """
 
-import json
-import os
 import shutil
-import subprocess
-import sys
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,14 +18,15 @@ from chain.ids import AccountId
 from chain.ledger import records
 from chain.ledger.block import app_hash, open_header, parse_block
 from chain.ledger.execution import OPERATOR_LEASE
+from chain.ledger.lmdb_store import LmdbStore
 from chain.ledger.state import State
-from chain.ledger.store import LmdbStore
 from gateway.catalog.bodies import LogReader, Snapshot
 from gateway.catalog.disk import boot_id
 from gateway.catalog.interface import Space
 from gateway.catalog.store import CatalogStore
 from tests.fault.crash_points import PointDisk, Points
 from tests.fault.crash_process import GATEWAY, GOAL, KEPT, SETTINGS, key_of, size_of
+from tests.fault.forked import Forks
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,50 +35,17 @@ ALL_BYTES = sum(size_of(number) for number in range(1, GOAL + 1))
 Rows = dict[Space, list[tuple[bytes, bytes]]]
 
 
-class Forks:
-    """Runs of tests/fault/crash_process.py."""
-
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("crash_process.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-
-    def run(self, directory: Path, name: str = "", occurrence: int = 0) -> dict[str, int]:
-        """What it passed; of one that is to die nothing, and it must have died there."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        directory.mkdir(exist_ok=True)
-        self.process.stdin.write(f"{name}\t{occurrence}\t{directory}\n")
-        self.process.stdin.flush()
-        code, passes = json.loads(self.process.stdout.readline())
-        assert code == (-9 if name else 0), (name, occurrence, code)
-        return dict(passes)
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait(20)
-        self.process.stdout.close()
-
-
 @pytest.fixture(scope="module")
 def forks() -> Iterator[Forks]:
-    running = Forks()
-    yield running
-    running.close()
+    with Forks("tests.fault.crash_process:run") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def points(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, int]]:
     """Where to kill: everything that one whole run passes."""
-    passes = forks.run(tmp_path_factory.mktemp("whole"))
+    code, passes = forks("", 0, str(tmp_path_factory.mktemp("whole")))
+    assert code == 0
     # The first pass and the last one; of a name that is passed often one between too.
     between = {name: passed // 2 if passed > 6 else 1 for name, passed in passes.items()}
     return [(name, at) for name, n in passes.items() for at in sorted({1, between[name], n})]
@@ -177,10 +142,11 @@ def test_a_kill_at_any_point_loses_nothing_and_the_ledger_counts_every_byte_once
     assert len(points) > 90
     for place, (name, occurrence) in enumerate(points):
         directory, scratch = tmp_path / f"{place}", tmp_path / f"{place}-copies"
-        forks.run(directory, name, occurrence)
+        directory.mkdir()
+        assert forks(name, occurrence, str(directory))[0] == -signal.SIGKILL
         try:
             check_left(directory, scratch)
-            forks.run(directory)
+            assert forks("", 0, str(directory))[0] == 0
             assert ledger_left(directory / "chain")[1] == ALL_BYTES
             rows = opened(directory / "catalog", boot_id())
             assert [key for key, _ in rows[Space.LIVE]] == [key_of(n + 1) for n in range(GOAL)]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from chain.application import Application
 from chain.ledger.block import open_header, parse_block
-from chain.ledger.store import LmdbStore, MemoryStore
+from chain.ledger.lmdb_store import LmdbStore
+from chain.ledger.store import MemoryStore
 from tests.fault.ledger_process import GENESIS
 
 

@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 
 from chain import certificate
+from chain.application import Application
 from chain.genesis import parse
+from chain.ledger.lmdb_store import LmdbStore, add_checksums, forget_version_1
 from gateway.catalog.interface import Space
 from gateway.catalog.store import CatalogStore
 from tests.clients.running import RunningNetwork
+from tests.fault.ledger_tools import everything
 from tests.vectors.make_data_directory import OBJECTS, PARTS, body
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -51,6 +54,27 @@ def test_the_index_that_an_older_release_left_says_what_its_log_says(
     found = rows(catalog)
     assert found == rows(tmp_path / "again")
     assert len(found[Space.LIVE]) == 9
+
+
+@pytest.mark.parametrize("archive", ARCHIVES, ids=lambda path: path.name)
+def test_a_ledger_without_checksums_gets_them_whenever_its_upgrade_is_interrupted(
+    archive: Path, tmp_path: Path
+) -> None:
+    unpack(archive, tmp_path)
+    ledger = tmp_path / "data" / "chain" / "ledger"
+    genesis = parse((ledger.parent / "genesis.json").read_bytes())
+    add_checksums(ledger)
+    add_checksums(ledger)  # FORMAT was not written yet
+    (ledger / "lmdb").rename(ledger / "lmdb.new")
+    add_checksums(ledger)  # the last rename was not made yet
+    forget_version_1(ledger)
+    store = LmdbStore(ledger / "lmdb")
+    try:
+        height = Application(store, genesis).info().height
+        assert len(everything(store)) > 4 * height > 0
+    finally:
+        store.close()
+    assert sorted(path.name for path in ledger.iterdir()) == ["FORMAT", "lmdb"]
 
 
 @pytest.fixture(scope="module", params=ARCHIVES, ids=lambda path: path.name)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from chain import certificate
-from chain.client import LedgerClient
+from chain.client import LedgerClient, TransactionFailed
 from chain.config import ChainConfig
 from chain.genesis import GIB, Genesis, single_operator
 from chain.ids import AccountId
@@ -20,9 +20,9 @@ from chain.ledger.transactions.leases import AuthoriseGateway, ReserveLease
 from chain.ledger.transactions.miners import DeclareLost, RegisterMiner
 from chain.ledger.transactions.nodes import RegisterGateway
 from chain.ledger.transactions.objects import Leaf
-from chain.net.memory import MemoryTransport
+from chain.net.memory import Faults, MemoryTransport
 from chain.net.simulation import simulate
-from chain.net.transport import Unreachable
+from chain.net.transport import RemoteError, Unreachable
 from chain.node import ChainNode
 from gateway import outbox as outbox_module
 from gateway.accounts import AccountService
@@ -388,5 +388,31 @@ def test_an_idle_outbox_sends_nothing_and_a_full_one_sends_in_order() -> None:
                 assert reader.scan(Space.OUTBOX, b"\x00", None, 1) == []
             assert places == sorted(filter(None, places))
             assert len(set(places)) == 5
+
+    simulate(run())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_batches_over_a_line_that_loses_doubles_and_delays_are_counted_once(seed: int) -> None:
+    async def run() -> None:
+        async with running() as whole:
+            network = whole.grid.network
+            network.random.seed(seed)
+            failed = 0
+            for key in "abcdefgh":
+                await whole.put(key)
+                network.degrade(
+                    "chain", Faults(delay=(0.0, 2.0), loss=0.2, duplication=0.4, reset=0.1)
+                )
+                try:
+                    await whole.outbox.step()
+                except (Unreachable, RemoteError, TransactionFailed):
+                    failed += 1
+                network.degrade("chain", None)
+            assert failed
+            await asyncio.sleep(60)  # what is still on its way arrives
+            await whole.send()
+            assert await whole.stored() == whole.on_disk()
+            assert await whole.used() == whole.charged()
 
     simulate(run())
