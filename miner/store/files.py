@@ -23,6 +23,11 @@ _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 class VolumeFile(Protocol):
     """One volume's file. Errors are OSError."""
 
+    @property
+    def direct(self) -> bool:
+        """Whether `read_disk` reads past the page cache, without a copy."""
+        ...
+
     def write(self, data: memoryview, offset: int) -> None:
         """Write whole blocks from a page-aligned buffer, all of them."""
         ...
@@ -135,7 +140,11 @@ class LocalFile:
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDWR)
-        self._direct = _open_direct(path)
+        self._direct = _open_direct(path, self._fd)
+
+    @property
+    def direct(self) -> bool:
+        return self._direct != self._fd
 
     def write(self, data: memoryview, offset: int) -> None:
         assert len(data) % BLOCK == 0
@@ -222,12 +231,13 @@ class LocalFile:
         os.close(self._fd)
 
 
-def _open_direct(path: Path) -> int:
+def _open_direct(path: Path, plain: int) -> int:
+    """The file past the page cache; `plain` where the file system cannot."""
     flag = getattr(os, "O_DIRECT", 0)
     if flag:
         with contextlib.suppress(OSError):
             return os.open(path, os.O_RDWR | flag)
-    return os.open(path, os.O_RDWR)
+    return plain
 
 
 def _fill(fd: int, buffer: memoryview, offset: int) -> int:

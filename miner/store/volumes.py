@@ -8,6 +8,7 @@ import asyncio
 import logging
 import queue
 import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ from miner.store.interface import (
     WrongFragment,
 )
 from miner.store.journal import VOLUME_BYTES, Journal, NewFragment, Outcome
-from miner.store.layout import RecordHead, parse_record
+from miner.store.layout import BLOCK, RecordHead, align, parse_record
 from miner.store.opening import JournalOptions, boot_id, close_journal, open_journal
 from miner.store.volume import Volume
 
@@ -51,6 +52,8 @@ INLINE_READ = 256 * 1024
 # At most so much is copied from the page cache on the event loop: 0.3-0.6 ms. A fragment of a long
 # segment has 4 MiB and some tags.
 CACHED_READ = 5 * 1024**2
+# Ranges remembered as read: who is asked for one again reads through the page cache.
+RECENT_READS = 4096
 _IO_THREADS = 4
 
 
@@ -108,6 +111,7 @@ class VolumeStore:
         self._held_back: _Job | None = None
         self._waiting = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._recent: OrderedDict[tuple[bytes, int], None] = OrderedDict()
         self._threads = ThreadPoolExecutor(_IO_THREADS, thread_name_prefix="fragment-read")
         self._committer = threading.Thread(target=self._run, name="fragment-commit", daemon=True)
         self._closed = False
@@ -259,7 +263,7 @@ class VolumeStore:
                 continue
             base = place.payload if in_payload else place.offset
             try:
-                data = await self._pread(volume, end - start, base + start)
+                data = await self._pread(volume, end - start, base + start, (key, start))
             except OSError as error:
                 raise StoreError(f"the disk cannot read: {error}") from error
             finally:
@@ -274,9 +278,17 @@ class VolumeStore:
             return data
         raise StoreError("the fragment moves too often")
 
-    async def _pread(self, volume: Volume, size: int, offset: int) -> Buffer:
+    async def _pread(
+        self, volume: Volume, size: int, offset: int, name: tuple[bytes, int]
+    ) -> Buffer:
+        """Bytes of a volume. What is read once leaves the page cache alone.
+
+        Filling the cache costs 0.4-0.8 CPU s/GiB beside the copy, O_DIRECT 0.06 without one.
+        """
         if size < INLINE_READ:
             return volume.file.read(size, offset)
+        if volume.file.direct and self._is_first(name):
+            return await self._read_disk(volume, size, offset)
         # Allocated here, not in the thread: so it comes from the heap that tune_malloc keeps.
         buffer = np.empty(size, np.uint8).data
         # What is in the page cache needs no thread: two hand-overs of the GIL cost as much as
@@ -287,6 +299,24 @@ class VolumeStore:
             rest, at = buffer[done:], offset + done
             done += await loop.run_in_executor(self._threads, volume.file.read_into, rest, at)
         return buffer[:done]
+
+    def _is_first(self, name: tuple[bytes, int]) -> bool:
+        """Whether this range was not read lately; from now on it was."""
+        if name in self._recent:
+            self._recent.move_to_end(name)
+            return False
+        self._recent[name] = None
+        if len(self._recent) > RECENT_READS:
+            self._recent.popitem(last=False)
+        return True
+
+    async def _read_disk(self, volume: Volume, size: int, offset: int) -> Buffer:
+        """Whole blocks past the page cache; the view of what was asked for."""
+        start, end = offset // BLOCK * BLOCK, align(offset + size)
+        blocks = _aligned(end - start)
+        loop = asyncio.get_running_loop()
+        done = await loop.run_in_executor(self._threads, volume.file.read_disk, blocks, start)
+        return blocks[offset - start : min(done, offset - start + size)]
 
     async def _record(self, key: bytes) -> FragmentRecord:
         try:
@@ -447,3 +477,10 @@ class VolumeStore:
 
 def _entry(place: Place) -> Entry:
     return Entry(place.id, place.size, place.time_ns, place.confirmed)
+
+
+def _aligned(size: int) -> memoryview:
+    """A page-aligned buffer, not zeroed: from the heap that tune_malloc keeps."""
+    room = np.empty(size + BLOCK, np.uint8)
+    skip = -room.__array_interface__["data"][0] % BLOCK
+    return room[skip : skip + size].data

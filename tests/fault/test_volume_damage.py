@@ -78,7 +78,8 @@ async def test_a_check_reads_the_disk_and_leaves_the_page_cache_alone(tmp_path: 
         pytest.skip("no O_DIRECT here")
     os.posix_fadvise(file._fd, 0, 0, os.POSIX_FADV_DONTNEED)
     cached = made[0][0]
-    await store.read(cached.key, 0, cached.size)
+    for _ in range(2):  # what is read again is kept
+        await store.read(cached.key, 0, cached.size)
     assert await store.damaged([record.key for record, _ in made]) == []
 
     def resident(each: Made) -> bool:
@@ -143,4 +144,22 @@ async def test_what_cannot_be_read_for_a_moment_stays(tmp_path: Path) -> None:
     checker.broken = True
     await scrubbed(store)
     assert [store.find(key) for key in keys] == [None, None]
+    await store.close()
+
+
+async def test_what_is_read_once_leaves_the_page_cache_alone(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    ((record, payload),) = await fill(store, "a", length=9_000_000)
+    file = LocalFile(volume(tmp_path))
+    if not file.direct or not hasattr(os, "RWF_NOWAIT"):
+        pytest.skip("no O_DIRECT here")
+    os.posix_fadvise(file._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    middle = place_of_payload(store, record) + record.size // 2
+    for kept in (False, True):
+        for start, end in ((0, record.size), (1, record.size - 1), (5, 300_005)):
+            data = await store.read(record.key, start, end)
+            assert bytes(data) == payload[start:end]
+        found = file.read_cached(memoryview(bytearray(4096)), middle) == 4096
+        assert found is kept
+    file.close()
     await store.close()

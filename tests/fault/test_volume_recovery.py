@@ -268,6 +268,7 @@ class FaultyFile:
         self._disk = disk
         self._inner = inner
         self.close = inner.close
+        self.direct = inner.direct
         self.read = inner.read
         self.read_into = inner.read_into
         self.read_cached = inner.read_cached
