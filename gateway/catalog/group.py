@@ -117,6 +117,7 @@ class _Tallies:
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
         self.changes: dict[int, int] = {}
+        self.written: dict[int, int] = {}  # bytes of new bodies
 
     def body(self, key: bytes, place: Place | None) -> None:
         """Set or remove a row of BODIES."""
@@ -126,7 +127,9 @@ class _Tallies:
         if place is None:
             self.rows.delete(Space.BODIES, key)
         else:
-            self._add(place.file, record.frame_bytes(key, place.length))
+            size = record.frame_bytes(key, place.length)
+            self._add(place.file, size)
+            self.written[place.file] = self.written.get(place.file, 0) + size
             self.rows.put(Space.BODIES, key, place.pack())
 
     def _add(self, file: int, delta: int) -> None:
@@ -138,8 +141,11 @@ class _Tallies:
         for file, delta in self.changes.items():
             tally = self.rows.tally(file)
             # A file that compaction removed may come up again when an older index is replayed.
-            tally = tally._replace(live=max(0, tally.live + delta))
+            tally = tally._replace(
+                live=max(0, tally.live + delta), bodies=tally.bodies + self.written.get(file, 0)
+            )
             if file == position.file:
                 tally = tally._replace(last=position.sequence, length=position.offset)
             self.rows.set_tally(file, tally)
         self.changes.clear()
+        self.written.clear()

@@ -20,7 +20,7 @@ READERS_MAX = 1024
 ID_BYTES = 16
 _DATABASES_MAX = 64
 _POSITION = struct.Struct("<QQQ")
-_TALLY = struct.Struct("<QQQ")
+_TALLY, _OLD_TALLY = struct.Struct("<QQQQ"), struct.Struct("<QQQ")
 _FILE = struct.Struct(">Q")
 _SPACES = tuple(Space)
 
@@ -34,11 +34,22 @@ class Position(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What is known of a log file: its last sequence, live bytes of bodies, and its length."""
+    """What is known of a log file: its last sequence, live bytes of bodies, its length, and bytes
+    of all bodies that it ever got. The rest are rows, which checkpoints hold too.
+    """
 
     last: int
     live: int
     length: int
+    bodies: int
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> "Tally":
+        """From its row. The first release did not count bodies: its files count as nothing else."""
+        if len(raw) == _OLD_TALLY.size:
+            last, live, length = _OLD_TALLY.unpack(raw)
+            return cls(last, live, length, length)
+        return cls._make(_TALLY.unpack(raw))
 
 
 class Index:
@@ -198,12 +209,12 @@ class Rows:
     def tally(self, file: int) -> Tally:
         """A log file's tally; zeros if it has none."""
         raw = self.transaction.get(_FILE.pack(file), db=self.index.files)
-        return Tally(0, 0, 0) if raw is None else Tally._make(_TALLY.unpack(raw))
+        return Tally(0, 0, 0, 0) if raw is None else Tally.unpack(raw)
 
     def tallies(self) -> dict[int, Tally]:
         """All files' tallies by file number."""
         return {
-            _FILE.unpack(key)[0]: Tally._make(_TALLY.unpack(raw))
+            _FILE.unpack(key)[0]: Tally.unpack(raw)
             for key, raw in self.transaction.cursor(self.index.files)
         }
 

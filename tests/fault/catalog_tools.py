@@ -89,7 +89,7 @@ def body(store: CatalogStore, key: bytes) -> bytes | None:
 def compact_here(store: CatalogStore, settings: CompactionSettings) -> None:
     """The compactor's steps in one thread, so that a crash stops them all."""
     compactor = Compactor(cast("LocalCatalog", SimpleNamespace(store=store)), settings)
-    for number in compactor._sparse_files():
+    for number in compactor._sparse_files(with_rows=True):
         for moves, _ in compactor._steps(store.log.read_file(number), number):
             store.disk.reached("move bodies")
             store.commit([moves])

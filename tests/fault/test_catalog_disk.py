@@ -1,11 +1,14 @@
 """The catalog on disks that fill up, fail, tear writes and flip bits; crashes at every step."""
 
 import errno
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
 
 from gateway.catalog.compaction import CompactionSettings, Compactor
+from gateway.catalog.index import Tally
 from gateway.catalog.interface import (
     Batch,
     CatalogDamaged,
@@ -17,6 +20,7 @@ from gateway.catalog.interface import (
 )
 from gateway.catalog.local import LocalCatalog
 from gateway.catalog.log import LogFailed, file_numbers, file_path
+from gateway.catalog.record import crc32c, frame_bytes
 from gateway.catalog.store import CatalogStore
 from tests.fault.catalog_tools import (
     SMALL,
@@ -308,6 +312,50 @@ async def test_files_the_checkpoint_does_not_cover_stay(tmp_path: Path) -> None:
     assert done.moved > 0
     assert done.removed == ()
     await catalog.close()
+
+
+async def test_rows_leave_the_log_with_the_checkpoint_and_bodies_move_once(tmp_path: Path) -> None:
+    catalog = LocalCatalog.open(tmp_path, settings=SMALL)
+    size = 0
+    for number in range(120):
+        key = b"%03d" % number
+        await catalog.commit(Batch((), [Put(LIVE, key, bytes(100)), Put(BODIES, key, key * 60)]))
+        size += frame_bytes(key, 180)
+    compactor = Compactor(catalog, NEVER)
+    assert (await compactor.work()).moved == 0, "without a checkpoint the rows must stay"
+    assert (await compactor.work(force=True)).moved > 100
+    head = catalog.store.log.number
+    log = sum(file_path(tmp_path / "log", n).stat().st_size for n in file_numbers(tmp_path / "log"))
+    assert log < 1.2 * size
+    assert (await compactor.work(force=True)).moved < 20, "only what lies in the last file's rows"
+    assert catalog.store.log.number <= head + 1
+    await catalog.close()
+    store = open_store(tmp_path, boot="another boot")
+    assert [row(store, LIVE, b"%03d" % n) for n in range(120)] == [bytes(100)] * 120
+    assert [body(store, b"%03d" % n) for n in range(120)] == [b"%03d" % n * 60 for n in range(120)]
+    store.close()
+
+
+def test_a_checkpoint_of_the_first_release_is_restored(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.commit([put(LIVE, b"a", b"1")])
+    store.checkpoint()
+    store.close()
+    [packed] = (tmp_path / "checkpoint").iterdir()
+    plain = zlib.decompress(packed.read_bytes())
+    assert len(plain) > 2 * packed.stat().st_size
+    sequence = packed.name.partition("-")[0]
+    packed.unlink()
+    (tmp_path / "checkpoint" / f"{sequence}-{crc32c(plain):08x}.mdb").write_bytes(plain)
+    store = open_store(tmp_path, boot="another boot")
+    assert row(store, LIVE, b"a") == b"1"
+    store.checkpoint()
+    assert [path.suffix for path in (tmp_path / "checkpoint").iterdir()] == [".z"]
+    store.close()
+
+
+def test_a_file_whose_bodies_the_first_release_did_not_count_is_taken_for_bodies() -> None:
+    assert Tally.unpack(struct.pack("<QQQ", 7, 100, 900)) == Tally(7, 100, 900, 900)
 
 
 STEPS = [
