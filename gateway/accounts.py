@@ -21,13 +21,13 @@ from gateway.catalog.interface import (
     Reader,
     Space,
 )
-from gateway.errors import ServiceUnavailable, SlowDown
+from gateway.errors import SlowDown
 from gateway.keys import AccountKeys, KeyRing
 from gateway.listing import after_prefix
 from gateway.model import Account, Credential
 from gateway.records import AccessKeyRow, AccountRow, decode, decode_kept, encode, owned_prefix
 from gateway.store import account_of
-from gateway.transaction import ATTEMPTS
+from gateway.transaction import ATTEMPTS, unavailable
 
 NAME_BYTES = 128
 ID_MAX = 128
@@ -248,7 +248,7 @@ class AccountService:
         except Conflict as conflict:
             raise AccountExists("the id or the access key is taken") from conflict
         except CatalogUnavailable as error:
-            raise ServiceUnavailable from error
+            raise unavailable(error) from error
 
 
 def _scan(reader: Reader, limit: int) -> list[tuple[bytes, bytes]]:

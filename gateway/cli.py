@@ -19,6 +19,7 @@ GROUPS = {
     "account": "users of the store: create, list, show, rotate keys, delete",
     "bucket": "create, ls, rm, public",
     "object": "cp, ls, rm, certificate",
+    "catalog": "salvage a damaged one",
     "ipfs": "publish a bucket, see its state",
     "market": "lease, bid, leases, price",
     "doctor": "check this node and say what is wrong",

@@ -11,6 +11,7 @@ from gateway.catalog.interface import (
     Append,
     Batch,
     Catalog,
+    CatalogFull,
     CatalogUnavailable,
     Change,
     Condition,
@@ -192,6 +193,13 @@ def segment_of(row: StreamRow, number: int) -> Segment:
     )
 
 
+def unavailable(error: CatalogUnavailable) -> ServiceUnavailable:
+    """What a user is told."""
+    if isinstance(error, CatalogFull):
+        return ServiceUnavailable("No space is left where the catalog is kept. Reading goes on.")
+    return ServiceUnavailable()
+
+
 async def commit(catalog: Catalog, pool: StoragePool, build: Callable[[Transaction], T]) -> T:
     """Run `build` on a fresh snapshot and commit what it made; again if it was overtaken.
 
@@ -210,7 +218,7 @@ async def commit(catalog: Catalog, pool: StoragePool, build: Callable[[Transacti
             if isinstance(conflict.failed, Add):
                 raise QuotaExceeded from conflict
         except CatalogUnavailable as error:
-            raise ServiceUnavailable from error
+            raise unavailable(error) from error
         else:
             return result
     raise SlowDown

@@ -9,12 +9,11 @@ import os
 import shutil
 from pathlib import Path
 
-import google_crc32c
 import lmdb
 from isal import isal_zlib
 
 from gateway.catalog.disk import Disk
-from gateway.catalog.index import Index
+from gateway.catalog.index import Index, file_checksum
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ class Checkpoints:
             raise
         self.disk.remove(copy)
         self.disk.reached("name checkpoint")
-        path = self.directory / f"{sequence:016x}-{_file_crc(temporary):08x}{_PACKED}"
+        path = self.directory / f"{sequence:016x}-{file_checksum(temporary):08x}{_PACKED}"
         older = [old for _, _, old in self._found() if old != path]
         self.disk.replace(temporary, path)
         self.disk.sync_directory(self.directory)
@@ -97,7 +96,7 @@ class Checkpoints:
     def restore(self, target: Path) -> Path | None:
         """Copy the newest checkpoint that is whole to `target`; None if there is none."""
         for _, checksum, path in self._found():
-            if _file_crc(path) == checksum:
+            if file_checksum(path) == checksum:
                 if path.name.endswith(_PACKED):
                     _unpack(path, target)
                 else:
@@ -113,11 +112,3 @@ def _unpack(source: Path, target: Path) -> None:
         while some := file.read(_COPY_BYTES):
             out.write(unpacker.decompress(some))
         out.write(unpacker.flush())
-
-
-def _file_crc(path: Path) -> int:
-    checksum = 0
-    with path.open("rb") as file:
-        while some := file.read(_COPY_BYTES):
-            checksum = google_crc32c.extend(checksum, some)
-    return checksum

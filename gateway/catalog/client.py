@@ -17,6 +17,7 @@ from gateway.catalog.interface import (
     BadBatch,
     Batch,
     CatalogDamaged,
+    CatalogFull,
     CatalogUnavailable,
     CommitUncertain,
     Conflict,
@@ -237,6 +238,7 @@ class CatalogClient:
 def _refusal(code: str, reason: str) -> Exception:
     kinds: dict[str, type[Exception]] = {
         protocol.UNAVAILABLE: CatalogUnavailable,
+        protocol.FULL: CatalogFull,
         protocol.DAMAGED: CatalogDamaged,
         protocol.BAD: BadBatch,
     }

@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import google_crc32c
 import lmdb
 
 from gateway.catalog.disk import Disk
@@ -18,6 +19,9 @@ from gateway.catalog.trie import STEP, Trie
 MAP_BYTES = 1 << 40  # address space only; the file grows as it is used
 READERS_MAX = 1024
 ID_BYTES = 16
+# A catalog that ended so often right after its start has its index made again.
+STARTS_MAX = 2
+_COPY_BYTES = 1 << 20
 _DATABASES_MAX = 64
 _POSITION = struct.Struct("<QQQ")
 _TALLY, _OLD_TALLY = struct.Struct("<QQQQ"), struct.Struct("<QQQ")
@@ -228,19 +232,60 @@ class Rows:
 
 
 class StateFile:
-    """Whether the index may be trusted: `clean`, or the boot id of the machine's run that wrote."""
+    """Whether the index may be trusted.
+
+    `clean CRC` after an orderly end, with the CRC-32C of the index's file; else `open BOOT STARTS`:
+    the boot id of the machine's run that writes, and how many starts before ended at once. One that
+    is damaged may end the process wherever it is read, so the third start makes it again.
+    """
 
     def __init__(self, path: Path, disk: Disk) -> None:
         self.path, self.disk = path, disk
+        self._boot = ""
 
-    def trusted(self, boot: str) -> bool:
-        """Whether what the last writer left is whole, on a machine whose boot id is `boot`."""
+    def begin(self, boot: str, index: Path) -> bool:
+        """A writer starts; whether what the last one left in `index` is whole."""
+        trusted, starts = self._look(boot, index)
+        self._boot = boot or "unknown"
+        self._write(f"open {self._boot} {starts + 1 if trusted else 0}")
+        return trusted
+
+    def _look(self, boot: str, index: Path) -> tuple[bool, int]:
         try:
-            text = self.path.read_text(encoding="ascii")
+            words = self.path.read_text(encoding="ascii").split()
+            match words:
+                case ["clean"]:  # written by 0.1
+                    return index.exists(), 0
+                case ["clean", checksum]:
+                    return int(checksum, 16) == file_checksum(index), 0
+                case ["open", name, *starts] if boot and name == boot:
+                    count = int(starts[0]) if starts else 0
+                    return index.exists() and count < STARTS_MAX, count
         except (OSError, ValueError):
-            return False
-        return text == "clean\n" or (bool(boot) and text == f"open {boot}\n")
+            pass
+        return False, 0
 
-    def write(self, text: str) -> None:
+    def settle(self) -> None:
+        """This start did not end at once."""
+        self._write(f"open {self._boot} 0")
+
+    def end(self, index: Path) -> None:
+        """The writer ended in order, and `index` is on stable storage."""
+        self._write(f"clean {file_checksum(index):08x}")
+
+    def distrust(self) -> None:
+        """The index is damaged: the next start makes it again."""
+        self._write("damaged")
+
+    def _write(self, text: str) -> None:
         """Replace the file durably: `clean` must never outlive the next writer's first change."""
         self.disk.write_file(self.path, f"{text}\n".encode("ascii"))
+
+
+def file_checksum(path: Path) -> int:
+    """CRC-32C of a file: some 5 GB/s once it is in memory. Raises OSError."""
+    checksum = 0
+    with path.open("rb") as file:
+        while some := file.read(_COPY_BYTES):
+            checksum = google_crc32c.extend(checksum, some)
+    return checksum

@@ -126,6 +126,10 @@ class CatalogUnavailable(Exception):
     """The writer is gone, restarting, or its disk is full. Retry later (S3: 503)."""
 
 
+class CatalogFull(CatalogUnavailable):
+    """There is no room where the catalog is kept: nothing was made, reading goes on."""
+
+
 class CommitUncertain(CatalogUnavailable):
     """The answer to a commit was lost: it may or may not have been made.
 

@@ -302,7 +302,5 @@ def _later(raw: bytes, at: int, sequence: int) -> tuple[int, Record] | None:
 
 def _report(message: str, *, salvage: bool) -> None:
     if not salvage:
-        raise CatalogDamaged(
-            message + ". Start with salvage to go on without them, or restore a copy."
-        )
+        raise CatalogDamaged(message)
     logger.error("%s; going on without them", message)

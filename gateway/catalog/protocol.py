@@ -14,6 +14,7 @@ from chain.net.transport import Buffer, Message
 from gateway.catalog.interface import Add, BadBatch, Batch, Condition
 
 UNAVAILABLE, UNCERTAIN, DAMAGED, BAD = "unavailable", "uncertain", "damaged", "bad_batch"
+FULL = "full"
 COMMITTED = -1
 # Batches of one message; and the bytes from which on it takes no further one.
 BATCHES_MAX, BATCHES_BYTES = 64, 1 << 20

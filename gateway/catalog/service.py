@@ -11,6 +11,7 @@ from gateway.catalog.interface import (
     BadBatch,
     Batch,
     CatalogDamaged,
+    CatalogFull,
     CatalogUnavailable,
     CommitUncertain,
     Conflict,
@@ -50,6 +51,8 @@ class CatalogService:
             done = await self.catalog.commit_all(batches)
         except CommitUncertain as error:
             raise RemoteError(protocol.UNCERTAIN, str(error)) from None
+        except CatalogFull as error:
+            raise RemoteError(protocol.FULL, str(error)) from None
         except CatalogUnavailable as error:
             raise RemoteError(protocol.UNAVAILABLE, str(error)) from None
         outcomes = [_outcome(batch, one) for batch, one in zip(batches, done, strict=True)]
@@ -102,9 +105,13 @@ async def run_catalog(
 
 
 async def _keep_house(compactor: Compactor, clock: Clock) -> None:
+    settled = False
     while True:
         await clock.sleep(HOUSEKEEPING_SECONDS)
         try:
+            if not settled:
+                await compactor.catalog.writer.run(compactor.store.settle)
+            settled = True
             await compactor.work()
         except (OSError, CatalogUnavailable, CatalogDamaged) as error:
             logger.warning("compaction stopped and tries again later: %s", error)

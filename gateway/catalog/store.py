@@ -24,8 +24,14 @@ from gateway.catalog.checkpoints import Checkpoints
 from gateway.catalog.disk import Disk, boot_id
 from gateway.catalog.group import Group, Move
 from gateway.catalog.index import ID_BYTES, MAP_BYTES, Index, Position, Rows, StateFile
-from gateway.catalog.interface import Batch, CatalogDamaged, CatalogUnavailable, Conflict
-from gateway.catalog.log import FILE_BYTES, Log, LogFailed, file_numbers
+from gateway.catalog.interface import (
+    Batch,
+    CatalogDamaged,
+    CatalogFull,
+    CatalogUnavailable,
+    Conflict,
+)
+from gateway.catalog.log import FILE_BYTES, NO_SPACE, Log, LogFailed, file_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +43,7 @@ FIRST = Position(0, 1, record.FILE_HEADER_BYTES)
 _REPLAY_RECORDS = 2048
 # Freeing 64 MiB takes the file system some milliseconds, in which no commit is made.
 _REMOVE_FILES = 1
+_DAMAGE = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError)
 
 Item = Batch | Sequence[Move]
 # A sequence number, or why the batch was refused: a condition, or a body that had to be compared.
@@ -95,8 +102,7 @@ class CatalogStore:
 
     # ------------------------------------------------------------------ start and end
     def _start(self, entropy: Entropy, boot: str, *, salvage: bool) -> None:
-        trusted = self._state.trusted(boot)
-        self._state.write(f"open {boot or 'unknown'}")
+        trusted = self._state.begin(boot, self.directory / "index" / "data.mdb")
         path = self.directory / "log"
         self.log = Log.open(path, self.disk, file_bytes=self.settings.file_bytes)
         self._reader = LogReader(path, self.disk)
@@ -114,7 +120,7 @@ class CatalogStore:
 
     def _open_index(self, identifier: bytes, *, trusted: bool) -> Index:
         path = self.directory / "index"
-        if trusted and (path / "data.mdb").exists():
+        if trusted:
             try:
                 return Index.create(path, identifier, FIRST, map_bytes=self.settings.map_bytes)
             except lmdb.Error as error:
@@ -153,11 +159,15 @@ class CatalogStore:
             if self.failed is None:
                 self.log.trim()
                 self.disk.sync_index(self.index.environment)
-                self._state.write("clean")
+                self._state.end(self.directory / "index" / "data.mdb")
         except (lmdb.Error, OSError) as error:
             logger.warning("the index was not closed cleanly: %s", error)
         finally:
             self.abandon()
+
+    def settle(self) -> None:
+        """Say that this start went well. Raises OSError."""
+        self._state.settle()
 
     def abandon(self) -> None:
         """Let go of everything as a crash would, apart from this process's handles."""
@@ -272,9 +282,14 @@ class CatalogStore:
             self.failed = error
             raise
         except OSError as error:
-            raise CatalogUnavailable(f"the catalog's log cannot be written: {error}") from error
+            kind = CatalogFull if error.errno in NO_SPACE else CatalogUnavailable
+            raise kind(f"the catalog's log cannot be written: {error}") from error
+        except _DAMAGE as error:
+            self.failed = LogFailed(f"the index is damaged and will be made again: {error}")
+            self._state.distrust()
+            raise self.failed from error
         except lmdb.Error as error:
-            raise CatalogUnavailable(f"the index cannot be written: {error}") from error
+            raise CatalogFull(f"the index cannot be written: {error}") from error
 
     # ------------------------------------------------------------------ housekeeping
     def checkpoint(self) -> int:

@@ -137,7 +137,7 @@ class CatalogWriter:
                 store.break_off(pending, error)
                 raise
         except CatalogUnavailable as error:
-            return _all(group, CatalogUnavailable, str(error))
+            return _all(group, type(error), str(error))
         except LogFailed as error:
             return _all(group, CommitUncertain, str(error))
         except Exception as error:

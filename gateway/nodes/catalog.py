@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from cdn.service import SegmentService
 from chain.clock import Clock, SystemClock, system_entropy
@@ -9,9 +10,10 @@ from chain.members import Members
 from chain.net.address import advertised
 from chain.net.transport import Handlers, Server, Transport
 from chain.net.zeromq import ZeroMqTransport
-from chain.process import run_node
+from chain.process import NodeError, run_node
 from gateway.accounts import AccountService
 from gateway.admin import AdminService
+from gateway.catalog.interface import CatalogDamaged
 from gateway.catalog.local import LocalCatalog
 from gateway.catalog.pool_records import CatalogPoolRecords
 from gateway.catalog.service import run_catalog as serve_catalog
@@ -51,6 +53,17 @@ def run(arguments: list[str]) -> int:
     return run_node(main, name="catalog", lifeline=options.lifeline)
 
 
+def _opened(data_dir: Path) -> LocalCatalog:
+    """The catalog. Raises NodeError, with one line that says what to do, when it is damaged."""
+    try:
+        return LocalCatalog.open(data_dir / "catalog")
+    except CatalogDamaged as error:
+        raise NodeError(
+            f"{error}. Restore a copy of {data_dir / 'catalog'}, or go on without what is lost: "
+            f"cumulus catalog salvage --data-dir {data_dir}"
+        ) from None
+
+
 async def _catalog(network: Network, stop: asyncio.Event) -> None:
     config, clock = network.config, SystemClock()
     keys = keystore(config.data_dir / "keys")
@@ -60,7 +73,7 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
         stack.push_async_callback(transport.close)
         ledger = network.ledger().client(transport)
         members = Members(ledger, clock, config.data_dir / "members.json")
-        catalog = LocalCatalog.open(config.data_dir / "catalog")
+        catalog = _opened(config.data_dir)
         stack.push_async_callback(catalog.close)
         miners, peers = CatalogMiners(catalog), MinerPeers(transport, clock)
         pool = storage_pool(catalog, miners, peers, clock, Reports(peers, miners))

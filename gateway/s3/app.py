@@ -38,6 +38,7 @@ from gateway.s3.unsupported import check_expected_owner
 
 if TYPE_CHECKING:
     from gateway.objects import ObjectService
+from gateway.transaction import unavailable
 
 log = logging.getLogger(__name__)
 SERVER = b"Cumulus"
@@ -112,7 +113,7 @@ class S3App:
     # -------------------------------------------------------------- errors
     def _failure(self, error: Exception, scope: Mapping[str, Any], identifier: str) -> Reply:
         if isinstance(error, CatalogUnavailable):
-            error = ServiceUnavailable()
+            error = unavailable(error)
         if not isinstance(error, StoreError):
             log.error(
                 "request %s failed: %s %r", identifier, scope["method"], raw_target(scope)[:256],

@@ -11,7 +11,6 @@ from gateway.errors import (
     InvalidRequest,
     NoSuchKey,
     NoSuchVersion,
-    ServiceUnavailable,
     StoreError,
 )
 from gateway.model import Attributes, Bucket, ObjectVersion, WriteCondition
@@ -28,6 +27,7 @@ from gateway.s3.storage_classes import profile_of
 from gateway.s3.timestamps import iso
 from gateway.s3.unsupported import check_expected_owner, check_object_acl, refuse_unsupported
 from gateway.s3.xml_requests import DOCUMENT_MAX, DeleteEntry, parse_delete
+from gateway.transaction import unavailable
 
 if TYPE_CHECKING:
     from gateway.objects import ObjectService
@@ -227,7 +227,7 @@ async def _delete_entry(
         _check_version(entry.version_id)
         await objects.delete(bucket, entry.key, condition=condition)
     except (StoreError, CatalogUnavailable) as failure:
-        error = failure if isinstance(failure, StoreError) else ServiceUnavailable()
+        error = failure if isinstance(failure, StoreError) else unavailable(failure)
         text = f"<Code>{error.code}</Code><Message>{xml.escape(error.text)}</Message>"
         return f"<Error>{name}{text}</Error>"
     return "" if quiet else f"<Deleted>{name}</Deleted>"

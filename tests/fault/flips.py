@@ -1,4 +1,4 @@
-"""Flipped bits in LMDB files, opened in processes of their own (tests/fault/forked.py)."""
+"""Flipped bits in LMDB files and logs, opened in forks (tests/fault/forked.py)."""
 
 import logging
 from pathlib import Path
@@ -10,6 +10,10 @@ from chain.ledger.lmdb_store import LmdbStore
 from chain.ledger.store import LedgerDamaged
 from chain.process import NodeError
 from chain.repair import repair
+from gateway.catalog.bodies import LogReader, Snapshot
+from gateway.catalog.interface import CatalogDamaged, CatalogUnavailable, Space
+from gateway.catalog.store import CatalogStore
+from tests.fault.catalog_tools import SMALL
 from tests.fault.ledger_process import GENESIS
 from tests.fault.ledger_tools import everything, lmdb_of
 
@@ -44,3 +48,29 @@ def repair_ledger(directory: str) -> list[Any]:
     except NodeError as error:
         return ["refused", str(error)]
     return read_ledger(directory)
+
+
+def read_catalog(directory: str) -> list[Any]:
+    """["read", rows], or ["damaged", the sentence] of a catalog as its process reads it."""
+    logging.disable()
+    try:
+        store = CatalogStore.open(Path(directory), settings=SMALL, boot=lambda: "boot")
+        rows = all_rows(store)
+        store.close()
+    except (CatalogDamaged, CatalogUnavailable) as error:
+        return ["damaged", str(error)]
+    return ["read", rows]
+
+
+def all_rows(store: CatalogStore) -> dict[str, str]:
+    """Every row, bodies among them, as text."""
+    log = LogReader(store.log.directory)
+    try:
+        with Snapshot(store.index, log) as reader:
+            return {
+                f"{space}/{key.hex()}": value.hex()
+                for space in Space
+                for key, value in reader.scan(space, b"\x00", None, 100_000)
+            }
+    finally:
+        log.close()

@@ -66,7 +66,7 @@ def opened(directory: Path, boot: str) -> Rows:
 
 def catalog_left(directory: Path, scratch: Path) -> Rows:
     """The catalog as the index says, and made again from checkpoint and log: the same."""
-    boot = (directory / "index-state").read_text().removeprefix("open ").strip()
+    boot = (directory / "index-state").read_text().split()[1]
     found = []
     for name, booted in (("killed", boot), ("power", "another boot")):
         shutil.copytree(directory, scratch / name)
