@@ -18,6 +18,7 @@ from chain.clock import SystemClock
 from chain.net.http import HttpLimits, serve
 from chain.net.http_exchange import ErrorBody, plain_error
 from gateway.accounts import AccountService
+from gateway.catalog.interface import Space
 from gateway.catalog.local import LocalCatalog
 from gateway.ipfs.app import IpfsApp, IpfsConfig
 from gateway.ipfs.publish import IpfsPublisher
@@ -45,6 +46,23 @@ class Site:
     """Both front ends on ports of this process, over a catalog on disk."""
 
     target: Target
+    objects: ObjectService
+    catalog: LocalCatalog
+
+    def left(self) -> dict[str, int]:
+        """Rows of every keyspace, the bytes that are charged, and what of the buffers is taken."""
+        store = self.objects._store
+        pools = {
+            "rings": store.engine.rings,
+            "frames": store.engine.frames,
+            "reads": store.reads,
+        }
+        found = {name: pool.in_use for name, pool in pools.items()}
+        with self.catalog.read() as reader:
+            for space in Space:
+                found[space.name] = len(reader.scan(space, b"\x00", None, 10_000))
+            found["charged"] = reader.counter(b"used/lease-1")
+        return found
 
 
 @pytest.fixture
@@ -74,7 +92,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
             limits = HttpLimits(head_timeout=2, body_window=2, idle_timeout=3, sweep=0.2)
             serving = serve(app, [listener], limits=limits, stop=stop, error_body=error_body)
             group.create_task(serving)
-        yield Site(Target(urls["s3"], urls["ipfs"], ACCESS, SECRET))
+        yield Site(Target(urls["s3"], urls["ipfs"], ACCESS, SECRET), objects, catalog)
         stop.set()
     objects.close()
     await catalog.close()
@@ -116,6 +134,37 @@ async def test_no_request_of_a_hostile_client_is_our_error(
             await check_serving(site.target)
     assert len(kinds) >= 15
     assert not caplog.records, caplog.text[-5000:]
+
+
+async def test_clients_that_vanish_in_an_upload_leave_no_row_and_no_buffer(site: Site) -> None:
+    bucket = site.objects.bucket("target")
+    upload = (await site.objects.create_upload(bucket, "parts", Attributes())).upload_id
+    await asyncio.sleep(0)
+    before = site.left()
+    attacker = Attacker(31, site.target)
+    chance = attacker.chance
+    part = f"/target/parts?partNumber=1&uploadId={upload}"
+    kept = {}
+    async with asyncio.TaskGroup() as group:
+        for number in range(24):
+            path = part if number % 3 == 0 else "/target/gone"
+            data = chance.randbytes(chance.choice([40_000, 1_200_000, 2_500_000]))
+            whole = attacker.signed("PUT", path, {}, data)
+            cut = whole[: chance.randrange(len(whole) - len(data), len(whole))]
+            # Half of them say that they end, the others are gone without a word.
+            finish, pieces = number % 2 == 0, chance.choice([1, 4])
+            gone = Hostile("vanish", site.target.s3, cut, finish, pieces)
+            kept[number] = group.create_task(send(gone))
+        taken = 0
+        while not all(task.done() for task in kept.values()):
+            taken = max(taken, site.left()["rings"])
+            await asyncio.sleep(0)
+    assert taken > 0
+    assert not [task for task in kept.values() if 200 in task.result().statuses]
+    async with asyncio.timeout(20):
+        while site.left() != before:  # noqa: ASYNC110 - the server tells nobody that it has noticed
+            await asyncio.sleep(0.05)
+    await check_serving(site.target)
 
 
 # ---------------------------------------------------------------- a whole network

@@ -14,10 +14,12 @@ from chain.genesis import single_operator
 from chain.keys.identity import Identity
 from chain.ledger.store import Changes, MemoryStore, StoreFull
 from chain.ledger.transactions.accounts import Transfer
+from chain.ledger.transactions.envelope import sign
 from chain.net.memory import Faults, MemoryNetwork, MemoryTransport
 from chain.net.simulation import SimClock, simulate
 from chain.net.transport import RemoteError, Unreachable
 from chain.node import ChainNode
+from chain.protocol import SubmitTransaction
 
 VALIDATOR, OPERATOR, OTHER = (Identity(bytes([n]) * 32) for n in (1, 2, 3))
 HOUR = 3600
@@ -173,5 +175,22 @@ def test_lost_doubled_and_overtaking_messages_never_pay_twice(seed: int) -> None
             assert uncertain > 0
             assert certain <= paid <= certain + uncertain
             assert (await ledger.client.account(OPERATOR.id)).nonce == paid
+
+    simulate(run())
+
+
+def test_a_recorded_transaction_that_is_sent_again_pays_once() -> None:
+    async def run() -> None:
+        async with running() as ledger:
+            peer = ledger.user.connect("memory://chain")
+            body = Transfer(to=OTHER.id, amount=7)
+            raw = sign(OPERATOR, body, chain="sim", nonce=0, fee=0, expiry=1000)
+            first = await peer.ask(SubmitTransaction(raw, wait=True))
+            assert first.result.ok
+            for _ in range(5):
+                with pytest.raises(RemoteError, match="bad_nonce"):
+                    await peer.ask(SubmitTransaction(raw, wait=True))
+            assert await ledger.paid() == 7
+            assert (await ledger.client.status()).height == 1
 
     simulate(run())
