@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
+import zmq.asyncio
 
 from cdn.protocol import EdgeStatus, read_message
 from chain.clock import system_entropy
@@ -212,6 +215,33 @@ def test_a_stranger_is_refused_by_a_miner(nodes: Nodes) -> None:
         ask(stranger, address, miner, SpaceReport())
     with pytest.raises(Unreachable):  # miners are on the ledger, yet no reader of other miners
         ask(nodes.key("miner2", "miner"), address, miner, DropFragments(()))
+
+
+async def test_strangers_with_garbage_at_every_tcp_face_end_no_process(nodes: Nodes) -> None:
+    chain = f"tcp://{nodes.join.partition('@')[2]}"
+    chance, context = random.Random(12), zmq.asyncio.Context()
+    alive = {name: process.pid for name, process in nodes.running.items()}
+    try:
+        for address in (chain, nodes.listens("miner1"), gateway_address(nodes)):
+            host, _, port = address.removeprefix("tcp://").partition(":")
+            for number in range(12):
+                stranger = context.socket(zmq.DEALER)  # without CURVE
+                stranger.linger = 0
+                stranger.connect(address)
+                await stranger.send_multipart([chance.randbytes(40), chance.randbytes(9_000)])
+                stranger.close()
+                _, writer = await asyncio.open_connection(host, int(port))
+                greeting = b"\xff" + bytes(8) + b"\x7f\x03" if number % 2 else b""
+                # A frame of 2^62 bytes is announced, then the line is cut.
+                writer.write(greeting + b"\x02\x40" + bytes(7) + chance.randbytes(500))
+                await writer.drain()
+                writer.transport.abort()
+    finally:
+        context.destroy(linger=0)
+    assert {name: process.pid for name, process in nodes.running.items()} == alive
+    assert all(process.poll() is None for process in nodes.running.values())
+    s3 = nodes.s3()
+    await asyncio.to_thread(s3.put_object, Bucket="box", Key="after", Body=b"x" * 100_000)
 
 
 def test_the_gateways_face_takes_no_commit_and_no_command(nodes: Nodes) -> None:
