@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from chain.clock import SystemClock
-from chain.net.zeromq import ZeroMqTransport
+from chain.net.nodes import NodeTransport
 from gateway.catalog.client import CatalogClient
 from gateway.catalog.interface import Append, Batch, Catalog, CatalogUnavailable, Equals, Put, Space
 from gateway.catalog.local import LocalCatalog
@@ -91,7 +91,7 @@ async def by_message(directory: Path, address: str, seconds: float) -> None:
     """Commits from this process to a writer in another."""
     command = [sys.executable, "-m", "benchmarks.catalog", "--serve", str(directory), address]
     process = subprocess.Popen(command)  # noqa: ASYNC220 - nothing else runs yet
-    transport = ZeroMqTransport()
+    transport = NodeTransport()
     client = CatalogClient(directory, transport.connect(address))
     try:
         await _wait_for(client)
@@ -125,7 +125,7 @@ async def _wait_for(client: CatalogClient) -> None:
 async def serve(directory: Path, address: str) -> None:
     """The writer's process."""
     catalog = LocalCatalog.open(directory)
-    await run_catalog(catalog, ZeroMqTransport(), address, SystemClock(), asyncio.Event())
+    await run_catalog(catalog, NodeTransport(), address, SystemClock(), asyncio.Event())
 
 
 def read(catalog: Catalog, objects: int) -> None:

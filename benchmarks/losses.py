@@ -4,7 +4,7 @@ import asyncio
 
 import uvloop
 
-from chain.net.zeromq import ZeroMqTransport
+from chain.net.nodes import NodeTransport
 from gateway.network import read_network
 from miner.fragment import FragmentRecord
 from miner.protocol import KEYS_MAX, DropFragments, Inventory
@@ -19,7 +19,7 @@ def drop_shards(network: RunningNetwork, indexes: tuple[int, ...]) -> None:
 
 
 async def _drop_everywhere(addresses: list[str], indexes: frozenset[int]) -> None:
-    transport = ZeroMqTransport()
+    transport = NodeTransport()
     try:
         async with asyncio.TaskGroup() as group:
             for address in addresses:
@@ -28,7 +28,7 @@ async def _drop_everywhere(addresses: list[str], indexes: frozenset[int]) -> Non
         await transport.close()
 
 
-async def _drop(transport: ZeroMqTransport, address: str, indexes: frozenset[int]) -> None:
+async def _drop(transport: NodeTransport, address: str, indexes: frozenset[int]) -> None:
     peer = transport.connect(address)
     after = b""
     while page := (await peer.ask(Inventory(after, KEYS_MAX))).held:

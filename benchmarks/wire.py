@@ -1,4 +1,4 @@
-"""CPU of the ZeroMQ transport, both processes together, beside the bare sockets.
+"""CPU of the transports, both processes together, beside the bare sockets.
 
 `python -m benchmarks.wire`: small asks one by one and 32 at once; 2 MiB payloads; ipc and CURVE
 """
@@ -16,8 +16,8 @@ import zmq
 
 from chain.keys.identity import Identity
 from chain.memory import tune_malloc
+from chain.net.nodes import NodeTransport
 from chain.net.transport import Caller, Handlers, Message, Payload, Peer
-from chain.net.zeromq import ZeroMqTransport
 
 GIB = 1 << 30
 SMALL, BULK, PAYLOAD = 8000, 256, 2 << 20
@@ -43,7 +43,7 @@ def cpu() -> float:
 
 
 async def serve(address: str, pipe: Connection) -> None:
-    transport = ZeroMqTransport(ALICE, authorise=lambda account: account == BOB.id)
+    transport = NodeTransport(ALICE, authorise=lambda account: account == BOB.id)
     server = await transport.serve(address, Handlers().on(Store, store))
     pipe.send(server.address)
     asked = asyncio.Event()
@@ -109,7 +109,7 @@ async def measure(pipe: Connection, work: Callable[[], Awaitable[None]]) -> floa
 
 
 async def ask_all(address: str, pipe: Connection, label: str) -> None:
-    transport = ZeroMqTransport(BOB)
+    transport = NodeTransport(BOB)
     peer = transport.connect(address, ALICE.id)
     data = bytes(PAYLOAD)
     await many(peer, 1, 100, None)

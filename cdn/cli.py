@@ -15,8 +15,8 @@ from chain.join import Ledger, join_as
 from chain.keys.keystore import Keystore, KeystoreError
 from chain.members import Members
 from chain.net.address import advertised, split_identity
+from chain.net.nodes import NodeTransport
 from chain.net.rpc import AddressError
-from chain.net.zeromq import ZeroMqTransport
 from chain.options import Parser, add_data_dir, add_join, add_listen
 from chain.process import EXIT_REFUSED, NodeError, run_node
 
@@ -78,7 +78,7 @@ async def _serve(config: EdgeConfig, stop: asyncio.Event) -> None:
     def may_read(account: AccountId) -> bool:
         return account in config.readers or (members is not None and members.is_reader(account))
 
-    transport = ZeroMqTransport(identity, authorise=may_read)
+    transport = NodeTransport(identity, authorise=may_read)
     try:
         node = EdgeNode(config, transport, clock)
         if ledger is None:

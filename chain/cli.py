@@ -18,9 +18,9 @@ from chain.keys.identity import Identity
 from chain.keys.keystore import Keystore, KeystoreError
 from chain.ledger.transactions.accounts import Transfer
 from chain.net.address import advertised, is_everywhere, with_identity
+from chain.net.nodes import NodeTransport
 from chain.net.rpc import AddressError
 from chain.net.transport import RemoteError, Unreachable
-from chain.net.zeromq import ZeroMqTransport
 from chain.node import ChainNode, opened
 from chain.options import Parser, add_data_dir, add_join, add_listen
 from chain.process import EXIT_CRASH, EXIT_OK, EXIT_REFUSED, NodeError, run_node
@@ -90,9 +90,9 @@ def run(words: list[str]) -> int:
     return run_node(work, name="chain", lifeline=options.lifeline)
 
 
-def _transport(identity: Identity) -> ZeroMqTransport:
+def _transport(identity: Identity) -> NodeTransport:
     # The ledger is public: whoever proves an identity may read it and send transactions.
-    return ZeroMqTransport(identity, authorise=lambda _: True)
+    return NodeTransport(identity, authorise=lambda _: True)
 
 
 async def _announce(
@@ -215,7 +215,7 @@ async def _with_ledger(
 ) -> int:
     data_dir = options.data_dir
     where = options.join or _own_node(data_dir)
-    transport = ZeroMqTransport(identity)
+    transport = NodeTransport(identity)
     try:
         ledger: Ledger = await join(where, data_dir, transport, SystemClock(), options.genesis)
         return await use(ledger.client(transport))

@@ -17,9 +17,9 @@ from chain.genesis import GENESIS_BYTES_MAX, Genesis, parse
 from chain.ids import AccountId
 from chain.keys.identity import Identity
 from chain.net.address import host_and_port, split_identity, with_identity
+from chain.net.nodes import NodeTransport
 from chain.net.rpc import AddressError
 from chain.net.transport import RemoteError, Transport, Unreachable
-from chain.net.zeromq import ZeroMqTransport
 from chain.process import NodeError
 
 ASK_SECONDS, RETRY_SECONDS = 10.0, 0.2
@@ -43,7 +43,7 @@ async def join_as(
     identity: Identity, text: str, data_dir: Path, clock: Clock, genesis_file: Path | None
 ) -> Ledger:
     """`join` before a node has a transport of its own. Raises NodeError."""
-    transport = ZeroMqTransport(identity)
+    transport = NodeTransport(identity)
     try:
         return await join(text, data_dir, transport, clock, genesis_file)
     finally:

@@ -14,9 +14,9 @@ from chain.keys.identity import Identity
 from chain.keys.keystore import Keystore, KeystoreError
 from chain.members import Members
 from chain.net.address import advertised
+from chain.net.nodes import NodeTransport
 from chain.net.rpc import AddressError
 from chain.net.transport import Transport
-from chain.net.zeromq import ZeroMqTransport
 from chain.options import Parser, add_data_dir, add_join, add_listen
 from chain.process import EXIT_REFUSED, NodeError, run_node
 from miner.access import Access
@@ -69,7 +69,7 @@ async def _serve(config: MinerConfig, stop: asyncio.Event) -> None:
     except OSError as error:
         raise NodeError(f"{config.data_dir}: {error}") from error
     access = Access(config.allowed)
-    transport = ZeroMqTransport(identity, authorise=lambda account: access.may_read(account))
+    transport = NodeTransport(identity, authorise=lambda account: access.may_read(account))
     try:
         if ledger is not None and config.listen.startswith("tcp://"):
             members = Members(ledger.client(transport), clock, config.data_dir / "members.json")

@@ -52,6 +52,15 @@ class Window:
     connect_grace: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one transport."""
+
+    window: Window = field(default_factory=Window)
+    # Handlers running at once for one served address; the rest waits in the sockets.
+    handlers: int = 256
+
+
 @dataclass(slots=True, eq=False)
 class _Ask:
     frames: list[Buffer]

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
-import socket as socketlib
 from collections.abc import Callable, Sequence
 
 import zmq
@@ -21,26 +19,6 @@ BATCH = 64
 # Plain integers: pyzmq's enumerations cost 1-5 us at every use.
 DONTWAIT, SEND_MORE = int(zmq.DONTWAIT), int(zmq.DONTWAIT) | int(zmq.SNDMORE)
 RCVMORE, EVENTS, POLLOUT = int(zmq.RCVMORE), int(zmq.EVENTS), int(zmq.POLLOUT)
-# A Unix socket's default (208 KiB) makes ten wake-ups on each side of a 2 MiB frame. With 1 MiB it
-# is two: a third of the context switches (docs/adr/082-bulk-frames-and-memory.md).
-LOCAL_SEND_BUFFER = 1 << 20
-
-
-def widen(descriptor: int) -> None:
-    """Give a connection on this machine a longer send buffer, as far as the system allows.
-
-    `descriptor` is libzmq's, which may have closed it meanwhile: then nothing happens.
-    """
-    with contextlib.suppress(OSError):
-        copy = os.dup(descriptor)
-        try:
-            connection = socketlib.socket(fileno=copy)
-        except OSError:
-            os.close(copy)
-            return
-        with connection:
-            if connection.family == socketlib.AF_UNIX:
-                connection.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_SNDBUF, LOCAL_SEND_BUFFER)
 
 
 class Readable:

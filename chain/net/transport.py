@@ -122,7 +122,7 @@ class Server(Protocol):
 
 
 class Transport(Protocol):
-    """How nodes reach each other: ZeroMQ (chain/net/zeromq.py) or memory (chain/net/memory.py)."""
+    """How nodes reach each other: chain/net/nodes.py, or memory (chain/net/memory.py)."""
 
     async def serve(self, address: str, handlers: Handlers) -> Server:
         """Listen at `ipc://PATH`, `tcp://HOST:PORT` (CURVE) or `memory://NAME`."""

@@ -1,4 +1,4 @@
-"""The ZeroMQ transport: `ipc://` on one machine, `tcp://` with CURVE between machines.
+"""The ZeroMQ transport: `tcp://` with CURVE, between machines.
 
 Sockets are used without blocking from the event loop's own thread, woken by ZMQ_FD. That costs
 less than a thread of our own (no second GIL hand-over for each message) and far less than
@@ -9,8 +9,6 @@ receive the socket's events are asked for again.
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -19,7 +17,15 @@ from chain.ids import AccountId
 from chain.keys import curve
 from chain.keys.identity import Identity
 from chain.net import wire
-from chain.net.rpc import AddressError, Asks, Authorise, Responder, Window, refuse_everyone
+from chain.net.rpc import (
+    AddressError,
+    Asks,
+    Authorise,
+    Limits,
+    Responder,
+    Window,
+    refuse_everyone,
+)
 from chain.net.sockets import (
     DONTWAIT,
     EVENTS,
@@ -28,12 +34,10 @@ from chain.net.sockets import (
     receive_authenticated,
     receive_frames,
     send_frames,
-    widen,
 )
 from chain.net.transport import Buffer, Caller, Handlers, Message, Reply
 from chain.net.zap import ZAP_ADDRESS, ZAP_DOMAIN, ZapServer
 
-IPC_PATH_MAX = 100
 # Messages a socket holds for one peer; above every Window.in_flight, since a ROUTER drops at it.
 HIGH_WATER = 512
 RECONNECT_MS, RECONNECT_MAX_MS = 50, 500
@@ -50,15 +54,6 @@ LINGER_MS = 100
 CLOSE_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class ZeroMqLimits:
-    """Bounds of one transport."""
-
-    window: Window = field(default_factory=Window)
-    # Handlers running at once for one served address; the rest waits in the sockets.
-    handlers: int = 256
-
-
 class ZeroMqTransport:
     """A Transport. Make it and use it in one running event loop.
 
@@ -71,12 +66,12 @@ class ZeroMqTransport:
         identity: Identity | None = None,
         *,
         authorise: Authorise = refuse_everyone,
-        limits: ZeroMqLimits | None = None,
+        limits: Limits | None = None,
         plain: bool = False,
     ) -> None:
         self._identity = identity
         self._authorise = authorise
-        self._limits = limits or ZeroMqLimits()
+        self._limits = limits or Limits()
         self._plain = plain
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 8192)
@@ -88,8 +83,6 @@ class ZeroMqTransport:
     async def serve(self, address: str, handlers: Handlers) -> "ZeroMqServer":
         """See Transport.serve. Raises AddressError."""
         curve_on = self._check(address)
-        if address.startswith("ipc://"):
-            _prepare_directory(Path(address.removeprefix("ipc://")).parent)
         if curve_on:
             self._start_zap()
         socket = self._socket(zmq.ROUTER, address)
@@ -108,8 +101,6 @@ class ZeroMqTransport:
         server = ZeroMqServer(
             socket, responder, self._authorise if curve_on else None, self._limits.handlers
         )
-        if address.startswith("ipc://"):
-            server.watch_local()
         server.forget = self._servers.discard
         self._servers.add(server)
         return server
@@ -154,16 +145,9 @@ class ZeroMqTransport:
 
     def _check(self, address: str) -> bool:
         """Whether this address speaks CURVE. Raises AddressError."""
-        if address.startswith("ipc://"):
-            path = address.removeprefix("ipc://")
-            if not path.startswith("/") or len(path.encode()) >= IPC_PATH_MAX:
-                raise AddressError(
-                    f"{address}: an ipc path is absolute and shorter than {IPC_PATH_MAX} bytes"
-                )
-            return False
         host, _, port = address.removeprefix("tcp://").rpartition(":")
         if not address.startswith("tcp://") or not host or not port.isdecimal():
-            raise AddressError(f"{address}: not ipc:///PATH or tcp://HOST:PORT")
+            raise AddressError(f"{address}: not tcp://HOST:PORT")
         if self._identity is None and not self._plain:
             raise AddressError(f"{address}: tcp needs an identity")
         return self._identity is not None
@@ -173,11 +157,10 @@ class ZeroMqTransport:
         socket.linger = LINGER_MS
         socket.set_hwm(HIGH_WATER)
         socket.setsockopt(zmq.MAXMSGSIZE, wire.FRAME_MAX)
-        if address.startswith("tcp://"):
-            socket.setsockopt(zmq.IPV6, int("[" in address))
-            # A peer whose machine vanished; a local one's socket closes by itself.
-            socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-            socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        socket.setsockopt(zmq.IPV6, int("[" in address))
+        # A peer whose machine vanished.
+        socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
         return socket
 
     def _start_zap(self) -> None:
@@ -201,9 +184,7 @@ class ZeroMqPeer:
         self._again: asyncio.TimerHandle | None = None
         self.forget: Callable[[ZeroMqPeer], None] = lambda _: None
         self.asks = Asks(codec, window, self._send, address)
-        events = (
-            zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _REFUSED
-        )
+        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _REFUSED
         self._monitor: zmq.Socket[bytes] = socket.get_monitor_socket(events)
         self._connection = Readable(self._monitor, self._on_event)
         self._messages = Readable(socket, self._on_message, self._on_idle)
@@ -247,9 +228,7 @@ class ZeroMqPeer:
     def _on_event(self) -> bool:
         message = parse_monitor_message(self._monitor.recv_multipart(DONTWAIT))
         event = message["event"]
-        if event == zmq.EVENT_CONNECTED:
-            widen(message["value"])
-        elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self.asks.opened()
         elif event & _REFUSED and self._again is None:
             # libzmq takes a refusal as final; ours may end: who is on the ledger changes.
@@ -285,22 +264,9 @@ class ZeroMqServer:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
-        self.local = False
         self.forget: Callable[[ZeroMqServer], None] = lambda _: None
         self._address = str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
         self._messages = Readable(socket, self._on_message)
-        self._monitor: tuple[zmq.Socket[bytes], Readable] | None = None
-
-    def watch_local(self) -> None:
-        """Callers are on this machine (ipc): they are not asked who they are."""
-        self.local = True
-        monitor: zmq.Socket[bytes] = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED)
-
-        def accepted() -> bool:
-            widen(parse_monitor_message(monitor.recv_multipart(DONTWAIT))["value"])
-            return not self._closed
-
-        self._monitor = monitor, Readable(monitor, accepted)
 
     @property
     def address(self) -> str:
@@ -318,10 +284,6 @@ class ZeroMqServer:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
-        if self._monitor is not None:
-            self._monitor[1].close()
-            self._socket.disable_monitor()
-            self._monitor[0].close(0)
         self._socket.close(LINGER_MS)
         self.forget(self)
 
@@ -329,7 +291,7 @@ class ZeroMqServer:
         if len(self._tasks) >= self._handlers_max:
             return False  # the rest waits in the sockets; a finished handler wakes us
         route = self._socket.recv(DONTWAIT)
-        caller: Caller | None = Caller(None, self.local)
+        caller: Caller | None = Caller(None, local=False)
         if self._authorise is None:
             frames = receive_frames(self._socket)
         else:
@@ -372,14 +334,3 @@ def _caller_of(frames: list[Buffer], user: str, authorise: Authorise) -> Caller 
     except ValueError:
         return None
     return Caller(account, local=False) if account and authorise(account) else None
-
-
-def _prepare_directory(directory: Path) -> None:
-    """A socket's directory belongs to this user alone. Raises AddressError."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = directory.stat().st_mode
-    except OSError as error:
-        raise AddressError(f"cannot use {directory}: {error.strerror}") from None
-    if mode & 0o077:
-        raise AddressError(f"{directory}: others may enter it; a socket's directory has mode 0700")

@@ -168,12 +168,12 @@ def _with_ledger(
     network: Network, use: Callable[["LedgerClient", "Identity"], Awaitable[Answer]]
 ) -> Answer:
     from chain.errors import LedgerError
-    from chain.net.zeromq import ZeroMqTransport
+    from chain.net.nodes import NodeTransport
     from gateway.launch import owner_of
 
     async def session() -> Answer:
         owner = owner_of(network.config.data_dir)
-        transport = ZeroMqTransport(owner)
+        transport = NodeTransport(owner)
         try:
             return await use(network.ledger().client(transport), owner)
         finally:

@@ -32,10 +32,10 @@ def network_of(options: argparse.Namespace) -> Network:
 
 def ask(network: Network, message: Message[Reply], seconds: float = ASK_SECONDS) -> Reply:
     """Ask the catalog process. Raises RemoteError, Unreachable."""
-    from chain.net.zeromq import ZeroMqTransport
+    from chain.net.nodes import NodeTransport
 
     async def exchange() -> Reply:
-        transport = ZeroMqTransport()
+        transport = NodeTransport()
         try:
             peer = transport.connect(network.catalog_address)
             return await peer.ask(message, timeout=seconds)

@@ -8,8 +8,8 @@ from cdn.service import SegmentService
 from chain.clock import Clock, SystemClock, system_entropy
 from chain.members import Members
 from chain.net.address import advertised
+from chain.net.nodes import NodeTransport
 from chain.net.transport import Handlers, Server, Transport
-from chain.net.zeromq import ZeroMqTransport
 from chain.process import NodeError, run_node
 from gateway.accounts import AccountService
 from gateway.admin import AdminService
@@ -69,7 +69,7 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
     keys = keystore(config.data_dir / "keys")
     async with AsyncExitStack() as stack:
         gateway = keys.identity("gateway", system_entropy)
-        transport = ZeroMqTransport(gateway, authorise=lambda account: members.is_node(account))
+        transport = NodeTransport(gateway, authorise=lambda account: members.is_node(account))
         stack.push_async_callback(transport.close)
         ledger = network.ledger().client(transport)
         members = Members(ledger, clock, config.data_dir / "members.json")

@@ -13,8 +13,8 @@ from chain.clock import Clock, SystemClock, system_entropy
 from chain.net.address import split_identity
 from chain.net.http import HttpLimits, reload_certificate, serve, tls_context
 from chain.net.http_exchange import plain_error
+from chain.net.nodes import NodeTransport
 from chain.net.transport import Peer, RemoteError, Transport, Unreachable
-from chain.net.zeromq import ZeroMqTransport
 from chain.process import run_node
 from gateway.accounts import AccountService
 from gateway.catalog.client import CatalogClient
@@ -64,7 +64,7 @@ async def _worker(
 ) -> None:
     config, clock = network.config, SystemClock()
     async with AsyncExitStack() as stack:
-        transport = ZeroMqTransport(
+        transport = NodeTransport(
             keystore(config.data_dir / "keys").identity("gateway", system_entropy)
         )
         stack.push_async_callback(transport.close)

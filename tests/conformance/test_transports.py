@@ -7,7 +7,8 @@ import pytest
 
 from chain.keys.identity import Identity
 from chain.net.memory import MemoryNetwork, MemoryTransport
-from chain.net.zeromq import ZeroMqLimits, ZeroMqTransport
+from chain.net.nodes import NodeTransport
+from chain.net.rpc import Limits
 from tests.conformance.transport_suite import SMALL_WINDOW, Pair, TransportSuite
 
 SERVER = Identity(bytes(32))
@@ -33,12 +34,12 @@ class TestMemoryTransport(TransportSuite):
         await serving.close()
 
 
-class TestZeroMqIpc(TransportSuite):
+class TestLocalStream(TransportSuite):
     @pytest.fixture
     async def pair(self, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
         run = tmp_path_factory.mktemp("run")
-        serving = ZeroMqTransport()
-        asking = ZeroMqTransport(limits=ZeroMqLimits(SMALL_WINDOW))
+        serving = NodeTransport()
+        asking = NodeTransport(limits=Limits(SMALL_WINDOW))
         yield Pair(serving, asking, f"ipc://{run}/server.ipc")
         await asking.close()
         await serving.close()
@@ -48,8 +49,8 @@ class TestZeroMqCurve(TransportSuite):
     @pytest.fixture(params=["even", "odd"])
     async def pair(self, request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
         client = CLIENTS[request.param]
-        serving = ZeroMqTransport(SERVER, authorise=lambda account: account == client.id)
-        asking = ZeroMqTransport(client, limits=ZeroMqLimits(SMALL_WINDOW))
+        serving = NodeTransport(SERVER, authorise=lambda account: account == client.id)
+        asking = NodeTransport(client, limits=Limits(SMALL_WINDOW))
         yield Pair(serving, asking, "tcp://127.0.0.1:0", SERVER.id, client.id, local=False)
         await asking.close()
         await serving.close()

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from chain.clock import SystemClock
+from chain.net.nodes import NodeTransport
 from chain.net.transport import Caller
-from chain.net.zeromq import ZeroMqTransport
 from gateway.catalog import service
 from gateway.catalog.compaction import CompactionSettings, Compactor
 from gateway.catalog.interface import Batch, Delete, Put, Space
@@ -69,7 +69,7 @@ class Dying(CatalogService):
 
 async def serve(directory: Path, address: str) -> None:
     catalog = LocalCatalog.open(directory, settings=SETTINGS)
-    await run_catalog(catalog, ZeroMqTransport(), address, SystemClock(), asyncio.Event())
+    await run_catalog(catalog, NodeTransport(), address, SystemClock(), asyncio.Event())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from chain.net.zeromq import ZeroMqTransport
+from chain.net.nodes import NodeTransport
 from gateway.catalog.client import CatalogClient
 from gateway.catalog.interface import Batch, CatalogUnavailable, Equals, Put, Space
 from gateway.catalog.store import CatalogStore
@@ -65,7 +65,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
 async def test_a_client_survives_its_writers_death(tmp_path: Path) -> None:
     directory, address = tmp_path / "catalog", f"ipc://{tmp_path}/run/catalog.ipc"
     (tmp_path / "run").mkdir(mode=0o700)
-    transport = ZeroMqTransport()
+    transport = NodeTransport()
     client = CatalogClient(directory, transport.connect(address))
     with pytest.raises(CatalogUnavailable), client.read():
         pass

@@ -17,7 +17,7 @@ from chain.ids import AccountId
 from chain.keys.identity import Identity
 from chain.keys.keystore import Keystore
 from chain.ledger.transactions.accounts import Transfer
-from chain.net.zeromq import ZeroMqTransport
+from chain.net.nodes import NodeTransport
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -50,7 +50,7 @@ def refusal(command: list[str], before: Callable[[], None] | None = None) -> str
 
 
 async def height(folder: Path) -> int:
-    transport = ZeroMqTransport()
+    transport = NodeTransport()
     try:
         client = LedgerClient(transport.connect(f"ipc://{folder}/run/c.ipc"))
         return (await client.status()).height
@@ -152,7 +152,7 @@ async def pay_for_ever(client: LedgerClient, owner: Identity) -> None:
 async def test_a_full_disk_is_told_reads_go_on_and_space_that_returns_is_used(folder: Path) -> None:
     (folder / "keys").mkdir(mode=0o700)
     owner = Keystore(folder / "keys").identity("operator", os.urandom)
-    process, transport = start(folder), ZeroMqTransport()
+    process, transport = start(folder), NodeTransport()
     try:
         client = LedgerClient(transport.connect(f"ipc://{folder}/run/c.ipc"))
         await client.submit(owner, Transfer(to=owner.id, amount=1))

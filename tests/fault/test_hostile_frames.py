@@ -1,21 +1,20 @@
-"""Garbage at the machine-local ZeroMQ sockets of a running network: its processes outlive it."""
+"""Garbage at the machine-local sockets of a running network: its processes outlive it."""
 
 import asyncio
 import json
 import random
+import struct
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-import zmq
-import zmq.asyncio
 from msgspec import inspect
 
 from chain import protocol as ledger
-from chain.net import wire
+from chain.net import framing, wire
 from chain.net.transport import Message, Payload
 from gateway import protocol as administration
 from gateway.catalog.protocol import Commit
@@ -49,7 +48,7 @@ class Drawer:
             case 0:
                 return [
                     chance.randbytes(chance.choice(LENGTHS))
-                    for _ in range(chance.choice([1, 2, 70]))
+                    for _ in range(chance.choice([1, 2, framing.FRAMES_MAX]))
                 ]
             case 1:
                 return [
@@ -146,13 +145,6 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNetwork
             assert running.stop() == 0
 
 
-@pytest.fixture
-async def context() -> AsyncIterator[zmq.asyncio.Context]:
-    context = zmq.asyncio.Context()
-    yield context
-    context.destroy(linger=0)
-
-
 def check_serving(network: RunningNetwork) -> None:
     client = network.boto()
     for key, body in (("small", BODY), ("large", BODY * 100_000)):
@@ -170,20 +162,19 @@ PEERS: dict[str, list[type[Message[Any]]]] = {
 
 @pytest.mark.parametrize("peer", PEERS)
 async def test_garbage_at_a_local_socket_stops_no_process(
-    network: RunningNetwork, context: zmq.asyncio.Context, peer: str
+    network: RunningNetwork, peer: str
 ) -> None:
     pids, memory, logs = network.pids(), resident_bytes(network), log_sizes(network)
-    address = f"ipc://{run_directory(network)}/{peer}.ipc"
+    path = run_directory(network) / f"{peer}.ipc"
     drawer, codes = Drawer(99, PEERS[peer]), Counter[str]()
-    for number in range(1, 601):
-        if number % 50 == 1:  # a new connection now and then
-            socket = context.socket(zmq.DEALER)
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.connect(address)
-        await socket.send_multipart(drawer.frames(number))
-        if number % 50 == 0:
-            await drain(socket, codes)
-            socket.close()
+    for start in range(1, 601, 50):  # a new connection now and then
+        reader, writer = await asyncio.open_unix_connection(path)
+        for number in range(start, start + 50):
+            frames = drawer.frames(number)
+            writer.write(framing.prefix(frames) + b"".join(frames))
+        await drain(reader, writer, codes)
+        writer.write(drawer.chance.randbytes(1000))  # no message at all
+        writer.close()
     assert codes["internal"] == 0, codes
     assert codes["malformed"] > 50
     assert codes["ok"] > 0
@@ -191,20 +182,31 @@ async def test_garbage_at_a_local_socket_stops_no_process(
     assert_unhurt(network, pids, memory, logs)
 
 
-async def drain(socket: zmq.asyncio.Socket, codes: Counter[str]) -> None:
+async def drain(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, codes: Counter[str]
+) -> None:
     """Ask a last good question; all answers before its own are counted."""
     last = 2**32
     body = msgspec.msgpack.encode({})
-    await socket.send_multipart([wire.pack_head(wire.REQUEST, last, body, 0, tag=b"Unheard")])
+    question = wire.pack_head(wire.REQUEST, last, body, 0, tag=b"Unheard")
+    writer.write(framing.prefix([question]) + question)
     async with asyncio.timeout(ANSWER_SECONDS):
         while True:
-            head = wire.parse_head((await socket.recv_multipart())[0])
+            head = wire.parse_head(await next_head(reader))
             if head.request == last:
                 return
             code = "ok"
             if head.kind == wire.ERROR:
                 code = msgspec.msgpack.decode(head.body, type=wire.Refusal).code
             codes[code] += 1
+
+
+async def next_head(reader: asyncio.StreamReader) -> bytes:
+    """The first frame of the next message."""
+    count = (await reader.readexactly(1))[0]
+    sizes = struct.unpack(f">{count}I", await reader.readexactly(4 * count))
+    frames = [await reader.readexactly(size) for size in sizes]
+    return frames[0]
 
 
 def run_directory(network: RunningNetwork) -> Path:

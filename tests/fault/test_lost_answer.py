@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chain.net.zeromq import ZeroMqTransport
+from chain.net.nodes import NodeTransport
 from gateway.accounts import AccountService
 from gateway.catalog.client import CatalogClient
 from gateway.catalog.interface import CatalogUnavailable, Space
@@ -131,7 +131,7 @@ def writer(tmp_path: Path) -> Iterator[Writer]:
 
 @pytest.fixture
 async def site(writer: Writer, tmp_path: Path) -> AsyncIterator[Site]:
-    transport = ZeroMqTransport()
+    transport = NodeTransport()
     catalog = CatalogClient(tmp_path / "catalog", transport.connect(writer.address))
     site = Site(writer, catalog)
     await site.start()

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from chain.net.nodes import NodeTransport
 from chain.net.transport import Message, Peer, RemoteError, Unreachable
-from chain.net.zeromq import ZeroMqTransport
 from miner.client import new_fragment
 from miner.fragment import fragment_key
 from miner.protocol import (
@@ -80,7 +80,7 @@ def test_a_miner_process_keeps_fragments_and_identity_over_kill_9(
 @asynccontextmanager
 async def connected(address: str) -> AsyncIterator[Peer]:
     """A peer at a miner that is still starting."""
-    transport = ZeroMqTransport()
+    transport = NodeTransport()
     try:
         peer = transport.connect(address)
         async with asyncio.timeout(30):

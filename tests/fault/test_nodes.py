@@ -24,8 +24,8 @@ from chain.join import pinned_genesis
 from chain.keys.identity import Identity
 from chain.keys.keystore import Keystore
 from chain.net.address import split_identity, with_identity
+from chain.net.nodes import NodeTransport
 from chain.net.transport import Message, RemoteError, Unreachable
-from chain.net.zeromq import ZeroMqTransport
 from gateway.catalog.protocol import Commit
 from gateway.health import fetch
 from gateway.protocol import ListAccounts
@@ -165,7 +165,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
 
 def ask(identity: Identity, address: str, server: AccountId, message: Message[Any]) -> Any:
     async def exchange() -> Any:
-        transport = ZeroMqTransport(identity)
+        transport = NodeTransport(identity)
         try:
             return await transport.connect(address, server).ask(message, timeout=5)
         finally:

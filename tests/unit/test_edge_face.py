@@ -21,8 +21,8 @@ from cdn.service import EdgeService, SegmentService
 from chain.clock import SystemClock
 from chain.ids import AccountId
 from chain.net.memory import MemoryNetwork, MemoryTransport
+from chain.net.nodes import NodeTransport
 from chain.net.transport import Peer, RemoteError
-from chain.net.zeromq import ZeroMqTransport
 from miner.segments import SegmentSource, SegmentUnavailable
 from tests.conformance.segment_source_suite import (
     SEGMENTS,
@@ -55,7 +55,7 @@ class TestEdgeClientOverMemory(SegmentSourceSuite):
 class TestEdgeNodeOverZeroMq(SegmentSourceSuite):
     @pytest.fixture
     async def source(self, tmp_path: Path) -> AsyncIterator[SegmentSource]:
-        transport = ZeroMqTransport()
+        transport = NodeTransport()
         origin = f"ipc://{tmp_path}/run/origin"
         await transport.serve(origin, SegmentService(MemorySource(SEGMENTS)).handlers())
         config = EdgeConfig(tmp_path, f"ipc://{tmp_path}/run/edge", origin, ram_bytes=2 << 20)
@@ -215,7 +215,7 @@ def test_a_wrong_option_is_refused_at_the_door(tmp_path: Path, change: dict[str,
 
 
 async def test_the_process_serves_and_stops_on_sigterm(tmp_path: Path) -> None:
-    transport = ZeroMqTransport()
+    transport = NodeTransport()
     origin = f"ipc://{tmp_path}/run/origin"
     await transport.serve(origin, SegmentService(MemorySource(SEGMENTS)).handlers())
     listen = f"ipc://{tmp_path}/run/edge"

@@ -22,8 +22,8 @@ from chain.ledger.transactions.nodes import RegisterEdge, RegisterGateway
 from chain.members import Members
 from chain.net.address import advertised, split_identity, tcp_address, with_identity
 from chain.net.memory import MemoryNetwork, MemoryTransport
+from chain.net.nodes import NodeTransport
 from chain.net.rpc import AddressError
-from chain.net.zeromq import ZeroMqTransport
 from chain.node import ChainNode
 from chain.process import NodeError
 
@@ -71,7 +71,7 @@ def genesis() -> Genesis:
 async def ledger() -> AsyncIterator[str]:
     """A ledger node over CURVE; its HOST:PORT."""
     config = ChainConfig(Path("unused"), "tcp://127.0.0.1:0", block_seconds=0.01)
-    transport = ZeroMqTransport(VALIDATOR, authorise=lambda _: True)
+    transport = NodeTransport(VALIDATOR, authorise=lambda _: True)
     node = ChainNode(config, transport, CLOCK, MemoryStore(), genesis(), VALIDATOR)
     stop, ready = asyncio.Event(), asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -82,8 +82,8 @@ async def ledger() -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def guest() -> AsyncIterator[ZeroMqTransport]:
-    transport = ZeroMqTransport(GATEWAY)
+async def guest() -> AsyncIterator[NodeTransport]:
+    transport = NodeTransport(GATEWAY)
     yield transport
     await transport.close()
 

@@ -2,9 +2,12 @@
 
 import asyncio
 import random
+import socket
+import struct
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -13,7 +16,8 @@ import zmq
 import zmq.asyncio
 
 from chain.net import wire
-from chain.net.rpc import Window
+from chain.net.rpc import Asks, Limits, Window
+from chain.net.stream import StreamTransport
 from chain.net.transport import (
     Caller,
     Handlers,
@@ -22,9 +26,10 @@ from chain.net.transport import (
     Peer,
     RemoteError,
     Reply,
+    Transport,
     Unreachable,
 )
-from chain.net.zeromq import ZeroMqLimits, ZeroMqTransport
+from chain.net.zeromq import ZeroMqTransport
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,11 +56,11 @@ HANDLERS = Handlers().on(Weigh, weigh)
 SERVER = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[1])
-from chain.net.zeromq import ZeroMqTransport
-from tests.fault.test_zeromq_stress import HANDLERS
+from chain.net.stream import StreamTransport
+from tests.fault.test_transport_stress import HANDLERS
 
 async def main():
-    transport = ZeroMqTransport()
+    transport = StreamTransport()
     await transport.serve(sys.argv[2], HANDLERS)
     print("up", flush=True)
     await asyncio.sleep(60)
@@ -77,7 +82,7 @@ async def outcome(peer: Peer, message: Message[Reply], timeout: float = 30) -> s
 async def ask_around(address: str, seed: int, stop: asyncio.Event) -> Counter[str]:
     """New connections all the time; a few asks on each, alone and many at once."""
     chance = random.Random(seed)
-    transport, seen = ZeroMqTransport(), Counter[str]()
+    transport, seen = carrier(address), Counter[str]()
 
     def message() -> Weigh:
         sizes = (0, 1, 300, 5_000, 70_000, 1_000_000)
@@ -95,9 +100,25 @@ async def ask_around(address: str, seed: int, stop: asyncio.Event) -> Counter[st
     return seen
 
 
+def carrier(address: str) -> Transport:
+    """What carries messages to this address, without keys."""
+    return StreamTransport() if address.startswith("ipc://") else ZeroMqTransport(plain=True)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @pytest.fixture
-def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+def local(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"ipc://{tmp_path_factory.mktemp('run')}/s.ipc"
+
+
+@pytest.fixture(params=["ipc", "tcp"])
+def address(request: pytest.FixtureRequest, local: str) -> str:
+    return local if request.param == "ipc" else f"tcp://127.0.0.1:{free_port()}"
 
 
 def reached(seen: Counter[str]) -> bool:
@@ -105,13 +126,13 @@ def reached(seen: Counter[str]) -> bool:
     return seen["ok"] > 100 and set(seen) <= {"ok", "connection lost", "not connected"}
 
 
-async def test_every_ask_ends_soon_while_a_process_comes_and_goes(address: str) -> None:
+async def test_every_ask_ends_soon_while_a_process_comes_and_goes(local: str) -> None:
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        asking = group.create_task(ask_around(address, 1, stop))
+        asking = group.create_task(ask_around(local, 1, stop))
         for alive in (0.4, 0.05, 0.6):
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", SERVER, str(ROOT), address, stdout=subprocess.PIPE
+                sys.executable, "-c", SERVER, str(ROOT), local, stdout=subprocess.PIPE
             )
             assert process.stdout is not None
             assert await process.stdout.readline() == b"up\n"
@@ -129,7 +150,7 @@ async def test_every_ask_ends_soon_while_a_server_of_the_same_loop_comes_and_goe
     async with asyncio.TaskGroup() as group:
         asking = [group.create_task(ask_around(address, seed, stop)) for seed in (2, 3)]
         for alive in (0.1, 0.5, 0.02, 0.4):
-            transport = ZeroMqTransport()
+            transport = carrier(address)
             await transport.serve(address, HANDLERS)
             await asyncio.sleep(alive)
             await transport.close()
@@ -138,16 +159,14 @@ async def test_every_ask_ends_soon_while_a_server_of_the_same_loop_comes_and_goe
         assert reached(task.result()), task.result()
 
 
-async def test_asks_that_the_socket_refused_go_out_when_it_has_room_again(address: str) -> None:
-    context = zmq.asyncio.Context()
-    router = context.socket(zmq.ROUTER)
-    router.linger = 0
-    router.set_hwm(10)
-    router.bind(address)
-    window = Window(in_flight=5_000, queued=5_000)
-    transport = ZeroMqTransport(limits=ZeroMqLimits(window))
-    peer = transport.connect(address)
-    heard = set[int]()
+WINDOW = Window(in_flight=5_000, queued=5_000)
+
+
+async def ask_all_at_once(
+    transport: Transport, address: str, hear: Callable[[set[int]], Awaitable[None]]
+) -> None:
+    """2,000 asks, more than all buffers hold, to somebody who listens after a while."""
+    peer, heard = transport.connect(address), set[int]()
     async with asyncio.TaskGroup() as group:
         asks = [
             group.create_task(outcome(peer, Weigh(Payload(b""), bytes(5_000))))
@@ -156,13 +175,48 @@ async def test_asks_that_the_socket_refused_go_out_when_it_has_room_again(addres
         await asyncio.sleep(0.2)  # all buffers between the two are full
         async with asyncio.timeout(20):
             while len(heard) < 2_000:
-                _, head, _ = await router.recv_multipart()
-                heard.add(wire.parse_head(head).request)
+                await hear(heard)
         peer.close()
     assert {ask.result() for ask in asks} == {"closed"}
     await transport.close()
+
+
+async def test_asks_that_zeromq_refused_go_out_when_it_has_room_again() -> None:
+    context = zmq.asyncio.Context()
+    router = context.socket(zmq.ROUTER)
+    router.linger = 0
+    router.set_hwm(10)
+    port = router.bind_to_random_port("tcp://127.0.0.1")
+
+    async def hear(heard: set[int]) -> None:
+        _, head, _ = await router.recv_multipart()
+        heard.add(wire.parse_head(head).request)
+
+    transport = ZeroMqTransport(plain=True, limits=Limits(WINDOW))
+    await ask_all_at_once(transport, f"tcp://127.0.0.1:{port}", hear)
     router.close(0)
     context.term()
+
+
+async def test_asks_that_a_full_stream_refused_go_out_when_it_has_room_again(local: str) -> None:
+    begun = asyncio.Event()
+    found: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        found.append((reader, writer))
+        begun.set()
+
+    async def hear(heard: set[int]) -> None:
+        await begun.wait()
+        reader, _ = found[0]
+        count, head, payload = struct.unpack(">BII", await reader.readexactly(9))
+        heard.add(wire.parse_head(await reader.readexactly(head)).request)
+        assert (count, payload) == (2, 0)
+
+    listener = await asyncio.start_unix_server(connected, local.removeprefix("ipc://"))
+    await ask_all_at_once(StreamTransport(limits=Limits(WINDOW)), local, hear)
+    found[0][1].close()
+    listener.close()
 
 
 async def test_a_handler_whose_work_was_cancelled_answers_its_caller(address: str) -> None:
@@ -172,7 +226,7 @@ async def test_a_handler_whose_work_was_cancelled_answers_its_caller(address: st
         future.cancel()
         return await future
 
-    serving, asking = ZeroMqTransport(), ZeroMqTransport()
+    serving, asking = carrier(address), carrier(address)
     server = await serving.serve(address, Handlers().on(Fail, cancelled))
     assert await outcome(asking.connect(server.address), Fail()) == "internal"
     await asking.close()
@@ -182,18 +236,19 @@ async def test_a_handler_whose_work_was_cancelled_answers_its_caller(address: st
 async def test_a_message_that_breaks_its_reader_does_not_hold_up_the_next(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    serving, asking = ZeroMqTransport(), ZeroMqTransport()
+    serving, asking = carrier(address), carrier(address)
     server = await serving.serve(address, HANDLERS)
     peer = asking.connect(server.address)
     assert await outcome(peer, Weigh(Payload(b""), b"")) == "ok"
-    plain, broken = peer.asks.receive, [True]
+    asks: Asks = peer.asks  # type: ignore[attr-defined]
+    plain, broken = asks.receive, [True]
 
     def once_broken(frames: list[bytes]) -> None:
         if broken.pop() if broken else False:
             raise RuntimeError("a fault of ours")
         plain(frames)
 
-    monkeypatch.setattr(peer.asks, "receive", once_broken)
+    monkeypatch.setattr(asks, "receive", once_broken)
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(outcome(peer, Weigh(Payload(b""), b""), timeout=1)) for _ in range(5)
