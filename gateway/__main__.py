@@ -1,9 +1,9 @@
-"""`python -m gateway catalog|worker …`: the gateway's processes."""
+"""`python -m gateway catalog|worker|repair …`: the gateway's processes."""
 
 import importlib
 import sys
 
-ROLES = ("catalog", "worker")
+ROLES = ("catalog", "worker", "repair")
 
 
 def main(arguments: list[str]) -> int:

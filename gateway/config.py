@@ -267,6 +267,8 @@ class Config:
     )
     inline_max: int = _row(16 * KIB, parse_size, "catalog.inline_max")
     repair_grace: float = _row(600.0, parse_seconds, "repair.grace")
+    repair_rate: int = _row(GIB, parse_size, "repair.rate")
+    repair_survey: float = _row(86400.0, parse_period, "repair.survey")
     scrub_rate: int = _row(20 * MIB, parse_size, "scrub.rate")
     scrub_cycle: float = _row(14 * 86400.0, parse_period, "scrub.cycle")
 

@@ -8,6 +8,7 @@ bought); and the catalog knows the miners and their free space (gateway/view.py)
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from chain.client import LedgerClient, MinerRecord, TransactionFailed
@@ -30,6 +31,7 @@ from miner.protocol import SpaceReport
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 1.0
+GRACE_SECONDS = 600.0
 # Free space moves with every PUT; the row is written again when it moved by this share.
 _FREE_STEP = 64
 _SPACE_SECONDS = 2.0
@@ -51,7 +53,9 @@ class NetworkWatch:
         operator: Identity,
         gateway: Identity,
         address: str,
+        grace: float = GRACE_SECONDS,
     ) -> None:
+        """`grace`: s of silence after which a miner counts as away."""
         self._catalog = catalog
         self._ledger = ledger
         self._peers = peers
@@ -62,6 +66,8 @@ class NetworkWatch:
         self._scheme = address[: address.index("://") + 3]
         self._known = CatalogMiners(catalog)
         self._told: set[AccountId] = set()  # losses that the ledger does not take from us
+        self._grace = grace
+        self._heard: dict[AccountId, float] = {}  # when each miner last answered, monotonic
         self._registered = False
         self._lease = CatalogLeases(catalog).lease("")
 
@@ -135,7 +141,8 @@ class NetworkWatch:
             asked = [
                 group.create_task(self._look_at(record, known.get(record.id))) for record in found
             ]
-        miners = _replaced([task.result() for task in asked])
+        seen = [task.result() for task in asked]
+        miners = self._silent_for_long(_replaced(seen), [answered for _, answered in seen], known)
         for record, miner in zip(found, miners, strict=True):
             if miner.lost and record.state != "lost":
                 await self._declare_lost(record)
@@ -143,6 +150,29 @@ class NetworkWatch:
             _moved(known.get(miner.id), miner) for miner in miners
         ):
             await self._catalog.commit(Batch((), [miners_row(miners)]))
+
+    def _silent_for_long(
+        self,
+        miners: Sequence[MinerInfo],
+        answered: Sequence[bool],
+        known: Mapping[AccountId, MinerInfo],
+    ) -> list[MinerInfo]:
+        """The miners with `away` set on those that are silent for longer than the grace.
+
+        While nobody at all answers it is we who are cut off: nobody's silence counts.
+        """
+        now = self._clock.monotonic()
+        before, self._heard = self._heard, {}
+        result: list[MinerInfo] = []
+        for miner, heard in zip(miners, answered, strict=True):
+            was_away = miner.id in known and known[miner.id].away
+            since = now if heard or not any(answered) else before.get(miner.id, now)
+            self._heard[miner.id] = since
+            away = not heard and (was_away or now - since > self._grace)
+            if away != was_away and not miner.lost:
+                log.warning("miner %s is %s", miner.id.hex(), "away" if away else "back")
+            result.append(replace(miner, away=away and not miner.lost))
+        return result
 
     def _is_ours(self, record: MinerRecord) -> bool:
         """Miners of this machine listen on ipc; what a stranger registers must speak CURVE."""
@@ -162,7 +192,7 @@ class NetworkWatch:
         if not lost:
             try:
                 space = await self._peers.ask(
-                    info, SpaceReport(), timeout=_SPACE_SECONDS, timed=False
+                    info, SpaceReport(), timeout=_SPACE_SECONDS, timed=False, insist=True
                 )
                 free = min(space.free, record.pledged_bytes)
                 # Its directory was emptied, and another miner began there: the old one is lost.
@@ -206,7 +236,7 @@ def _room(lease: records.Lease) -> int:
 def _moved(before: MinerInfo | None, now: MinerInfo) -> bool:
     if before is None:
         return True
-    same = (before.address, before.domain, before.lost) == (now.address, now.domain, now.lost)
+    same = replace(before, free_bytes=0) == replace(now, free_bytes=0)
     step = max(before.free_bytes, now.free_bytes) // _FREE_STEP
     return not same or abs(before.free_bytes - now.free_bytes) > step
 

@@ -226,7 +226,7 @@ class Multipart:
             )
             transaction.put(Space.PARTS, place, encode(part))
             transaction.charge(lease, part.charged)
-            receipts = packed_receipts(ingested)
+            receipts = packed_receipts(ingested.receipts)
             if receipts:
                 owner = account_keys(transaction.reader, upload.bucket.owner.id).owner
                 told = OutboxRow("store", b"", b"", owner, lease.id, 0, part.modified_ns, receipts)

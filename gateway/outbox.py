@@ -231,6 +231,8 @@ def _deltas(entries: Iterable[OutboxRow]) -> list[tuple[bytes, int, int]]:
     added: dict[bytes, int] = {}
     removed: dict[bytes, int] = {}
     for entry in entries:
+        if not entry.lease:
+            continue  # repair: receipts only
         side = removed if entry.operation == "delete" else added
         side[entry.lease] = side.get(entry.lease, 0) + entry.size
     leases = sorted({*added, *removed})

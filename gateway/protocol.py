@@ -63,6 +63,7 @@ class NetworkState(msgspec.Struct, frozen=True):
     nodes: list["NodeState"]
     pending_fragments: int
     rebuilt_fragments: int
+    crowded_fragments: int = 0
 
 
 class NodeState(msgspec.Struct, frozen=True):

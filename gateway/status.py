@@ -1,7 +1,8 @@
 """What a network is like now: for `cumulus status`, readiness and metrics."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from chain.client import LedgerClient
 from chain.net.transport import RemoteError, Unreachable
@@ -11,7 +12,7 @@ from gateway.network import Network
 from gateway.protocol import NetworkState, NodeState
 from gateway.view import CatalogMiners
 from miner.client import MinerPeers
-from miner.placement import MinerInfo
+from miner.placement import CROWDED_LEVEL, MinerInfo
 from miner.protocol import SpaceFigures, SpaceReport
 from miner.reading import ReadCounts
 
@@ -20,6 +21,35 @@ _ANSWER_SECONDS = 1.0
 _REPAIRS_MAX = 100_000
 Samples = list[tuple[Mapping[str, str], float]]
 REBUILT = b"repair/rebuilt"
+
+
+class RepairFigures(NamedTuple):
+    """Fragments that wait to be rebuilt; that share a failure domain; that were rebuilt so far."""
+
+    pending: int
+    crowded: int
+    rebuilt: int
+
+
+_REPAIR_METRICS = (
+    ("pending_fragments", "gauge", "Fragments that wait to be rebuilt"),
+    ("crowded_fragments", "gauge", "Fragments that share a failure domain with another"),
+    ("rebuilt_fragments_total", "counter", "Fragments that were rebuilt"),
+)
+
+
+def repair_figures(catalog: Catalog) -> RepairFigures:
+    """From the queue and the counter; more than 100,000 rows are not counted."""
+    crowded = bytes([CROWDED_LEVEL])
+    with catalog.read() as reader:
+        rows = reader.scan(Space.REPAIRS, b"\x00", crowded, _REPAIRS_MAX)
+        alone = reader.scan(Space.REPAIRS, crowded, None, _REPAIRS_MAX)
+        rebuilt = reader.counter(REBUILT)
+    return RepairFigures(_indices(rows), _indices(alone), rebuilt)
+
+
+def _indices(rows: Sequence[tuple[bytes, bytes]]) -> int:
+    return sum(len(value) for _, value in rows)
 
 
 async def space_of(
@@ -80,20 +110,24 @@ class NetworkStatus:
                         space.damaged,
                     )
                 )
-        with self._catalog.read() as reader:
-            repairs = reader.scan(Space.REPAIRS, b"\x00", None, _REPAIRS_MAX)
-            rebuilt = reader.counter(REBUILT)
-        return NetworkState(height, price, nodes, sum(len(row) for _, row in repairs), rebuilt)
+        repair = repair_figures(self._catalog)
+        return NetworkState(height, price, nodes, repair.pending, repair.rebuilt, repair.crowded)
 
 
 class WorkerMetrics:
     """Figures of one worker process for /metrics."""
 
     def __init__(
-        self, worker: str, miners: CatalogMiners, peers: MinerPeers, reads: ReadCounts
+        self,
+        worker: str,
+        catalog: Catalog,
+        miners: CatalogMiners,
+        peers: MinerPeers,
+        reads: ReadCounts,
     ) -> None:
         """`worker` tells this process from the others, whoever of them answers a scrape."""
         self._worker = {"worker": worker}
+        self._catalog = catalog
         self._miners = miners
         self._peers = peers
         self._reads = reads
@@ -115,3 +149,6 @@ class WorkerMetrics:
         ):
             samples: Samples = [(self._worker, float(value))]
             yield Metric(f"cumulus_read_{name}_total", "counter", text, samples)
+        figures = repair_figures(self._catalog)
+        for (name, kind, help), value in zip(_REPAIR_METRICS, figures, strict=True):
+            yield Metric(f"cumulus_repair_{name}", kind, help, [({}, float(value))])

@@ -26,6 +26,7 @@ class _MinerRow(msgspec.Struct, frozen=True, array_like=True):
     domain: str
     free_bytes: int
     lost: bool
+    away: bool = False
 
 
 class _LeaseRow(msgspec.Struct, frozen=True, array_like=True):
@@ -40,7 +41,7 @@ _decode_lease = msgspec.msgpack.Decoder(_LeaseRow).decode
 
 def miners_row(miners: Sequence[MinerInfo]) -> Put:
     """The row that says who the miners are."""
-    rows = [_MinerRow(m.id, m.address, m.domain, m.free_bytes, m.lost) for m in miners]
+    rows = [_MinerRow(m.id, m.address, m.domain, m.free_bytes, m.lost, m.away) for m in miners]
     return Put(Space.META, _MINERS, _encode(rows))
 
 
@@ -83,7 +84,12 @@ class CatalogMiners:
             self._raw = raw
             self._miners = {
                 AccountId(row.id): MinerInfo(
-                    AccountId(row.id), row.address, row.domain, row.free_bytes, row.lost
+                    AccountId(row.id),
+                    row.address,
+                    row.domain,
+                    row.free_bytes,
+                    row.lost,
+                    row.away,
                 )
                 for row in _decode_miners(raw)
             }

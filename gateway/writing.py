@@ -1,6 +1,6 @@
 """PUT, DELETE and COPY of whole objects."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import msgspec
 from blake3 import blake3
@@ -44,6 +44,7 @@ from gateway.versions import (
     to_version,
     version_row,
 )
+from miner.writing import FragmentReceipt
 
 UID_BYTES = 16
 _RECEIPTS = msgspec.msgpack.Encoder()
@@ -113,12 +114,12 @@ def add_stream(
     )
 
 
-def packed_receipts(ingested: Ingested) -> tuple[bytes, ...]:
+def packed_receipts(receipts: Iterable[FragmentReceipt]) -> tuple[bytes, ...]:
     """The miners' signed receipts as the outbox keeps them, each once.
 
     The paths from fragments to a receipt's root were checked when they came and are not kept.
     """
-    signed = dict.fromkeys(receipt.stored.receipt for receipt in ingested.receipts)
+    signed = dict.fromkeys(receipt.stored.receipt for receipt in receipts)
     return tuple(_RECEIPTS.encode(receipt) for receipt in signed)
 
 
@@ -221,7 +222,7 @@ class Writing:
             transaction.charge(lease, charged)
             leaves = ingested.leaves if wanted.leaves else None
             row = publish(store, transaction, bucket, key, row, leaves)
-            receipts = packed_receipts(ingested)
+            receipts = packed_receipts(ingested.receipts)
             return insert(store, transaction, bucket, object_key(key), row, condition, receipts)
 
         row = await commit(store.catalog, store.pool, build)

@@ -142,7 +142,8 @@ class MinerPeers:
 
     def is_up(self, miner: MinerInfo) -> bool:
         """Whether it is worth asking before others. One that is not may still answer."""
-        return not miner.lost and not self.health(miner.id).is_open(self._clock.monotonic())
+        self.is_silent(miner)  # if so it is probed from now on
+        return not miner.gone and not self.health(miner.id).is_open(self._clock.monotonic())
 
     def is_silent(self, miner: MinerInfo) -> bool:
         """Whether nothing was heard of it since it was asked for what is late by now.

@@ -18,8 +18,14 @@ from miner.records import Row
 from miner.segments import Profile, Segment
 
 VERSION = 1
+# Room on a miner below which it gets no fragment: the record and its blocks beside the bytes.
+RECORD_ROOM = 16 * 1024
 SEED_BYTES = 16
-_CROWDED, _MISSING = 1, 2
+_CROWDED, _MISSING, _AWAY = 1, 2, 4
+# What is to be said of a miner that stands, is away, or is lost: see `holders_differ`.
+STANDS, STANDS_AWAY, STANDS_LOST = 0, _AWAY, -1
+# Instead of a margin: nothing is missing, but fragments are crowded. No margin is so large.
+CROWDED_LEVEL = 0xFF
 _HEAD = struct.Struct(">BBBB")
 _TAIL = struct.Struct(">QI")
 _RELEASE = struct.Struct(">BQ")
@@ -36,7 +42,9 @@ class MinerInfo:
     """A miner as the ledger or a configuration names it.
 
     `domain` is what fails together (operator/host/disk; on one host, the miner). A `lost` miner
-    will not come back: nothing is written to it, read from it or asked of it.
+    will not come back: nothing is written to it, read from it or asked of it. One that is `away`
+    was silent for longer than the grace of repair: it gets nothing new, and what it holds is
+    rebuilt elsewhere unless it shows itself again.
     """
 
     id: AccountId
@@ -44,6 +52,12 @@ class MinerInfo:
     domain: str
     free_bytes: int
     lost: bool = False
+    away: bool = False
+
+    @property
+    def gone(self) -> bool:
+        """Whether to do without it: away or lost."""
+        return self.lost or self.away
 
 
 class MinerDirectory(Protocol):
@@ -68,8 +82,8 @@ class Choice(NamedTuple):
 def choose(miners: Iterable[MinerInfo], count: int, size: int, seed: bytes) -> Choice:
     """Up to `count` miners with room for `size` bytes, no two of one domain."""
     ranked = sorted(
-        (miner for miner in miners if miner.free_bytes >= size and not miner.lost),
-        key=lambda miner: (-_score(miner, seed), miner.id),
+        (miner for miner in miners if miner.free_bytes >= size and not miner.gone),
+        key=lambda miner: rank(miner, seed),
     )
     chosen: list[MinerInfo] = []
     spares: list[MinerInfo] = []
@@ -83,16 +97,22 @@ def choose(miners: Iterable[MinerInfo], count: int, size: int, seed: bytes) -> C
     return Choice(chosen, spares)
 
 
-def _score(miner: MinerInfo, seed: bytes) -> float:
+def rank(miner: MinerInfo, seed: bytes) -> tuple[float, bytes]:
+    """Sorts miners by weighted rendezvous, best first: a miner's share is as its free space."""
     bits = int.from_bytes(blake3(seed + miner.id).digest(7), "big") >> 3
-    return -max(1, miner.free_bytes) / math.log((bits + 0.5) / 2.0**53)
+    return max(1, miner.free_bytes) / math.log((bits + 0.5) / 2.0**53), miner.id
 
 
 class Holder(NamedTuple):
-    """Where one fragment is: nowhere when `miner` is None."""
+    """Where one fragment is: nowhere when `miner` is None.
+
+    `crowded`: another fragment of the segment lies in the same failure domain. `away`: the miner is
+    silent for long; the fragment is to be rebuilt, and until that is done it may be read here.
+    """
 
     miner: AccountId | None
     crowded: bool = False
+    away: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +129,19 @@ class Placement:
         return [i for i, holder in enumerate(self.holders) if holder.miner is None]
 
     @property
+    def wanted(self) -> list[int]:
+        """Indices to rebuild: missing, or at a miner that is away."""
+        return [i for i, holder in enumerate(self.holders) if holder.miner is None or holder.away]
+
+    @property
+    def crowded(self) -> list[int]:
+        """Indices that share their failure domain with another fragment."""
+        return [i for i, holder in enumerate(self.holders) if holder.crowded]
+
+    @property
     def margin(self) -> int:
         """Fragments that may still be lost."""
-        return max(0, len(self.holders) - len(self.missing) - self.segment.profile.k)
+        return max(0, len(self.holders) - len(self.wanted) - self.segment.profile.k)
 
     def moved(self, changes: Mapping[int, Holder]) -> "Placement":
         """The next revision, with other holders for some indices."""
@@ -124,7 +154,13 @@ class Placement:
         name = profile.name.encode()
         assert len(self.holders) == profile.n
         holders = b"".join(
-            bytes([_CROWDED * holder.crowded + _MISSING * (holder.miner is None)])
+            bytes(
+                [
+                    _CROWDED * holder.crowded
+                    + _MISSING * (holder.miner is None)
+                    + _AWAY * holder.away
+                ]
+            )
             + (holder.miner or _NOBODY)
             for holder in self.holders
         )
@@ -165,35 +201,58 @@ class Placement:
 
 def _holder(raw: bytes) -> Holder:
     flags, miner = raw[0], raw[1:]
-    if flags > (_CROWDED | _MISSING) or (
-        flags & _MISSING and (miner != _NOBODY or flags & _CROWDED)
-    ):
+    if flags > (_CROWDED | _AWAY) or (flags & _MISSING and (flags != _MISSING or miner != _NOBODY)):
         raise InvalidPlacement("not the place of a fragment")
     if flags & _MISSING:
         return Holder(None)
-    return Holder(AccountId(miner), bool(flags & _CROWDED))
+    return Holder(AccountId(miner), bool(flags & _CROWDED), bool(flags & _AWAY))
+
+
+def holders_differ(raw: bytes, standing: Mapping[AccountId, int], unknown: int) -> bool:
+    """Whether a placement row says of a miner something else than its `standing`.
+
+    That is STANDS, STANDS_AWAY or STANDS_LOST; `unknown` that of a miner it does not name. 2 µs a
+    row, where parsing it takes 25: a survey looks at every row there is.
+    """
+    step = ID_BYTES + 1
+    count = raw[1] + raw[2] if len(raw) > _HEAD.size else 0
+    for at in range(len(raw) - step * count, len(raw), step):
+        flags, miner = raw[at], AccountId(raw[at + 1 : at + step])
+        if not flags & _MISSING and standing.get(miner, unknown) != flags & _AWAY:
+            return True
+    return False
+
+
+def domain_of(miner: AccountId, directory: MinerDirectory) -> str:
+    """What the miner fails together with; one that nobody knows is alone."""
+    info = directory.get(miner)
+    return miner.hex() if info is None else info.domain
 
 
 def placement_rows(placement: Placement, before: Placement | None = None) -> list[Row]:
     """Put a placement and keep its repair row right; `before` is what it replaces."""
     segment = placement.segment.id
     rows = [Row("placement", segment, placement.encode())]
-    old = repair_key(before) if before is not None and before.missing else None
-    new = repair_key(placement) if placement.missing else None
-    if old is not None and old != new:
-        rows.append(Row("repairs", old, None))
+    old = repair_row(before) if before is not None else None
+    new = repair_row(placement)
+    if old is not None and (new is None or old.key != new.key):
+        rows.append(Row("repairs", old.key, None))
     if new is not None:
-        rows.append(Row("repairs", new, bytes(placement.missing)))
+        rows.append(new)
     return rows
 
 
-def repair_key(placement: Placement) -> bytes:
-    """margin ‖ segment id."""
-    return bytes([placement.margin]) + placement.segment.id
+def repair_row(placement: Placement) -> Row | None:
+    """What the repair queue says of a segment; None: it is whole and nothing is crowded."""
+    if wanted := placement.wanted:
+        return Row("repairs", bytes([placement.margin]) + placement.segment.id, bytes(wanted))
+    if crowded := placement.crowded:
+        return Row("repairs", bytes([CROWDED_LEVEL]) + placement.segment.id, bytes(crowded))
+    return None
 
 
 def parse_repair(key: bytes, value: bytes) -> tuple[int, SegmentId, list[int]]:
-    """(margin, segment, missing indices). Raises InvalidPlacement."""
+    """(margin or CROWDED_LEVEL, segment, indices). Raises InvalidPlacement."""
     indices = list(value)
     if len(key) != ID_BYTES + 1 or not indices or indices != sorted(set(indices)):
         raise InvalidPlacement("not a repair row")
@@ -209,8 +268,8 @@ def released_rows(placement: Placement) -> list[Row]:
         if holder.miner is not None
     ]
     rows = [Row("placement", segment, None)]
-    if placement.missing:
-        rows.append(Row("repairs", repair_key(placement), None))
+    if (repair := repair_row(placement)) is not None:
+        rows.append(Row("repairs", repair.key, None))
     if held:
         size = placement.segment.shard_bytes
         rows.append(Row("releases", segment, encode_release(size, held)))

@@ -14,6 +14,7 @@ from chain.net.transport import Buffer
 from miner.client import MinerPeers
 from miner.fragment import SEGMENT_MAX
 from miner.placement import (
+    RECORD_ROOM,
     SEED_BYTES,
     Choice,
     InvalidPlacement,
@@ -30,8 +31,6 @@ from miner.writing import BelowQuorum, FragmentReceipt, SegmentWrite, WriteSetti
 
 __all__ = ["BelowQuorum", "Placed", "PoolSettings", "Release", "StoragePool"]
 
-# Room on a miner below which it is not chosen: the record and its blocks beside the fragment.
-_RECORD_ROOM = 16 * 1024
 # A miner asks about fragments that are staged for 24 h; the commit must come well before.
 _COMMIT_WITHIN_NS = 20 * 3600 * 10**9
 
@@ -100,7 +99,7 @@ class StoragePool:
         assert len(shards) == profile.n
         assert 1 <= segment.length <= SEGMENT_MAX
         assert all(len(shard) == segment.shard_bytes for shard in shards)
-        choice = self._choose(profile, segment.shard_bytes + _RECORD_ROOM)
+        choice = self._choose(profile, segment.shard_bytes + RECORD_ROOM)
         deadline_ns = self._clock.now_ns() + _COMMIT_WITHIN_NS
         write = SegmentWrite(self._peers, self._clock, self._settings.write, segment, choice)
         written = await write.run(shards)

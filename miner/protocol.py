@@ -131,6 +131,32 @@ class Inventory(Message[InventoryPage], frozen=True):
     limit: int
 
 
+class Listed(msgspec.Struct, frozen=True, array_like=True):
+    """A fragment as the miner's index knows it: nothing was read from its volumes."""
+
+    key: bytes
+    size: int
+    time_ns: int
+    confirmed: bool
+
+
+class FragmentList(msgspec.Struct, frozen=True, array_like=True):
+    """Fragments in key order; a full page is asked on with its last key."""
+
+    listed: tuple[Listed, ...]
+
+
+class ListFragments(Message[FragmentList], frozen=True):
+    """Fragments with `after` < key <= `until`, at most `limit` (1..KEYS_MAX). No disk is touched.
+
+    `until` empty: to the end. What other accounts stored is listed too.
+    """
+
+    after: bytes
+    until: bytes
+    limit: int
+
+
 class SpaceFigures(msgspec.Struct, frozen=True, array_like=True):
     """Who answers; bytes, and the number of fragments; what the scrub found."""
 

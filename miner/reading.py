@@ -152,6 +152,14 @@ class Readers:
             found.append(views[0] if len(views) == 1 else _joined(views, size) if views else b"")
         return found
 
+    async def restore(self, placement: Placement, indices: Sequence[int]) -> dict[int, memoryview]:
+        """Whole shards, data or parity: from their holders where `placement` names one, else from
+        k others. Every shard that was read is checked against its id; the restored ones are the
+        caller's to check. Raises SegmentUnavailable.
+        """
+        whole = (0, placement.segment.shard_bytes)
+        return await _RangeRead(self, placement, dict.fromkeys(indices, whole), verify=True).run()
+
 
 def _windows(start: int, end: int, size: int) -> dict[int, Range]:
     """The part of each data shard that lies in [start, end)."""
@@ -195,7 +203,7 @@ async def _all(
 
 
 class _RangeRead:
-    """One range. `wanted`: data shard -> window."""
+    """One range. `wanted`: shard -> window."""
 
     def __init__(
         self,

@@ -21,9 +21,12 @@ from miner.protocol import (
     DropFragments,
     Dropped,
     FragmentBytes,
+    FragmentList,
     Held,
     Inventory,
     InventoryPage,
+    Listed,
+    ListFragments,
     NewFragment,
     Outcome,
     ReadFragment,
@@ -95,6 +98,7 @@ class MinerService:
             .on(CheckFragment, self._guard(self.check_fragment, self._access.may_read))
             .on(DropFragments, self._guard(self.drop_fragments, self._access.may_store))
             .on(Inventory, self._guard(self.inventory, self._access.may_store))
+            .on(ListFragments, self._guard(self.list_fragments, self._access.may_store))
             .on(SpaceReport, self._guard(self.space_report, self._access.may_read))
         )
 
@@ -210,6 +214,19 @@ class MinerService:
                 record = b""  # damaged or dropped meanwhile: the key alone is known
             held.append(Held(key, record, entry.time_ns, entry.confirmed))
         return InventoryPage(tuple(held))
+
+    async def list_fragments(self, message: ListFragments, _: Caller) -> FragmentList:
+        """A page of keys, from the index alone: what a survey compares placements with."""
+        after, until = message.after, message.until
+        if not 1 <= message.limit <= protocol.KEYS_MAX or max(len(after), len(until)) > KEY_BYTES:
+            raise RemoteError(protocol.BAD_REQUEST, "no such page")
+        return FragmentList(
+            tuple(
+                Listed(key, entry.size, entry.time_ns, entry.confirmed)
+                for key, entry in self._store.scan(after, message.limit)
+                if not until or key <= until
+            )
+        )
 
     async def space_report(self, _: SpaceReport, __: Caller) -> SpaceFigures:
         """How full it is."""

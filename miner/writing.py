@@ -131,7 +131,7 @@ class SegmentWrite:
         error = future.exception()
         if error is None:
             stored = future.result()
-            if self._proves(miner, index, stored):
+            if proves(stored, miner, self._segment, index):
                 self._holders[index] = miner
                 self._receipts.append(FragmentReceipt(index, stored))
                 self._close_one()
@@ -170,14 +170,6 @@ class SegmentWrite:
             return spare
         return None
 
-    def _proves(self, miner: MinerInfo, index: int, stored: Stored) -> bool:
-        """Whether the receipt is this miner's and holds this fragment (the ledger checks more)."""
-        leaf = fragment_leaf(self._segment.fragments[index], self._segment.shard_bytes)
-        receipt = stored.receipt
-        return receipt.miner == miner.id and merkle.verify(
-            receipt.root, leaf, stored.leaf, receipt.count, stored.path
-        )
-
     # ------------------------------------------------------------------ the end
     def _close_one(self) -> None:
         self._open -= 1
@@ -214,3 +206,12 @@ class SegmentWrite:
         self._asking.clear()
         self._shards = ()
         return late
+
+
+def proves(stored: Stored, miner: MinerInfo, segment: Segment, index: int) -> bool:
+    """Whether the receipt is this miner's and holds this fragment (the ledger checks more)."""
+    leaf = fragment_leaf(segment.fragments[index], segment.shard_bytes)
+    receipt = stored.receipt
+    return receipt.miner == miner.id and merkle.verify(
+        receipt.root, leaf, stored.leaf, receipt.count, stored.path
+    )

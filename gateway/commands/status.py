@@ -60,6 +60,7 @@ def collect(network: Network) -> dict[str, Any]:
         "repair": {
             "pending_fragments": state.pending_fragments if state else None,
             "rebuilt_fragments": state.rebuilt_fragments if state else None,
+            "crowded_fragments": state.crowded_fragments if state else None,
         },
     }
 
@@ -109,6 +110,13 @@ def _processes(network: Network) -> dict[str, dict[str, int | None]]:
         return {}
 
 
+def repair_text(repair: dict[str, Any]) -> str:
+    """`3 fragments pending, 120 rebuilt`, and how many are crowded if any are."""
+    text = f"{repair['pending_fragments']} fragments pending, {repair['rebuilt_fragments']} rebuilt"
+    crowded = repair["crowded_fragments"]
+    return f"{text}, {crowded} crowded until there is another miner" if crowded else text
+
+
 def _text(found: dict[str, Any]) -> str:
     ends = found["endpoints"]
     lines = ["ready" if found["ready"] else "not ready: " + "; ".join(found["missing"])]
@@ -118,7 +126,7 @@ def _text(found: dict[str, Any]) -> str:
         lines.append(f"height    {found['height']}, price {price} tokens per GiB and month")
         space = found["space"]
         lines.append(f"space     {size_text(space['used'])} of {size_text(space['pledged'])}")
-        lines.append(f"repair    {found['repair']['pending_fragments']} fragments pending")
+        lines.append("repair    " + repair_text(found["repair"]))
     rows: list[tuple[object, ...]] = [
         (
             node["name"],

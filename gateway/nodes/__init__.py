@@ -2,4 +2,5 @@
 
 catalog: the one writer, the storage pool's records, administration, the ledger outbox, jobs.
 worker: the S3, IPFS and console ports over the catalog's mmap, an edge cache and the pool.
+repair: the pool's repair queue, its survey and its deletions, over the catalog's mmap.
 """

@@ -36,7 +36,7 @@ from gateway.outbox import Outbox
 from gateway.status import NetworkStatus
 from gateway.view import CatalogMiners
 from miner.client import MinerPeers
-from miner.owner import PoolOwner, Releaser, Reports
+from miner.owner import PoolOwner, Reports
 from miner.pool import StoragePool
 
 FIRST_ACCOUNT = "owner"
@@ -111,6 +111,7 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
             operator=keys.identity("operator", system_entropy),
             gateway=gateway,
             address=_advertised(network, face),
+            grace=config.repair_grace,
         )
         handlers = owner.handlers(admin.add_to(Handlers()))
         async with asyncio.TaskGroup() as group:
@@ -119,9 +120,6 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
                 group.create_task(steadily("outbox", lambda: pump(outbox, clock), clock)),
                 group.create_task(
                     steadily("publishing", Indexer(objects, catalog, clock).run, clock)
-                ),
-                group.create_task(
-                    steadily("releases", Releaser(records, miners, peers, clock).run, clock)
                 ),
                 group.create_task(steadily("deletions", lambda: let_go(objects, clock), clock)),
             ]

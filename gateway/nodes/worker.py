@@ -95,7 +95,7 @@ async def _worker(
             "ipfs": IpfsApp(objects, catalog, IpfsConfig(), clock),
             "console": ConsoleApp(
                 _readiness(network, catalog, writer, transport, miners, peers),
-                WorkerMetrics(str(os.getpid()), miners, peers, pool.read_counts),
+                WorkerMetrics(str(os.getpid()), catalog, miners, peers, pool.read_counts),
             ),
         }
         tls = None

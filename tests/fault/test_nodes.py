@@ -152,7 +152,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
         account = started.command("chain", "id", "--data-dir", directory)
         paid = ("chain", "transfer", account, "10", "--data-dir", started.folder / "chain")
         assert "999999990 are left" in started.command(*paid)
-        started.wait_for("gateway", "starting 2 processes")
+        started.wait_for("gateway", "starting 3 processes")
         lease = ("market", "lease", "--size", "100MiB", "--data-dir", directory)
         assert "for 1 months" in started.command(*lease)
         started.wait_ready()

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from chain.ids import AccountId
 from chain.keys.identity import Identity
@@ -13,8 +14,11 @@ from miner.placement import MinerInfo
 from miner.pool import PoolSettings, StoragePool
 from miner.protocol import Missing
 from miner.records import PoolRecords, PoolSpace, Row
+from miner.repair import Claims, Repairer, RepairSettings
 from miner.service import MinerService
 from miner.store.memory import MemoryStore
+from miner.survey import Survey, SurveySettings
+from miner.writing import FragmentReceipt
 
 
 class Directory:
@@ -29,6 +33,9 @@ class Directory:
 
     def lose(self, miner: AccountId) -> None:
         self.miners[miner] = replace(self.miners[miner], lost=True)
+
+    def set_away(self, miner: AccountId, away: bool = True) -> None:
+        self.miners[miner] = replace(self.miners[miner], away=away)
 
 
 class Rows:
@@ -70,6 +77,9 @@ class Grid:
         self.clock = SimClock()
         self.records = Rows() if records is None else records
         self.reported = list[Missing]()
+        self.claims: Claims = set()
+        self.rebuilt = 0
+        self.receipts = list[FragmentReceipt]()
         self.stores: dict[AccountId, MemoryStore] = {}
         self.identities: dict[AccountId, Identity] = {}
         self.directory = Directory([])
@@ -96,6 +106,42 @@ class Grid:
             self.identities[identity.id] = identity
             info = MinerInfo(identity.id, f"memory://{name}", name, pledge)
             self.directory.miners[identity.id] = info
+
+    async def commit(
+        self,
+        expected: Sequence[Row],
+        changes: Sequence[Row],
+        rebuilt: int,
+        receipts: Sequence[FragmentReceipt],
+    ) -> bool:
+        """What a Repairer commits with; receipts and count in the same step."""
+        if not await self.records.apply(expected, changes):
+            return False
+        self.rebuilt += rebuilt
+        self.receipts += receipts
+        return True
+
+    def repairer(self, **settings: Any) -> Repairer:
+        return Repairer(
+            self.records,
+            self.directory,
+            self.peers,
+            self.clock,
+            commit=self.commit,
+            report=self.reported.append,
+            claims=self.claims,
+            settings=RepairSettings(**settings),
+        )
+
+    def survey(self, **settings: float) -> Survey:
+        return Survey(
+            self.records,
+            self.directory,
+            self.peers,
+            self.clock,
+            claims=self.claims,
+            settings=SurveySettings(**settings),
+        )
 
     def name(self, miner: AccountId) -> str:
         return self.directory.miners[miner].domain

@@ -62,6 +62,9 @@ class Watched:
     def free(self) -> dict[AccountId, int]:
         return {miner.id: miner.free_bytes for miner in self.miners.all() if not miner.lost}
 
+    def away(self) -> set[AccountId]:
+        return {miner.id for miner in self.miners.all() if miner.away}
+
     def lease(self) -> Lease | None:
         return self.leases.lease("ann")
 
@@ -171,6 +174,48 @@ def test_an_emptied_miner_is_declared_lost_once() -> None:
             (record,) = await watched.ledger.miners()
             assert record.state == "lost"
             assert watched.free() == {}
+
+    simulate(run())
+
+
+def test_a_miner_silent_for_longer_than_the_grace_is_away_until_it_answers() -> None:
+    async def run() -> None:
+        async with watching() as watched:
+            miners = [await watched.add_miner() for _ in range(2)]
+            await watched.wait()
+            watched.grid.silence(miners[0].id)
+            await watched.wait(590)
+            assert watched.away() == set()
+            await watched.wait(60)
+            assert watched.away() == {miners[0].id}
+            # A watch that starts anew still knows it, and is not the miner's second grace.
+            async with asyncio.TaskGroup() as group:
+                other = group.create_task(watched.watch().run())
+                await watched.wait(60)
+                assert watched.away() == {miners[0].id}
+                other.cancel()
+            watched.grid.network.unsilence(watched.grid.name(miners[0].id))
+            await watched.wait(60)
+            assert watched.away() == set()
+
+    simulate(run())
+
+
+def test_while_nobody_answers_it_is_we_who_are_cut_off() -> None:
+    async def run() -> None:
+        async with watching() as watched:
+            miners = [await watched.add_miner() for _ in range(3)]
+            await watched.wait()
+            for miner in miners:
+                watched.grid.silence(miner.id)
+            await watched.wait(2000)
+            assert watched.away() == set()
+            for miner in miners[:2]:
+                watched.grid.network.unsilence(watched.grid.name(miner.id))
+            await watched.wait(500)
+            assert watched.away() == set(), "its grace begins when others are heard again"
+            await watched.wait(200)
+            assert watched.away() == {miners[2].id}
 
     simulate(run())
 

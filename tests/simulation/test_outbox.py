@@ -37,8 +37,8 @@ from gateway.outbox import Outbox
 from gateway.records import VersionRow, decode, encode
 from gateway.store import Lease, StoreSettings, account_keys
 from gateway.versions import version_uid
-from miner.owner import Releaser
 from miner.records import Row
+from miner.releaser import Releaser
 from tests.simulation.miner_grid import Grid
 from tests.unit.object_parts import MemoryOwners, stream
 

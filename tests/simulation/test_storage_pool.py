@@ -10,7 +10,7 @@ from chain.net.simulation import simulate
 from chain.net.transport import Buffer, Caller, Handlers, Payload, RemoteError
 from miner.erasure import code_for, cut
 from miner.fragment import fragment_id, fragment_key
-from miner.owner import PoolOwner, Releaser, Reports
+from miner.owner import PoolOwner, Reports
 from miner.placement import Placement, parse_repair
 from miner.pool import BelowQuorum
 from miner.protocol import (
@@ -21,6 +21,7 @@ from miner.protocol import (
     ReportMissing,
     SpaceReport,
 )
+from miner.releaser import Releaser
 from miner.segments import PROFILES, Segment, SegmentUnavailable
 from miner.sweep import Sweeper
 from tests.simulation.miner_grid import Grid, Rows

@@ -116,13 +116,14 @@ def test_children_know_where_everything_is(tmp_path: Path) -> None:
         "chain",
         *(f"miner-m{n}" for n in range(1, 7)),
         "catalog",
+        "repair",
         "worker-1",
         "worker-2",
     ]
     worker = made[-1]
     fds = dict(zip(("s3", "ipfs", "console"), worker.pass_fds[2:], strict=True))
     assert ",".join(f"{face}={fd}" for face, fd in fds.items()) in worker.argv
-    assert [command.stage for command in made] == [3, *[2] * 6, 1, 0, 0]
+    assert [command.stage for command in made] == [3, *[2] * 6, 1, 0, 0, 0]
     assert all(tuple(command.argv[-2:]) == ("--lifeline", "40") for command in made)
     assert network.endpoints == Endpoints(**{li.face: li.url for li in listeners})
     for listener in listeners:

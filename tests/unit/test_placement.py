@@ -18,7 +18,6 @@ from miner.placement import (
     parse_repair,
     placement_rows,
     released_rows,
-    repair_key,
 )
 from miner.segments import PROFILES, Segment
 
@@ -121,17 +120,18 @@ def test_the_repair_row_moves_with_the_margin() -> None:
     fragments = tuple(FragmentId(bytes([i]) * 32) for i in range(6))
     holders = tuple(Holder(miner(i).id) for i in range(6))
     whole = Placement(Segment(PROFILES["small"], 100, fragments), holders)
+    segment = whole.segment.id
     one = whole.moved({5: Holder(None)})
     two = one.moved({0: Holder(None)})
     assert [row.space for row in placement_rows(whole)] == ["placement"]
-    assert placement_rows(one, whole)[1:] == [("repairs", repair_key(one), b"\x05")]
+    assert placement_rows(one, whole)[1:] == [("repairs", b"\x01" + segment, b"\x05")]
     assert placement_rows(two, one)[1:] == [
-        ("repairs", repair_key(one), None),
-        ("repairs", repair_key(two), b"\x00\x05"),
+        ("repairs", b"\x01" + segment, None),
+        ("repairs", b"\x00" + segment, b"\x00\x05"),
     ]
     assert (one.margin, two.margin) == (1, 0)
     repaired = two.moved({0: Holder(miner(7).id), 5: Holder(miner(8).id)})
-    assert placement_rows(repaired, two)[1:] == [("repairs", repair_key(two), None)]
+    assert placement_rows(repaired, two)[1:] == [("repairs", b"\x00" + segment, None)]
 
 
 def test_releasing_names_every_holder_once() -> None:
@@ -140,7 +140,7 @@ def test_releasing_names_every_holder_once() -> None:
     placement = Placement(Segment(PROFILES["small"], 100, fragments), holders)
     placed, repair, release = released_rows(placement)
     assert placed == ("placement", placement.segment.id, None)
-    assert repair == ("repairs", repair_key(placement), None)
+    assert repair == ("repairs", b"\x01" + placement.segment.id, None)
     assert release.value is not None
     assert parse_release(release.value) == (25, [(i, miner(i).id) for i in range(5)])
     with pytest.raises(InvalidPlacement):

@@ -24,8 +24,9 @@ from gateway.outbox import Outbox
 from gateway.store import StoreSettings
 from gateway.view import CatalogLeases, CatalogMiners
 from miner.client import MinerPeers
-from miner.owner import PoolOwner, Releaser, Reports
+from miner.owner import PoolOwner, Reports
 from miner.pool import StoragePool
+from miner.releaser import Releaser
 from miner.segments import SegmentSource
 from tests.simulation.whole.processes import InlineExecutor, Process
 from tests.simulation.whole.trace import Trace
