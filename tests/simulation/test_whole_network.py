@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -83,6 +84,10 @@ class Quiet:
         for miner in self.network.miners:
             await miner.store.drop(miner.store.keys()[:1])
 
+    async def damage_a_fragment(self) -> None:
+        for miner in self.network.miners:
+            miner.rot(Random(1), 1)
+
     async def charge_too_much(self) -> None:
         await self.change(Add(used_counter(self.network.lease().id), 1))
 
@@ -111,6 +116,7 @@ class Quiet:
     [
         (Quiet.leak_a_fragment, "nothing refers to"),
         (Quiet.lose_a_fragment, "does not hold"),
+        (Quiet.damage_a_fragment, "damaged fragments"),
         (Quiet.charge_too_much, "the lease counts"),
         (Quiet.lose_every_placement, "cannot be read"),
         (Quiet.leave_work_undone, "rows stay in JOBS"),

@@ -38,23 +38,20 @@ from tests.simulation.whole.network import SimulatedNetwork
 R = TypeVar("R", bound=msgspec.Struct)
 _ALL = 1 << 20
 # Queues that are empty once their work is done.
-QUEUES = (Space.RELEASES, Space.RELEASED, Space.OUTBOX, Space.JOBS)
+QUEUES = (Space.REPAIRS, Space.RELEASES, Space.RELEASED, Space.OUTBOX, Space.JOBS)
 PENDING = b"outbox/pending"
 CERTIFICATES = 2
 
 
-async def check(network: SimulatedNetwork, model: Model, *, whole: bool = True) -> list[str]:
-    """Everything that is not as promised, one sentence each. The load must have ended.
-
-    `whole`: no fragment was destroyed.
-    """
-    problems = [problem async for problem in _contents(network, model)]
+async def check(network: SimulatedNetwork, model: Model) -> list[str]:
+    """Everything that is not as promised, one sentence each. The load must have ended."""
+    problems = await check_contents(network, model)
     with network.catalog.read() as reader:
         rows = Rows(reader)
         problems += _queues(rows)
         problems += _references(rows)
-        problems += _fragments(network, rows, whole=whole)
         problems += _charges(network, rows)
+    problems += [problem async for problem in _fragments(network, rows)]
     problems += _tokens(network)
     problems += _metered(network, rows)
     problems += [problem async for problem in _certificates(network, model)]
@@ -96,6 +93,11 @@ class Rows:
 
 
 # ---------------------------------------------------------------- what clients may read
+async def check_contents(network: SimulatedNetwork, model: Model) -> list[str]:
+    """What cannot be read as it was stored."""
+    return [problem async for problem in _contents(network, model)]
+
+
 async def _contents(network: SimulatedNetwork, model: Model) -> AsyncIterator[str]:
     """Every key, byte for byte, from the miners and through an edge."""
     for worker in (network.workers[-1], network.workers[0]):
@@ -168,7 +170,7 @@ def _charges(network: SimulatedNetwork, rows: Rows) -> Iterator[str]:
 
 
 # ---------------------------------------------------------------- the miners' disks
-def _fragments(network: SimulatedNetwork, rows: Rows, *, whole: bool) -> Iterator[str]:
+async def _fragments(network: SimulatedNetwork, rows: Rows) -> AsyncIterator[str]:
     """Each fragment on a disk is named by a placement, and the other way round."""
     named: dict[bytes, set[bytes]] = {}
     for segment, placement in rows.placements.items():
@@ -178,11 +180,15 @@ def _fragments(network: SimulatedNetwork, rows: Rows, *, whole: bool) -> Iterato
                 named.setdefault(holder.miner, set()).add(key)
     for miner in network.miners:
         held = set(miner.store.keys())
-        wanted = named.get(miner.identity.id, set())
+        wanted = named.pop(miner.identity.id, set())
         if held - wanted:
             yield f"{miner.name} keeps {len(held - wanted)} fragments that nothing refers to"
-        if whole and wanted - held:
+        if wanted - held:
             yield f"{miner.name} does not hold {len(wanted - held)} fragments that it should"
+        if damaged := await miner.store.damaged(sorted(held)):
+            yield f"{miner.name} holds {len(damaged)} damaged fragments"
+    if named:
+        yield f"{sum(map(len, named.values()))} fragments are named at miners that are gone"
 
 
 # ---------------------------------------------------------------- the ledger

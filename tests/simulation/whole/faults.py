@@ -3,8 +3,8 @@
 Faults may overlap; one that ends early because another of its kind does is as good. Two kinds. What
 passes (silence, lost messages, programs that die and start again, full disks, lies) may hit
 anything, any number of times. What destroys fragments hits at most as many failure domains as every
-acknowledged object survives before repair has completed it: half of the parity, rounded up
-(docs/specs/placement.md).
+acknowledged object survives before repair has completed it: half of the parity, rounded up. When
+hours have passed and all is complete, a run may lose as many domains as there is parity.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from tests.simulation.whole.processes import Process
 PASSING = (
     "silent", "silent", "slow", "lossy", "restart", "restart", "full", "cut", "wrong bytes",
     "wrong length", "all links", "ledger away", "catalog away", "catalog disk", "lost answers",
-    "worker killed", "worker killed", "edge killed", "edge silent", "clock",
+    "worker killed", "worker killed", "edge killed", "edge silent", "repair killed", "clock",
 )  # fmt: skip
 DESTROYING = ("emptied", "emptied", "drops", "rotten")
 BEGINS, LASTS = 120.0, (0.5, 80.0)
@@ -57,8 +57,10 @@ class Plan:
         kinds = random.choices(PASSING, k=random.randint(4, 12))
         bearable = (shape.profile.m + 1) // 2
         domains = random.sample(range(shape.domains), random.randint(0, bearable))
+        # what rots where nobody looks cannot be mended
+        destroying = DESTROYING if shape.scrubs else DESTROYING[:-1]
         faults = [cls._fault(random, kind, random.getrandbits(32)) for kind in kinds]
-        faults += [cls._fault(random, random.choice(DESTROYING), domain) for domain in domains]
+        faults += [cls._fault(random, random.choice(destroying), domain) for domain in domains]
         return cls(tuple(sorted(faults, key=lambda fault: fault.begins)))
 
     @staticmethod
@@ -72,7 +74,6 @@ class Saboteur:
     def __init__(self, network: SimulatedNetwork, random: Random) -> None:
         self.network = network
         self.done = 0
-        self.destroyed = False
         self._random = random
         self._kinds: dict[str, Make] = {
             "silent": self._silent,
@@ -90,6 +91,7 @@ class Saboteur:
             "lost answers": self._lost_answers,
             "worker killed": lambda target: self._killed(_pick(network.workers, target)),
             "edge killed": lambda target: self._killed(_pick(network.edges, target)),
+            "repair killed": lambda _: self._killed(network.repair),
             "edge silent": lambda target: self._mute(_pick(network.edges, target)),
             "clock": self._clock,
             "emptied": self._emptied,
@@ -103,13 +105,22 @@ class Saboteur:
             for fault in plan.faults:
                 group.create_task(self._do(fault))
 
+    async def lose_parity(self) -> None:
+        """Empty as many domains at once as a complete object survives: all of its parity."""
+        domains = self._random.sample(
+            range(self.network.shape.domains), self.network.shape.profile.m
+        )
+        self.network.trace.note(f"all miners of {domains} are emptied")
+        for domain in domains:
+            async with self._emptied(domain):
+                self.done += 1
+
     async def _do(self, fault: Fault) -> None:
         clock, trace = self.network.clock, self.network.trace
         await clock.sleep(fault.begins)
         trace.note(f"fault {fault.kind} {fault.target} for {fault.lasts:.1f} s")
         async with self._kinds[fault.kind](fault.target):
             self.done += 1
-            self.destroyed |= fault.kind in DESTROYING
             await clock.sleep(fault.lasts)
         trace.note(f"end of {fault.kind} {fault.target}")
 
@@ -130,7 +141,7 @@ class Saboteur:
     async def _cut(self, target: int) -> AsyncIterator[None]:
         """A program of the gateway does not reach a quarter of the miners."""
         network = self.network
-        source = _pick([network.gateway, *network.workers], target)
+        source = _pick([network.gateway, network.repair, *network.workers], target)
         away = self._random.sample(network.miners, len(network.miners) // 4)
         for miner in away:
             network.links.partition(source.name, miner.name)

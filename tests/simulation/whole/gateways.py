@@ -1,4 +1,4 @@
-"""The gateway's programs: the catalog process, workers that serve clients, and edges between."""
+"""The gateway's programs: catalog process, repair, workers that serve clients, and edges."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,13 +21,16 @@ from gateway.keys import KeyRing
 from gateway.ledger import NetworkWatch, pump
 from gateway.objects import ObjectService
 from gateway.outbox import Outbox
+from gateway.repairs import CatalogRepairs
 from gateway.store import StoreSettings
 from gateway.view import CatalogLeases, CatalogMiners
 from miner.client import MinerPeers
 from miner.owner import PoolOwner, Reports
 from miner.pool import StoragePool
 from miner.releaser import Releaser
+from miner.repair import Claims, Repairer, RepairSettings
 from miner.segments import SegmentSource
+from miner.survey import Survey, SurveySettings
 from tests.simulation.whole.processes import InlineExecutor, Process
 from tests.simulation.whole.trace import Trace
 from tests.unit.object_parts import MemoryOwners
@@ -35,7 +38,11 @@ from tests.unit.object_parts import MemoryOwners
 MIB = 1 << 20
 EDGE_BYTES = 4 * MIB
 # Looks that the product takes every second or two; hours of them would cost a run its budget.
-WATCH_SECONDS, QUEUE_SECONDS, REPORT_SECONDS = 300.0, 60.0, 20.0
+WATCH_SECONDS, QUEUE_SECONDS, REPORT_SECONDS = 90.0, 30.0, 20.0
+# A miner that is silent at a look is away, as its last answer came one look before.
+GRACE_SECONDS = 80.0
+SURVEY = SurveySettings(cycle=600.0, poll=10.0)
+REPAIR = RepairSettings(pause=10.0, pause_max=60.0)
 T = TypeVar("T")
 
 
@@ -115,11 +122,11 @@ class CatalogProcess(Process):
             )
             objects = site.objects(pool, pool, clock)
             outbox = Outbox(site.catalog, ledger, site.gateway)
-            releaser = Releaser(records, miners, peers, clock)
             address = f"memory://{self.name}"
             watch = NetworkWatch(
                 site.catalog, ledger, peers, clock,
                 operator=site.operator, gateway=site.gateway, address=address,
+                grace=GRACE_SECONDS,
             )  # fmt: skip
             face = PoolOwner(records, miners).handlers(SegmentService(pool).handlers())
             await transport.serve(address, face)
@@ -128,7 +135,6 @@ class CatalogProcess(Process):
                 for work in (
                     lambda: watch.run(every=WATCH_SECONDS),
                     lambda: pump(outbox, clock, every=QUEUE_SECONDS),
-                    lambda: releaser.run(every=QUEUE_SECONDS),
                     lambda: self._let_go(objects),
                 ):
                     group.create_task(self.steadily(work))
@@ -141,6 +147,46 @@ class CatalogProcess(Process):
         while True:
             if not await objects.release_some():
                 await self.clock.sleep(QUEUE_SECONDS)
+
+
+class RepairProcess(Process):
+    """Finds what is missing, rebuilds it, and has deletions carried out."""
+
+    def __init__(self, site: Site, trace: Trace) -> None:
+        super().__init__("repair", trace)
+        self._site = site
+
+    async def run(self) -> None:
+        """See Process; compare gateway/nodes/repair.py."""
+        site, clock = self._site, self.clock
+        transport = MemoryTransport(site.network, name=self.name)
+        miners, peers = CatalogMiners(site.catalog), MinerPeers(transport, clock)
+        try:
+            owner = transport.connect("memory://catalog")
+            records, reports = CatalogPoolRecords(site.catalog), Reports(peers, miners)
+            claims: Claims = set()
+
+            def repairer() -> Repairer:
+                commit = CatalogRepairs(site.catalog, clock).commit
+                return Repairer(
+                    records, miners, peers, clock,
+                    commit=commit, report=reports.note, claims=claims, settings=REPAIR,
+                )  # fmt: skip
+
+            def survey() -> Survey:
+                return Survey(records, miners, peers, clock, claims=claims, settings=SURVEY)
+
+            async with asyncio.TaskGroup() as group:
+                for work in (
+                    lambda: survey().run(),
+                    lambda: repairer().run(),
+                    lambda: reports.run(owner, clock, every=REPORT_SECONDS),
+                    lambda: Releaser(records, miners, peers, clock).run(every=QUEUE_SECONDS),
+                ):
+                    group.create_task(self.steadily(work))
+        finally:
+            peers.close()
+            await transport.close()
 
 
 class Worker(Process):

@@ -22,7 +22,14 @@ from chain.node import ChainNode
 from gateway.store import Lease, StoreSettings
 from gateway.view import CatalogLeases, CatalogMiners
 from miner.segments import PROFILES, Profile
-from tests.simulation.whole.gateways import CatalogProcess, Edge, SharedCatalog, Site, Worker
+from tests.simulation.whole.gateways import (
+    CatalogProcess,
+    Edge,
+    RepairProcess,
+    SharedCatalog,
+    Site,
+    Worker,
+)
 from tests.simulation.whole.miners import SimulatedMiner
 from tests.simulation.whole.processes import Process
 from tests.simulation.whole.trace import Trace, TracedNetwork
@@ -59,11 +66,11 @@ class Shape:
         per_domain = random.choice([1, 1, 2])
         return cls(
             profile=PROFILES[name],
-            miners=random.randint(50, 60),
+            miners=random.randint(50, 55),
             per_domain=per_domain,
             workers=random.randint(2, 4),
             edges=2,
-            scrubs=random.random() < 0.3,  # looking for what is due costs a run as much as clients
+            scrubs=random.random() < 0.2,  # looking for what is due costs a run as much as clients
         )
 
 
@@ -107,6 +114,7 @@ class SimulatedNetwork:
         )  # fmt: skip
         self.miners = [self._miner(number) for number in range(self.shape.miners)]
         self.gateway = CatalogProcess(self.site, trace)
+        self.repair = RepairProcess(self.site, trace)
         self.edges = [Edge(f"edge{n}", self.links, trace) for n in range(self.shape.edges)]
         self.workers = [
             Worker(f"worker{n}", self.site, trace, edge=self._edge_of(n))
@@ -150,7 +158,9 @@ class SimulatedNetwork:
     @property
     def processes(self) -> list[Process]:
         """Everything that runs."""
-        return [self.ledger, *self.miners, self.gateway, *self.edges, *self.workers]
+        return [
+            self.ledger, *self.miners, self.gateway, self.repair, *self.edges, *self.workers
+        ]  # fmt: skip
 
     @property
     def problems(self) -> list[str]:

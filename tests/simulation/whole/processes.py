@@ -83,18 +83,22 @@ class Process(ABC):
         while True:
             try:
                 await work()
-            except _PASSING as error:
-                self.trace.note(f"{self.name}: {type(error).__name__}")
+            except Exception as error:  # noqa: BLE001 - judged here
+                cause = root(error)
+                self.trace.note(f"{self.name}: {type(cause).__name__}")
+                if not isinstance(cause, _PASSING):
+                    self.problems.append(f"{self.name}: {cause!r}")
             await self.clock.sleep(_AGAIN_SECONDS)
 
     async def _run(self) -> None:
         try:
             await self.run()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is reported
-            self.problems.append(f"{self.name} crashed: {_root(error)!r}")
+            self.problems.append(f"{self.name} crashed: {root(error)!r}")
 
 
-def _root(error: BaseException) -> BaseException:
+def root(error: BaseException) -> BaseException:
+    """The first error within groups of them."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -23,7 +23,7 @@ class Trace:
         self._add(text, kept=self.keep_events)
 
     def message(self, text: str) -> None:
-        """A message was sent or arrived."""
+        """A message was sent."""
         self._add(text, kept=self.keep_messages)
 
     def _add(self, text: str, *, kept: bool) -> None:
@@ -40,17 +40,11 @@ class Trace:
 
 
 class TracedNetwork(MemoryNetwork):
-    """Notes every message that is sent and every one that arrives."""
+    """Notes every message that is sent; what arrives shows in what is sent next."""
 
     trace: Trace
 
     def carry(self, source: str, target: str, deliver: Deliver, broken: Deliver) -> None:
         """See MemoryNetwork."""
-        trace = self.trace
-        trace.message(f"{source} > {target}")
-
-        def arrive() -> None:
-            trace.message(f"{source} = {target}")
-            deliver()
-
-        super().carry(source, target, arrive, broken)
+        self.trace.message(f"{source} > {target}")
+        super().carry(source, target, deliver, broken)
