@@ -12,6 +12,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import lmdb
 from blake3 import blake3
 
 from chain.clock import Entropy
@@ -216,7 +217,11 @@ class Journal:
             raise _store_error(error) from error
         volume.figures.end = end
         volume.figures.batch = self.batch
-        self._settle(volume, plan, tombs)
+        try:
+            self._settle(volume, plan, tombs)
+        except Exception as error:
+            self._unsettle(volume, start, error)
+            raise _store_error(error) from error
 
     def _lay_out(
         self,
@@ -255,21 +260,39 @@ class Journal:
 
     def _settle(self, volume: Volume, plan: _Plan, tombs: list[tuple[bytes, int]]) -> None:
         """The batch is durable: punch what it drops, then tell the index."""
+        with self.index.write() as writer:
+            for key, place in plan.added.items():
+                self.add(writer, key, place)
+            for key, target in tombs:
+                self.drop(writer, key, target, volume.number)
+            writer.volume(volume.number, volume.figures)
+
+    def _unsettle(self, volume: Volume, start: int, error: Exception) -> None:
+        """The index did not take the batch: undo it on the disk too.
+
+        With a full file system that is all: the next batch may find room. Any other failure
+        leaves only a restart.
+        """
+        full = _is_full(error)
         try:
-            with self.index.write() as writer:
-                for key, place in plan.added.items():
-                    self.add(writer, key, place)
-                for key, target in tombs:
-                    self.drop(writer, key, target, volume.number)
-                writer.volume(volume.number, volume.figures)
-        except Exception as error:
-            # The disk has it and the index has not: only a restart, which replays, is safe.
+            for number, figures in self.index.volumes().items():
+                if number in self.volumes:
+                    self.volumes[number].figures = figures
+            self.fragments = self.index.count()
+        except StoreError:
+            full = False
+        volume.figures.end = start
+        if full:
+            self._abandon(volume, start, OSError(errno.ENOSPC, "the index is full"))
+        else:
             self._broken = f"the index failed, restart the miner: {error}"
-            raise StoreFailed(self._broken) from error
+            self.index.failed(error)
 
     def add(self, writer: IndexWriter, key: bytes, place: Place) -> None:
         """Enter a fragment; an older copy of it becomes dead space."""
         old = writer.get(key)
+        if old is not None and (old.volume, old.offset) == (place.volume, place.offset):
+            return  # replayed twice
         if old is not None:
             self._subtract(writer, old)
         else:
@@ -348,7 +371,13 @@ def _check(put: NewFragment) -> StoreError | None:
     return None
 
 
-def _store_error(error: OSError) -> StoreError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+def _is_full(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, lmdb.DiskError | lmdb.MapFullError)
+
+
+def _store_error(error: Exception) -> StoreError:
+    if _is_full(error):
         return StoreFull("the disk is full")
     return StoreFailed(f"the disk refused a write: {error}")

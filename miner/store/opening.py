@@ -1,16 +1,17 @@
 """Opening a store directory: trust or rebuild the index, replay the tails, cut what is torn."""
 
 import logging
-import shutil
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import lmdb
+
 from chain.clock import Entropy
-from chain.format import write_durably
 from miner.fragment import FragmentRecord, InvalidFragment
-from miner.store.files import Disk
-from miner.store.index import Index, IndexWriter, Place, VolumeFigures
+from miner.store.files import Disk, VolumeFile
+from miner.store.index import DamagedIndex, Index, IndexWriter, Place, VolumeFigures
+from miner.store.interface import StoreError
 from miner.store.journal import Journal, volume_name
 from miner.store.layout import (
     BLOCK,
@@ -21,11 +22,10 @@ from miner.store.layout import (
     parse_volume,
 )
 from miner.store.recovery import Found, is_whole, scan
+from miner.store.session import Session, Trust
 from miner.store.volume import Volume
 
 log = logging.getLogger(__name__)
-
-_CLEAN = "clean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,37 +49,56 @@ def boot_id() -> str:
         return ""
 
 
-def open_journal(index_directory: Path, options: JournalOptions) -> Journal:
-    """Open or create. Every record that was acknowledged is in the journal afterwards."""
-    session = index_directory / "SESSION"
-    if not _trusted(session, options.boot_id):
-        shutil.rmtree(index_directory, ignore_errors=True)
-    index_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_durably(session, options.boot_id.encode(), 0o600)
-    index = Index(index_directory)
-    journal = Journal(options.disk, index, options.entropy, options.pledge, options.volume_bytes)
-    journal.fragments = index.count()
-    damaged = _open_volumes(journal, index.volumes())
-    _drop_damaged(journal, damaged)
-    journal.retire()
-    return journal
+def open_journal(index_directory: Path, options: JournalOptions) -> tuple[Journal, Session]:
+    """Open or create. Every record that was acknowledged is in the journal afterwards.
+
+    An index that is damaged is made again from the volumes. Raises OSError.
+    """
+    session = Session(index_directory, options.boot_id)
+    trust = session.trust()
+    if trust is not Trust.NONE:
+        session.opening()
+        try:
+            journal = _open(index_directory, options, check=trust is Trust.UNCHECKED)
+        except (DamagedIndex, lmdb.Error) as error:
+            log.error("the index is damaged and is made again: %s", error)
+        else:
+            session.opened()
+            return journal, session
+    session.begin_anew()
+    return _open(index_directory, options, check=False), session
 
 
-def close_journal(journal: Journal, index_directory: Path) -> None:
+def close_journal(journal: Journal, session: Session) -> None:
     """Leave a clean index behind."""
-    journal.index.sync()
+    damaged = journal.index.damage
+    if not damaged:
+        journal.index.sync()
     journal.index.close()
     for volume in journal.volumes.values():
         volume.unpin()
-    write_durably(index_directory / "SESSION", _CLEAN.encode(), 0o600)
+    if damaged:
+        session.distrust()
+    else:
+        session.closed()
 
 
-def _trusted(session: Path, current: str) -> bool:
+def _open(index_directory: Path, options: JournalOptions, *, check: bool) -> Journal:
+    index = Index(index_directory)
+    journal = Journal(options.disk, index, options.entropy, options.pledge, options.volume_bytes)
     try:
-        text = session.read_text()
-    except (OSError, ValueError):
-        return False
-    return text == _CLEAN or (text != "" and text == current)
+        if check:
+            index.check()
+        journal.fragments = index.count()
+        damaged = _open_volumes(journal, index.volumes())
+        _drop_damaged(journal, damaged)
+        journal.retire()
+    except BaseException:
+        index.close()
+        for volume in journal.volumes.values():
+            volume.unpin()
+        raise
+    return journal
 
 
 def _open_volumes(journal: Journal, known: dict[int, VolumeFigures]) -> list[tuple[bytes, int]]:
@@ -88,8 +107,10 @@ def _open_volumes(journal: Journal, known: dict[int, VolumeFigures]) -> list[tup
         stem, _, suffix = name.partition(".")
         if suffix == "volume" and len(stem) == 8 and stem.isdigit() and int(stem):
             present[int(stem)] = name
-    with journal.index.write() as writer:
-        for number in known.keys() - present.keys():
+    for number in known.keys() - present.keys():
+        if known[number].live:
+            raise DamagedIndex(f"volume {number} is not there")
+        with journal.index.write() as writer:
             writer.forget_volume(number)
     volumes = []
     for number in sorted(present):
@@ -109,18 +130,35 @@ def _open_volumes(journal: Journal, known: dict[int, VolumeFigures]) -> list[tup
 def _open_volume(journal: Journal, number: int, known: VolumeFigures | None) -> Volume | None:
     name = volume_name(number)
     file = journal.disk.open(name)
+    size = file.size()
     try:
-        key = parse_volume(file.read(BLOCK, 0), number)
+        key = parse_volume(_head(file), number)
+        if known is not None and known.end > size:
+            raise DamagedIndex(f"volume {number} has {size} bytes, not {known.end}")
     except CorruptVolume as error:
-        empty = file.size() <= BLOCK
         file.close()
-        if empty:
+        if size <= BLOCK:
             journal.disk.remove(name)  # the process died while it made the volume
-        else:
-            journal.reserve(number)
-            log.error("%s; it is left alone and its fragments count as lost", error)
+            return None
+        if known is not None:
+            # Its fragments leave the index: else they would count as stored for ever.
+            raise DamagedIndex(str(error)) from error
+        journal.reserve(number)
+        log.error("%s; it is left alone and its fragments count as lost", error)
         return None
+    except BaseException:
+        file.close()
+        raise
     return Volume(number, key, file, replace(known) if known else VolumeFigures(end=BLOCK))
+
+
+def _head(file: VolumeFile) -> bytes:
+    """Block 0; empty where the disk cannot read it."""
+    try:
+        return file.read(BLOCK, 0)
+    except OSError as error:
+        log.error("the head of a volume cannot be read: %s", error)
+        return b""
 
 
 def _replay(journal: Journal, volume: Volume) -> list[tuple[bytes, int]]:
@@ -181,4 +219,7 @@ def _drop_damaged(journal: Journal, damaged: list[tuple[bytes, int]]) -> None:
     """Bury fragments of a torn batch, so that no later rebuild takes them for whole."""
     if damaged:
         log.warning("%d fragments of a torn batch are dropped", len(damaged))
-        journal.bury(damaged, now_ns=0)
+        try:
+            journal.bury(damaged, now_ns=0)
+        except StoreError as error:
+            log.warning("the scrub will find them, for now the disk takes nothing: %s", error)

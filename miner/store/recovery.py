@@ -1,5 +1,6 @@
 """Reading volumes back record by record, whatever happened to them. See docs/specs/volume.md."""
 
+import logging
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from miner.store.layout import (
     align,
     parse_record,
 )
+
+log = logging.getLogger(__name__)
 
 _WINDOW = 256 * 1024
 
@@ -33,8 +36,8 @@ class Found(NamedTuple):
 def scan(file: VolumeFile, key: bytes, start: int) -> Iterator[Found]:
     """The records from `start` (a block boundary) on, in order.
 
-    Where a record is damaged the scan goes on at the next block that starts with one. Payloads are
-    skipped, not read. Memory: one window of 256 KiB.
+    Where a record is damaged or unreadable the scan goes on at the next block that starts with one.
+    Payloads are skipped, not read. Memory: one window of 256 KiB.
     """
     window = _Window(file)
     offset, size = start, file.size()
@@ -43,7 +46,12 @@ def scan(file: VolumeFile, key: bytes, start: int) -> Iterator[Found]:
         if head is None or offset + head.head_bytes + head.size > size:
             offset = window.next_magic(align(offset + 1), size)
             continue
-        found = Found(offset, head)
+        found, boundary = Found(offset, head), align(offset + 1)
+        if boundary < found.end and parse_record(window.at(boundary), boundary, key) is not None:
+            # The head of a torn record that was cut behind its block: where its payload would be,
+            # the next batch begins. No payload can look like that, checksums have a key.
+            offset = boundary
+            continue
         yield found
         offset = found.end
 
@@ -56,7 +64,12 @@ def is_whole(file: VolumeFile, found: Found) -> bool:
         record = FragmentRecord.parse(found.head.description)
     except InvalidFragment:
         return False
-    payload = file.read(found.head.size, found.offset + found.head.head_bytes)
+    try:
+        payload = file.read(found.head.size, found.offset + found.head.head_bytes)
+    except OSError as error:
+        # Not torn but unreadable, perhaps for a moment: readers and scrub will see.
+        log.error("a payload at offset %d cannot be read: %s", found.offset, error)
+        return True
     return len(payload) == record.size and fragment_id(payload) == record.id
 
 
@@ -72,9 +85,19 @@ class _Window:
         """At least HEAD_MAX bytes from `offset`, fewer at the end of the file."""
         start = offset - self._start
         if start < 0 or start + HEAD_MAX > len(self._data):
-            self._data = self._file.read(_WINDOW, offset)
+            self._data = self._read(offset)
             self._start, start = offset, 0
         return self._data[start : start + HEAD_MAX]
+
+    def _read(self, offset: int) -> bytes:
+        """As much as can be read around a bad place of the disk."""
+        for size in (_WINDOW, align(HEAD_MAX), align(offset + 1) - offset):
+            try:
+                return self._file.read(size, offset)
+            except OSError as error:
+                failure = error
+        log.error("offset %d of a volume cannot be read: %s", offset, failure)
+        return b""
 
     def next_magic(self, offset: int, size: int) -> int:
         """The first block boundary from `offset` that starts with a record's magic, or `size`."""

@@ -40,6 +40,7 @@ from miner.store.interface import (
 from miner.store.journal import VOLUME_BYTES, Journal, NewFragment, Outcome
 from miner.store.layout import BLOCK, RecordHead, align, parse_record
 from miner.store.opening import JournalOptions, boot_id, close_journal, open_journal
+from miner.store.session import Session
 from miner.store.volume import Volume
 
 log = logging.getLogger(__name__)
@@ -98,11 +99,11 @@ class VolumeStore:
     """See FragmentStore. One per directory: a lock refuses a second."""
 
     def __init__(
-        self, journal: Journal, index_directory: Path, lock: DirectoryLock, clock: Clock
+        self, journal: Journal, session: Session, lock: DirectoryLock, clock: Clock
     ) -> None:
         self._journal = journal
+        self._session = session
         self._index = journal.index
-        self._index_directory = index_directory
         self._lock = lock
         self._clock = clock
         self._compactor = Compactor(journal)
@@ -140,11 +141,11 @@ class VolumeStore:
                 volume_bytes,
                 boot_id() if boot is None else boot,
             )
-            journal = open_journal(directory / "index", options)
+            journal, session = open_journal(directory / "index", options)
         except BaseException:
             lock.release()
             raise
-        return cls(journal, directory / "index", lock, clock)
+        return cls(journal, session, lock, clock)
 
     def put(
         self, record: FragmentRecord, payload: Buffer, owner: AccountId | None = None
@@ -227,7 +228,14 @@ class VolumeStore:
         return Space(journal.pledge, journal.used, free, self._waiting, journal.fragments)
 
     def in_place(self) -> bool:
-        """Whether the directory is still there under the open files."""
+        """Whether the directory is still there under the open files.
+
+        Raises StoreFailed when the index turned out to be damaged: only a restart, which makes it
+        again from the volumes, helps.
+        """
+        if self._index.damage:
+            self._session.distrust()
+            raise StoreFailed(f"the index is damaged, a restart repairs it: {self._index.damage}")
         return self._lock.in_place()
 
     async def close(self) -> None:
@@ -237,7 +245,7 @@ class VolumeStore:
         self._jobs.put(None)
         await asyncio.get_running_loop().run_in_executor(self._threads, self._committer.join)
         self._threads.shutdown(wait=True)
-        close_journal(self._journal, self._index_directory)
+        close_journal(self._journal, self._session)
         self._lock.release()
 
     def _future(self) -> "asyncio.Future":  # type: ignore[type-arg]
