@@ -109,9 +109,10 @@ async def test_a_drop_of_damage_takes_nothing_that_was_stored_anew(tmp_path: Pat
     assert await store.drop_damaged([key, bytes(33)]) == 0
     assert await whole(store, made) == [True]
     flip(volume(tmp_path), volume(tmp_path).read_bytes().rindex(bytes(made[0][1])[:64]) + 7)
-    async with asyncio.TaskGroup() as group:  # both in one batch, as it may be
-        storing = store.put(*made[0])
+    async with asyncio.TaskGroup() as group:  # in one batch, or in two
         dropping = group.create_task(store.drop_damaged([key]))
+        await asyncio.sleep(0)
+        storing = store.put(*made[0])
     assert dropping.result() == 1
     again = await storing
     assert again.batch.fragments[again.position][0] == made[0][0].id
