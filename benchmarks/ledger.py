@@ -13,6 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.figures import Figure
 from chain.application import Application
 from chain.economy.price import clear
 from chain.genesis import Allocation, single_operator
@@ -67,6 +68,18 @@ def auction(bids: int) -> dict[str, float]:
     outcome = clear(prices, sizes, ties, sum(sizes) // 2, 100)
     spent = time.process_time() - begun
     return {"bids": bids, "cpu_seconds": round(spent, 3), "winners": len(outcome.winners)}
+
+
+def measure(_folder: Path, *, quick: bool) -> list[Figure]:
+    """Figures against their bars."""
+    accounts, count, bids = (1_000, 1_000, 1_000) if quick else (100_000, 10_000, 1_000_000)
+    sent, cleared = transfers(accounts, count), auction(bids)
+    rate, seconds = sent["transactions_per_cpu_second"], cleared["cpu_seconds"]
+    return [
+        Figure("native transactions", rate, "per CPU s", 3_000, at_least=True,
+               note=f"{accounts:,} accounts").tell(),
+        Figure(f"{bids:,} bids cleared", seconds, "CPU s", 2.0).tell(),
+    ]  # fmt: skip
 
 
 def main() -> None:

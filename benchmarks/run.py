@@ -8,7 +8,6 @@ machine; background work is off. Bars: docs/operations.md. Linux only (/proc).
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,6 +30,7 @@ from benchmarks.rows import (  # noqa: E402
     Scenario,
     scenarios,
 )
+from benchmarks.sections import run_sections  # noqa: E402
 from tests.clients.running import RunningNetwork  # noqa: E402
 
 
@@ -156,24 +156,12 @@ def tell_ratios(ours: list[dict[str, object]], others: dict[str, list[dict[str, 
                 print(f"  {row['name']:<20}{theirs:>9.3f} ms/op  {theirs / our:>6.1f} times")
 
 
-def ledger(quick: bool) -> object:
-    """benchmarks/ledger.py's own figures."""
-    script = ROOT / "benchmarks" / "ledger.py"
-    if not script.exists():
-        return None
-    print("\nledger", flush=True)
-    small = ["--accounts", "1000", "--transactions", "1000", "--bids", "1000"]
-    command = [sys.executable, str(script), *(small if quick else [])]
-    done = subprocess.run(command, check=False, cwd=ROOT)
-    return {"exit": done.returncode}
-
-
 def main() -> int:
     """Measure, print, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="an eighth of the work")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--only", default="", metavar="NAMES", help="rows that contain a word")
+    parser.add_argument("--only", default="", metavar="NAMES", help="rows and sections by a word")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--roles", action="store_true", help="CPU of each kind of process too")
     options = parser.parse_args()
@@ -195,8 +183,7 @@ def main() -> int:
     rows = [row for each in wanted for row in each.rows if row.peers]
     others = {} if options.no_peers or not rows else of_peers(rows, scale)
     tell_ratios(ours, others)
-    last = ledger(options.quick) if not words or "ledger" in words else None
-    report = {"ours": ours, "peers": others, "ledger": last}
+    report = {"ours": ours, "peers": others, **run_sections(words, quick=options.quick)}
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     print(f"\n{time.monotonic() - begun:.0f} s")

@@ -30,7 +30,8 @@ class CompactionSettings:
     rows_fraction: float = 0.1
     checkpoint_bytes: int = 256 << 20  # of log since the last checkpoint …
     checkpoint_ratio: float = 1.0  # … and at least so many times the index's size,
-    checkpoint_bytes_max: int = 512 << 20  # but never more: it is replayed after a power loss
+    checkpoint_bytes_max: int = 512 << 20  # but never more: it is replayed after a power loss,
+    checkpoint_rows_max: int = 64 << 20  # row by row: 5 µs for each 50-100 bytes that are no body
     # Small steps: commits wait behind one step at most.
     step_bytes: int = 128 << 10
     step_rows: int = 32
@@ -93,6 +94,10 @@ class Compactor:
     def _checkpoint_due(self) -> bool:
         """Whether the log since the last checkpoint is long beside the index."""
         covered = self.store.checkpointed
+        with self.store.index.begin() as rows:
+            new = [tally for tally in rows.tallies().values() if tally.last > covered]
+        if sum(t.length - t.bodies for t in new) >= self.settings.checkpoint_rows_max:
+            return True
         log_bytes = sum(t.length for t in self._tallies().values() if t.last > covered)
         information = self.store.index.environment.info()
         index_bytes = information["last_pgno"] * self.store.index.environment.stat()["psize"]

@@ -12,6 +12,7 @@ from gateway.catalog.log import Located
 from gateway.catalog.record import Place, Resolved
 
 _BODIES = int(Space.BODIES)
+_SPACES = {int(space): space for space in Space}  # a call of the enumeration takes 0.6 µs
 
 
 class Move(NamedTuple):
@@ -62,9 +63,9 @@ class Group:
                 place = Place(file, start + offset, len(value))
                 self._tallies.body(key, place if operation == record.PUT else None)
             elif operation == record.PUT:
-                self.rows.put(Space(space), key, value)
+                self.rows.put(_SPACES[space], key, value)
             else:
-                self.rows.delete(Space(space), key)
+                self.rows.delete(_SPACES[space], key)
         self.records.append(raw)
         self.position = Position(sequence, file, start + len(raw))
 
@@ -77,9 +78,9 @@ class Group:
                 self._tallies.body(key, place if operation == record.PUT else None)
             elif operation == record.PUT:
                 value = raw[value_offset : value_offset + length]
-                self.rows.put(Space(space), key, value)
+                self.rows.put(_SPACES[space], key, value)
             else:
-                self.rows.delete(Space(space), key)
+                self.rows.delete(_SPACES[space], key)
         if file != self.position.file:
             self._tallies.flush(self.position)
         self.position = Position(found.sequence, file, start + found.length)

@@ -1,6 +1,7 @@
 """The catalog process: the one writer, the pool's records, administration, the outbox, jobs."""
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from gateway.catalog.interface import CatalogDamaged
 from gateway.catalog.local import LocalCatalog
 from gateway.catalog.pool_records import CatalogPoolRecords
 from gateway.catalog.service import run_catalog as serve_catalog
+from gateway.catalog.warming import warm
 from gateway.credentials import read_credentials
 from gateway.ipfs.directories import IpfsDirectory
 from gateway.ipfs.indexer import Indexer
@@ -41,6 +43,8 @@ from miner.pool import StoragePool
 
 FIRST_ACCOUNT = "owner"
 LET_GO_SECONDS = 2.0
+
+log = logging.getLogger(__name__)
 
 
 def run(arguments: list[str]) -> int:
@@ -116,6 +120,7 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
         handlers = owner.handlers(admin.add_to(Handlers()))
         async with asyncio.TaskGroup() as group:
             tasks = [
+                group.create_task(_warm(config.data_dir / "catalog" / "index")),
                 group.create_task(steadily("watch", watch.run, clock)),
                 group.create_task(steadily("outbox", lambda: pump(outbox, clock), clock)),
                 group.create_task(
@@ -157,3 +162,13 @@ async def let_go(objects: ObjectService, clock: Clock) -> None:
     while True:
         if not await objects.release_some():
             await clock.sleep(LET_GO_SECONDS)
+
+
+async def _warm(index: Path) -> None:
+    """Bring the index into memory beside the first requests."""
+    try:
+        size = await asyncio.to_thread(warm, index)
+    except OSError as error:
+        log.warning("the index is not read ahead: %s", error)
+    else:
+        log.info("read %d bytes of the index ahead", size)
