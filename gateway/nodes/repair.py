@@ -9,7 +9,7 @@ import os
 from contextlib import AsyncExitStack
 
 from chain.clock import SystemClock, system_entropy
-from chain.net.zeromq import ZeroMqTransport
+from chain.net.nodes import NodeTransport
 from chain.process import run_node
 from gateway.catalog.client import CatalogClient
 from gateway.catalog.pool_records import CatalogPoolRecords
@@ -41,7 +41,7 @@ def run(arguments: list[str]) -> int:
 async def _repair(network: Network, stop: asyncio.Event) -> None:
     config, clock = network.config, SystemClock()
     async with AsyncExitStack() as stack:
-        transport = ZeroMqTransport(
+        transport = NodeTransport(
             keystore(config.data_dir / "keys").identity("gateway", system_entropy)
         )
         stack.push_async_callback(transport.close)

@@ -43,6 +43,8 @@ class Points:
 class SimulatedFile:
     """See VolumeFile."""
 
+    direct = False
+
     def __init__(self, disk: "SimulatedDisk", name: str) -> None:
         self._disk = disk
         self.name = name
