@@ -2,6 +2,10 @@
 
 import logging
 from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
 
 from chain.clock import Clock
 from chain.ids import ID_BYTES, AccountId, SegmentId
@@ -19,11 +23,12 @@ from miner.protocol import (
     Noted,
     ReportMissing,
 )
-from miner.records import PoolRecords
+from miner.records import PoolRecords, RecordsUnavailable
 
 log = logging.getLogger(__name__)
 
 _REPORTS_MAX = 4096
+R = TypeVar("R", bound=msgspec.Struct)
 
 
 class PoolOwner:
@@ -35,8 +40,10 @@ class PoolOwner:
         self._changes = PlacementChanges(records, directory)
 
     def handlers(self, handlers: Handlers) -> Handlers:
-        """Add what the owner answers."""
-        return handlers.on(AskCommitted, self.ask_committed).on(ReportMissing, self.report_missing)
+        """Add what the owner answers; `busy` while its rows are away: who asks, asks again."""
+        return handlers.on(AskCommitted, _guarded(self.ask_committed)).on(
+            ReportMissing, _guarded(self.report_missing)
+        )
 
     async def ask_committed(self, message: AskCommitted, caller: Caller) -> Answers:
         """See docs/specs/placement.md, "Staged fragments"."""
@@ -101,6 +108,18 @@ class PoolOwner:
             return {index: after} if there else {}
 
         return await self._changes.change(segment, decide) is not None
+
+
+def _guarded(
+    handler: Callable[[Any, Caller], Awaitable[R]],
+) -> Callable[[Any, Caller], Awaitable[R]]:
+    async def guarded(message: Any, caller: Caller) -> R:
+        try:
+            return await handler(message, caller)
+        except RecordsUnavailable as error:
+            raise RemoteError(protocol.BUSY, str(error)) from error
+
+    return guarded
 
 
 class Reports:

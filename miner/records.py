@@ -23,8 +23,15 @@ class Row(NamedTuple):
     value: bytes | None
 
 
+class RecordsUnavailable(Exception):
+    """The rows cannot be read or changed now; a change may or may not have been made."""
+
+
 class PoolRecords(Protocol):
-    """An ordered, durable key-value store for the pool's rows."""
+    """An ordered, durable key-value store for the pool's rows.
+
+    Every method may raise RecordsUnavailable.
+    """
 
     def get(self, space: PoolSpace, key: bytes) -> bytes | None:
         """The committed value, or None."""

@@ -15,6 +15,8 @@ from typing import Protocol
 
 import msgspec
 
+from miner.records import RecordsUnavailable
+
 KEY_MAX = 2048
 
 
@@ -122,7 +124,7 @@ class Conflict(Exception):
         self.failed = failed
 
 
-class CatalogUnavailable(Exception):
+class CatalogUnavailable(RecordsUnavailable):
     """The writer is gone, restarting, or its disk is full. Retry later (S3: 503)."""
 
 

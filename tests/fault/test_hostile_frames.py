@@ -40,6 +40,7 @@ class Drawer:
         self.chance = random.Random(seed)
         self._kinds = kinds
         self._payloads: list[bytes] = []
+        self._in_list = False
 
     def frames(self, number: int) -> list[bytes]:
         """One message."""
@@ -73,10 +74,9 @@ class Drawer:
         kind = self.chance.choice(self._kinds)
         self._payloads = []
         body = msgspec.msgpack.encode(self._value(inspect.type_info(kind)))
-        head = wire.pack_head(
-            wire.REQUEST, number, body, len(self._payloads), tag=wire.tag_of(kind)
-        )
-        return [head, *self._payloads]
+        payloads = self._payloads[: framing.FRAMES_MAX - 1]
+        head = wire.pack_head(wire.REQUEST, number, body, len(payloads), tag=wire.tag_of(kind))
+        return [head, *payloads]
 
     def _anything(self, depth: int) -> Any:
         chance = self.chance
@@ -111,13 +111,21 @@ class Drawer:
             case inspect.NoneType():
                 return None
             case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
-                return [self._value(item) for _ in range(chance.choice([0, 1, 3, 6, 12, 1100]))]
+                return self._list(item)
             case inspect.UnionType(types=types):
                 return self._value(chance.choice(types))
             case inspect.CustomType(cls=cls) if cls is Payload:
                 self._payloads.append(chance.randbytes(chance.choice(LENGTHS)))
                 return len(self._payloads) - 1
         return self._anything(2)
+
+    def _list(self, item: inspect.Type) -> list[Any]:
+        """A long one too, but no long list of long lists: a message has 16 MiB at the most."""
+        count = self.chance.choice([0, 1, 3, 6, 12] if self._in_list else [0, 1, 3, 6, 12, 1100])
+        outer, self._in_list = self._in_list, True
+        values = [self._value(item) for _ in range(count)]
+        self._in_list = outer
+        return values
 
 
 def messages_of(*modules: Any) -> list[type[Message[Any]]]:

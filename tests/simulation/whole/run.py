@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from random import Random
 
 from chain.net.simulation import SimClock, simulate
-from gateway.catalog.interface import CatalogUnavailable
 from tests.simulation.whole.checks import check, check_contents
 from tests.simulation.whole.faults import Plan, Saboteur
 from tests.simulation.whole.load import Client
@@ -130,8 +129,6 @@ class _HandlerFailures(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, CatalogUnavailable):
-            return  # the owner of the rows cannot answer now, and is asked again
         self.found.append(f"{record.getMessage()}: {error!r}")
 
 
