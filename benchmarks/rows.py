@@ -30,7 +30,7 @@ class Measure:
     unit: str
     bar: float | None = None
     peers: bool = False
-    before: Callable[[RunningNetwork], None] | None = None
+    before: Callable[[RunningNetwork], object] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,8 @@ def six_miners(scale: float) -> Scenario:
                 PER_GIB, 1.3, before=lambda network: drop_shards(network, (0, 1)),
             ),
         ],
+        # Readers report what they miss, and repair would be measured with them.
+        (("CUMULUS_REPAIR_RATE", "4096"),),
     )  # fmt: skip
 
 

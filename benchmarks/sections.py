@@ -4,11 +4,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import ledger, memory, scale, tail
+from benchmarks import ledger, memory, repair, scale, tail
 from benchmarks.figures import Figure
 
 SECTIONS: dict[str, Callable[..., list[Figure]]] = {
     "ledger": ledger.measure,
+    "repair": repair.measure,
     "tail": tail.measure,
     "memory": memory.measure,
     "scale": scale.measure,
