@@ -94,7 +94,11 @@ class NetworkStatus:
         except (RemoteError, Unreachable):
             height, price, up = 0, 0, False
         nodes = [NodeState("chain", "chain", up)]
-        for miner, space in await space_of(self._miners, self._peers):
+        seen = await space_of(self._miners, self._peers)
+        succeeded = {miner.address for miner, _ in seen if not miner.lost}
+        for miner, space in seen:
+            if miner.lost and miner.address in succeeded:
+                continue  # an emptied miner's old identity: another lives in its place
             name = self._names.get(miner.address, miner.id.hex()[:16])
             if space is None:
                 nodes.append(NodeState("miner", name, up=False))

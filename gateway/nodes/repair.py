@@ -8,10 +8,11 @@ import asyncio
 import os
 from contextlib import AsyncExitStack
 
-from chain.clock import SystemClock, system_entropy
+from chain.clock import Clock, SystemClock, system_entropy
 from chain.net.nodes import NodeTransport
 from chain.process import run_node
 from gateway.catalog.client import CatalogClient
+from gateway.catalog.interface import CatalogUnavailable
 from gateway.catalog.pool_records import CatalogPoolRecords
 from gateway.network import Network
 from gateway.nodes.parts import keystore, process_options, running_network, steadily
@@ -24,6 +25,7 @@ from miner.repair import Claims, Repairer, RepairSettings
 from miner.survey import Survey, SurveySettings
 
 NICENESS = 10
+_LOOK_SECONDS = 0.2
 RATE_MIN = 4096.0  # bytes a second
 
 
@@ -75,8 +77,24 @@ async def _repair(network: Network, stop: asyncio.Event) -> None:
             "reports": lambda: reports.run(owner, clock),
             "releases": lambda: Releaser(records, miners, peers, clock).run(),
         }
+
+        async def work() -> None:
+            await _made(catalog, clock)
+            async with asyncio.TaskGroup() as group:
+                for name, job in jobs.items():
+                    group.create_task(steadily(name, job, clock))
+
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(steadily(name, job, clock)) for name, job in jobs.items()]
+            working = group.create_task(work())
             await stop.wait()
-            for task in tasks:
-                task.cancel()
+            working.cancel()
+
+
+async def _made(catalog: CatalogClient, clock: Clock) -> None:
+    """Until there is a catalog: at a network's first start its writer makes it beside us."""
+    while True:
+        try:
+            with catalog.read():
+                return
+        except CatalogUnavailable:
+            await clock.sleep(_LOOK_SECONDS)
