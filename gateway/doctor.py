@@ -145,8 +145,17 @@ def _running(found: dict[str, Any]) -> list[Finding]:
         findings.append(Finding("processes", Level.OK, f"{count} processes, none restarted"))
     pending = found["repair"]["pending_fragments"]
     if pending:
-        text = f"{pending} fragments wait for repair: a miner is gone or full"
+        text = (
+            f"{pending} fragments are being rebuilt; if that number stays, too few miners have"
+            " room or too many are gone"
+        )
         findings.append(Finding("repair", Level.WARNING, text))
+    if crowded := found["repair"].get("crowded_fragments"):
+        text = (
+            f"{crowded} fragments share a failure domain with another of their segment:"
+            " add a miner, and they move"
+        )
+        findings.append(Finding("crowded", Level.WARNING, text))
     return findings
 
 

@@ -31,12 +31,14 @@ from miner.protocol import (
     ListFragments,
 )
 from miner.records import PoolRecords, Row
+from miner.releaser import released_more
 
 log = logging.getLogger(__name__)
 
 _PAGE = 256
 # Of one range of keys: no miner holds 10⁷ fragments between 256 segments of ours.
 _LISTS_MAX = 10_000
+_ATTEMPTS = 5
 BAD_REPLY = "bad_reply"
 _LIST_SECONDS, _CHECK_SECONDS = 10.0, 30.0
 # Behind every fragment of a segment: no index is so high.
@@ -151,7 +153,7 @@ class Comparison:
         Raises RemoteError, Unreachable.
         """
         claimed: set[SegmentId] = set()
-        dropped: list[bytes] = []
+        dropped: list[Listed] = []
         try:
             for each in strays:
                 segment, index = split_key(each.key)
@@ -163,16 +165,28 @@ class Comparison:
                 self._claims.add(segment)
                 claimed.add(segment)
                 if verdict is _Verdict.DROP:
-                    dropped.append(each.key)
+                    dropped.append(each)
                 else:
                     await self._adopt(miner, segment, index)
             if dropped:
-                message = DropFragments(tuple(dropped))
-                done = await self._peers.ask(miner, message, timeout=_CHECK_SECONDS, timed=False)
-                if done.count:
-                    log.info("miner %s dropped %d stale copies", miner.id.hex()[:16], done.count)
+                await self._drop(miner, dropped)
         finally:
             self._claims.difference_update(claimed)
+
+    async def _drop(self, miner: MinerInfo, copies: Sequence[Listed]) -> None:
+        """Raises RemoteError, Unreachable."""
+        message = DropFragments(tuple([each.key for each in copies]))
+        done = await self._peers.ask(miner, message, timeout=_CHECK_SECONDS, timed=False)
+        if done.count:
+            log.info("miner %s dropped %d stale copies", miner.id.hex()[:16], done.count)
+        if done.count < len(copies):
+            return  # some are others': how many bytes of ours went is not known
+        # Confirmed ones belonged to an object, so a receipt of theirs was counted.
+        size = sum(each.size for each in copies if each.confirmed)
+        for _ in range(_ATTEMPTS if size else 0):
+            before, after = released_more(self._records, {miner.id: size})
+            if await self._records.apply(before, after):
+                return
 
     def _verdict(
         self, miner: AccountId, segment: SegmentId, index: int, *, confirmed: bool

@@ -152,13 +152,15 @@ class Readers:
             found.append(views[0] if len(views) == 1 else _joined(views, size) if views else b"")
         return found
 
-    async def restore(self, placement: Placement, indices: Sequence[int]) -> dict[int, memoryview]:
+    async def restore(
+        self, placement: Placement, indices: Sequence[int], *, verify: bool
+    ) -> dict[int, memoryview]:
         """Whole shards, data or parity: from their holders where `placement` names one, else from
-        k others. Every shard that was read is checked against its id; the restored ones are the
-        caller's to check. Raises SegmentUnavailable.
+        k others. The caller checks them; with `verify` every shard that is read is checked too,
+        and a wrong one reported and replaced. Raises SegmentUnavailable.
         """
         whole = (0, placement.segment.shard_bytes)
-        return await _RangeRead(self, placement, dict.fromkeys(indices, whole), verify=True).run()
+        return await _RangeRead(self, placement, dict.fromkeys(indices, whole), verify=verify).run()
 
 
 def _windows(start: int, end: int, size: int) -> dict[int, Range]:

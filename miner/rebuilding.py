@@ -19,7 +19,8 @@ from miner.fragment import FragmentRecord, fragment_id, fragment_key
 from miner.placement import RECORD_ROOM, Holder, MinerDirectory, Placement
 from miner.protocol import DropFragments
 from miner.reading import Readers, ReadSettings, Report
-from miner.records import Row
+from miner.records import PoolRecords, Row
+from miner.releaser import released_more
 from miner.segments import SegmentUnavailable
 from miner.targets import Targets, losses
 from miner.writing import FragmentReceipt, proves
@@ -60,7 +61,7 @@ class Rebuilder:
 
     def __init__(
         self,
-        changes: PlacementChanges,
+        records: PoolRecords,
         directory: MinerDirectory,
         peers: MinerPeers,
         clock: Clock,
@@ -70,7 +71,8 @@ class Rebuilder:
         store_timeout: float,
     ) -> None:
         """`report` hears of sources that are lost or wrong, as a StoragePool's."""
-        self._changes = changes
+        self._records = records
+        self._changes = PlacementChanges(records, directory)
         self._directory = directory
         self._peers = peers
         self._commit_rows = commit
@@ -95,24 +97,35 @@ class Rebuilder:
 
     async def run(self, work: Work) -> bool:
         """Do it; whether every fragment has its new home. Partial success is kept."""
-        segment = work.placement.segment
-        source = work.placement
-        if work.lost:
-            source = source.moved(dict.fromkeys(work.indices, Holder(None)))
-        try:
-            shards = await self._readers.restore(source, work.indices)
-        except SegmentUnavailable as error:
-            log.warning("no repair now: %s", error)
+        shards = await self._restore(work)
+        if shards is None:
             return False
-        for index, shard in shards.items():
-            if fragment_id(shard) != segment.fragments[index]:
-                log.error("segment %s: shard %d cannot be right", segment.id.hex(), index)
-                return False
         async with asyncio.TaskGroup() as group:
             tasks = {i: group.create_task(self._store(work, i, shards[i])) for i in work.indices}
         stored = {i: found for i, task in tasks.items() if (found := task.result()) is not None}
         kept = await self._commit(work, stored) if stored else set()
         return len(kept) == len(work.indices)
+
+    async def _restore(self, work: Work) -> dict[int, memoryview] | None:
+        """The shards, checked against their ids; None when they cannot be had now.
+
+        Right shards come from right sources alone, so sources are checked only when one is wrong:
+        that saves four of five hashes.
+        """
+        source = work.placement
+        if work.lost:
+            source = source.moved(dict.fromkeys(work.indices, Holder(None)))
+        ids = source.segment.fragments
+        for verify in (False, True):
+            try:
+                shards = await self._readers.restore(source, work.indices, verify=verify)
+            except SegmentUnavailable as error:
+                log.warning("no repair now: %s", error)
+                return None
+            if all(fragment_id(shard) == ids[index] for index, shard in shards.items()):
+                return shards
+        log.error("segment %s: right shards give a wrong one", source.segment.id.hex())
+        return None
 
     def _sources(self, placement: Placement, wanted: Sequence[int]) -> int:
         """Holders that are believed to answer."""
@@ -156,11 +169,27 @@ class Rebuilder:
 
         async def apply(expected: Sequence[Row], rows: Sequence[Row]) -> bool:
             receipts = [stored[index].receipt for index in kept]
-            return await self._commit_rows(expected, rows, len(kept) * work.lost, receipts)
+            before, after = released_more(
+                self._records, {} if work.lost else self._freed(work, kept)
+            )
+            return await self._commit_rows(
+                [*expected, *before], [*rows, *after], len(kept) * work.lost, receipts
+            )
 
         done = set(kept) if await self._changes.change(segment, decide, apply) else set()
         await self._drop(segment, self._surplus(work, stored, done))
         return done
+
+    def _freed(self, work: Work, kept: Iterable[int]) -> dict[AccountId, int]:
+        """Bytes that moved away from each miner. Of a miner that is away they are counted when it
+        comes back and drops them.
+        """
+        freed: dict[AccountId, int] = {}
+        for index in kept:
+            miner = work.placement.holders[index].miner
+            if miner is not None:
+                freed[miner] = freed.get(miner, 0) + work.placement.segment.shard_bytes
+        return freed
 
     def _surplus(
         self, work: Work, stored: Mapping[int, _Stored], done: set[int]

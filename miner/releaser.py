@@ -84,13 +84,7 @@ class Releaser:
             for _, miner in gone:
                 freed[miner] = freed.get(miner, 0) + size
         for _ in range(_ATTEMPTS if changes else 0):
-            before = [
-                Row("released", miner, self._records.get("released", miner)) for miner in freed
-            ]
-            after = [
-                Row("released", row.key, encode_released(_counted(row) + freed[AccountId(row.key)]))
-                for row in before
-            ]
+            before, after = released_more(self._records, freed)
             if await self._records.apply([*expected, *before], [*changes, *after]):
                 return
 
@@ -111,6 +105,18 @@ class Releaser:
                 break
             dropped += part
         return dropped
+
+
+def released_more(
+    records: PoolRecords, freed: Mapping[AccountId, int]
+) -> tuple[list[Row], list[Row]]:
+    """Rows to expect and rows to put, so that the ledger hears of so many bytes more per miner."""
+    before = [Row("released", miner, records.get("released", miner)) for miner in freed]
+    after = [
+        Row("released", row.key, encode_released(_counted(row) + freed[AccountId(row.key)]))
+        for row in before
+    ]
+    return before, after
 
 
 def _parsed(page: Sequence[tuple[bytes, bytes]]) -> dict[bytes, _Release]:

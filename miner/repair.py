@@ -85,7 +85,7 @@ class Repairer:
         self._settings = settings or RepairSettings()
         self._changes = PlacementChanges(records, directory)
         self._rebuilder = Rebuilder(
-            self._changes,
+            records,
             directory,
             peers,
             clock,

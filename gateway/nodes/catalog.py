@@ -80,7 +80,8 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
         catalog = _opened(config.data_dir)
         stack.push_async_callback(catalog.close)
         miners, peers = CatalogMiners(catalog), MinerPeers(transport, clock)
-        pool = storage_pool(catalog, miners, peers, clock, Reports(peers, miners))
+        reports = Reports(peers, miners)
+        pool = storage_pool(catalog, miners, peers, clock, reports)
         objects = object_service(network, catalog, pool, pool, clock)
         stack.callback(objects.close)
         accounts = AccountService(
@@ -117,11 +118,13 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
             address=_advertised(network, face),
             grace=config.repair_grace,
         )
+        itself = transport.connect(network.catalog_address)
         handlers = owner.handlers(admin.add_to(Handlers()))
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(_warm(config.data_dir / "catalog" / "index")),
                 group.create_task(steadily("watch", watch.run, clock)),
+                group.create_task(steadily("reports", lambda: reports.run(itself, clock), clock)),
                 group.create_task(steadily("outbox", lambda: pump(outbox, clock), clock)),
                 group.create_task(
                     steadily("publishing", Indexer(objects, catalog, clock).run, clock)

@@ -10,7 +10,14 @@ from chain.net.simulation import simulate
 from chain.net.transport import Caller, Message, Reply
 from miner.fragment import fragment_key
 from miner.owner import PoolOwner
-from miner.placement import CROWDED_LEVEL, Holder, MinerInfo, Placement, parse_repair
+from miner.placement import (
+    CROWDED_LEVEL,
+    Holder,
+    MinerInfo,
+    Placement,
+    parse_released,
+    parse_repair,
+)
 from miner.protocol import Missing, ReadFragment, ReportMissing, StoreFragments
 from miner.segments import PROFILES, Segment
 from tests.simulation.miner_grid import Grid
@@ -226,6 +233,8 @@ def test_fragments_crowd_only_when_no_domain_is_left_and_move_when_one_joins() -
             assert grid.rebuilt == 20, "moving is not rebuilding"
             live = [store.space().fragments for m, store in grid.stores.items() if m not in gone]
             assert sum(live) == 60, "the old copies are gone"
+            released = grid.records.scan("released", b"", 100)
+            assert sum(parse_released(row) for _, row in released) == 20 * 10_000
             work.cancel()
 
     simulate(run())
@@ -303,7 +312,7 @@ def test_a_fragment_that_was_adopted_meanwhile_is_kept_and_the_new_copy_dropped(
             now = Placement.parse(raw)
             if now.missing:
                 record = await grid.stores[holder(now, 0)].record(fragment_key(segment.id, 0))
-                shards = await grid.repairer()._rebuilder._readers.restore(now, [1])
+                shards = await grid.repairer()._rebuilder._readers.restore(now, [1], verify=True)
                 await grid.stores[late].put(replace(record, index=1), shards[1])
                 changes = grid.repairer()._changes
                 await changes.change(segment.id, lambda _: {1: Holder(late)})

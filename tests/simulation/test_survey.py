@@ -11,7 +11,7 @@ from chain.net.simulation import simulate
 from chain.net.transport import Caller
 from miner import comparison
 from miner.fragment import fragment_key
-from miner.placement import Placement
+from miner.placement import Placement, parse_released
 from miner.protocol import KEYS_MAX, FragmentList, Listed, ListFragments
 from miner.records import Row
 from miner.releaser import Releaser
@@ -119,6 +119,10 @@ def test_a_miner_that_was_away_comes_back_to_what_is_still_its_own() -> None:
             await grid.clock.sleep(60)
             assert grid.stores[away].space().fragments == 0
             assert_nothing_more(grid)
+            told = grid.records.get("released", away)
+            assert told is not None
+            # About 5,000 bytes each: nothing is told twice, of the deleted object's copy either.
+            assert before * 5_000 <= parse_released(told) <= before * 5_010
             for data, segment, _ in kept:
                 await assert_whole(grid, segment, data)
 
