@@ -104,9 +104,10 @@ class Meter:
 
     def feed(self, data: Buffer) -> None:
         """Take a whole body of at most one chunk."""
-        for lane in self.lanes():
-            for function in lane:
-                function(data)
+        for running in self._digesters.values():
+            running.update(data)
+        if self._leaves:
+            self._leaves.update(data)
 
     def digests(self, size: int) -> Digests:
         """The results."""

@@ -184,7 +184,10 @@ class Rows:
 
     def delete(self, space: Space, key: bytes) -> None:
         """Remove a row if it is there."""
-        self._trie(space).delete(key)
+        if len(key) < STEP:
+            self.transaction.delete(key, db=self.index.spaces[space])
+        else:
+            self._trie(space).delete(key)
 
     def scan(
         self, space: Space, start: bytes, end: bytes | None, limit: int, *, reverse: bool = False
