@@ -195,6 +195,7 @@ class StreamServer:
         self.stalled: deque[_Served] = deque()
         self.forget: Callable[[StreamServer], None] = lambda _: None
         self._gone = asyncio.Event()
+        self._closed = False
 
     async def listen(self, path: str) -> None:
         """Begin to serve. Raises AddressError."""
@@ -212,8 +213,8 @@ class StreamServer:
 
     @property
     def full(self) -> bool:
-        """Whether as many handlers run as may."""
-        return len(self._tasks) >= self._handlers_max
+        """Whether no more handlers may run: as many do, or the server is closed."""
+        return self._closed or len(self._tasks) >= self._handlers_max
 
     def start(self, link: _Served, frames: list[Buffer]) -> None:
         """Answer one message."""
@@ -242,6 +243,7 @@ class StreamServer:
         if listener is None:
             return
         listener.close()
+        self._closed = True
         self.stalled.clear()
         tasks = list(self._tasks)
         for task in tasks:
