@@ -20,8 +20,10 @@ def add(parsers: Parsers) -> None:
 
 def salvage(options: argparse.Namespace) -> int:
     """Read over the damage; a checkpoint behind it is what later starts begin with."""
+    import lmdb
+
     from chain.format import StoreError
-    from gateway.catalog.interface import CatalogDamaged
+    from gateway.catalog.interface import CatalogDamaged, CatalogUnavailable
     from gateway.catalog.store import CatalogStore
 
     directory = data_dir_of(options) / "catalog"
@@ -29,8 +31,10 @@ def salvage(options: argparse.Namespace) -> int:
         raise Failed(f"{directory}: no catalog")
     try:
         store = CatalogStore.open(directory, salvage=True)
-        sequence = store.checkpoint()
-        store.close()
-    except (StoreError, CatalogDamaged, OSError) as error:
+        try:
+            sequence = store.checkpoint()
+        finally:
+            store.close()
+    except (StoreError, CatalogDamaged, CatalogUnavailable, OSError, lmdb.Error) as error:
         raise Failed(str(error)) from None
     return show(options, {"sequence": sequence}, lambda: f"goes on behind commit {sequence}")
