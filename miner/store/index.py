@@ -29,7 +29,7 @@ _TIME = struct.Struct(">Q")
 _BROKEN = (lmdb.Error, struct.error)
 
 
-class DamagedIndex(Exception):
+class DamagedIndex(StoreFailed):
     """The index is not what was written; it must be made anew."""
 
 
@@ -94,58 +94,58 @@ class Index:
             self.failed(error)
             raise
 
-    def failed(self, error: Exception) -> StoreFailed:
+    def failed(self, error: Exception) -> DamagedIndex:
         """Note that LMDB cannot go on; the error to raise."""
         self.damage = self.damage or f"{type(error).__name__}: {error}"
-        return StoreFailed(f"the index is damaged: {error}")
+        return DamagedIndex(f"the index is damaged: {error}")
 
     def get(self, key: bytes) -> Place | None:
-        """The place of one fragment. Raises StoreFailed, as all that read here."""
-        try:
+        """The place of one fragment. Raises DamagedIndex, as all that read here."""
+        try:  # not `_reading`, which costs as much as the get itself
             with self._env.begin(self._fragments) as txn:
                 raw = txn.get(key)
             return None if raw is None else _place(raw)
         except _BROKEN as error:
             raise self.failed(error) from error
 
-    def scan(self, after: bytes, limit: int) -> list[tuple[bytes, Place]]:
-        """Up to `limit` fragments with key > `after`."""
+    @contextmanager
+    def _reading(self, table: Any) -> Iterator[Any]:
+        """A snapshot of a table."""
         try:
-            with self._env.begin(self._fragments) as txn:
-                return [(key, _place(raw)) for key, raw in _after(txn, after, limit)]
+            with self._env.begin(table) as txn:
+                yield txn
         except _BROKEN as error:
             raise self.failed(error) from error
+
+    def scan(self, after: bytes, limit: int) -> list[tuple[bytes, Place]]:
+        """Up to `limit` fragments with key > `after`."""
+        with self._reading(self._fragments) as txn:
+            return [(key, _place(raw)) for key, raw in _after(txn, after, limit)]
 
     def staged(self, before_ns: int, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """(cursor, fragment key) of unconfirmed fragments staged before `before_ns`."""
         end = _TIME.pack(max(0, before_ns))
-        try:
-            with self._env.begin(self._staged) as txn:
-                rows = _after(txn, after, limit)
-        except _BROKEN as error:
-            raise self.failed(error) from error
+        with self._reading(self._staged) as txn:
+            rows = _after(txn, after, limit)
         return [(row, row[_TIME.size :]) for row, _ in rows if row < end]
 
     def fragments_in(self, volume: int) -> list[tuple[bytes, Place]]:
         """Every live fragment of a volume (a scan of the whole table: compaction only)."""
-        with self._env.begin(self._fragments) as txn:
+        with self._reading(self._fragments) as txn:
             rows = ((key, _place(raw)) for key, raw in txn.cursor())
             return [(key, place) for key, place in rows if place.volume == volume]
 
     def volumes(self) -> dict[int, VolumeFigures]:
         """All volumes the index knows."""
-        try:
-            with self._env.begin(self._volumes) as txn:
-                return {
-                    _NUMBER.unpack(key)[0]: VolumeFigures(*_VOLUME.unpack(raw))
-                    for key, raw in txn.cursor()
-                }
-        except _BROKEN as error:
-            raise self.failed(error) from error
+        with self._reading(self._volumes) as txn:
+            return {
+                _NUMBER.unpack(key)[0]: VolumeFigures(*_VOLUME.unpack(raw))
+                for key, raw in txn.cursor()
+            }
 
     def buried_by(self, volume: int) -> set[int]:
         """The volumes that tombstones of `volume` speak of."""
-        with self._env.begin(self._graves) as txn:
+        with self._reading(self._graves) as txn:
             cursor, targets = txn.cursor(), set()
             if cursor.set_range(_GRAVE.pack(volume, 0)):
                 for key in cursor.iternext(values=False):
@@ -157,7 +157,7 @@ class Index:
 
     def count(self) -> int:
         """Fragments in the index."""
-        with self._env.begin(self._fragments) as txn:
+        with self._reading(self._fragments) as txn:
             return int(txn.stat(self._fragments)["entries"])
 
     def check(self) -> None:
