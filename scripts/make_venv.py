@@ -61,12 +61,14 @@ def create() -> None:
 def install(*arguments: str) -> None:
     """pip install in the environment, from the project's root."""
     python = str(VENV / "bin" / "python")
-    run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *arguments)
+    pip = ("-m", "pip", "install", "-q", "--disable-pip-version-check")
+    # What setuptools warns of while it builds is nothing that a user could act on.
+    run(python, *pip, *arguments, environ={**os.environ, "PYTHONWARNINGS": "ignore"})
 
 
-def run(*command: str) -> None:
+def run(*command: str, environ: dict[str, str] | None = None) -> None:
     """Run a command; raise when it fails."""
-    subprocess.run(command, check=True, cwd=ROOT)
+    subprocess.run(command, check=True, cwd=ROOT, env=environ)
 
 
 class Links(html.parser.HTMLParser):
