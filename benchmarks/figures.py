@@ -1,6 +1,11 @@
 """A measured figure beside its bar, for rows that are not one S3 operation's CPU."""
 
+import argparse
+import json
+import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -35,3 +40,16 @@ class Figure:
     def fields(self) -> dict[str, object]:
         """As JSON."""
         return {**asdict(self), "met": self.met}
+
+
+def command(text: str, quick: str, measure: Callable[..., list[Figure]]) -> int:
+    """A section as a command of its own; `quick` says what that option does."""
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="cumulus-bench-") as name:
+        found = measure(Path(name) / "network", quick=options.quick)
+    if options.json:
+        options.json.write_text(json.dumps([one.fields() for one in found], indent=1) + "\n")
+    return 0

@@ -162,6 +162,16 @@ class Connection:
         return bytes(self._view[:size])
 
 
+def make_bucket(target: Target) -> None:
+    """PUT the bucket; one that is there already is fine. Raises SystemExit."""
+    head = Signer(target).head("PUT", f"/{target.bucket}", "", 0, EMPTY)
+    link = Connection(target.endpoint)
+    status, _ = link.ask(head, b"", bodiless=False)
+    link.close()
+    if status not in (200, 409):
+        raise SystemExit(f"{target.endpoint}: cannot make the bucket: {status}")
+
+
 def request(target: Target, job: Job, key: str, signer: Signer, digest: str) -> tuple[bytes, bool]:
     """(head, whether the reply has no body) of one operation."""
     if job.operation == "list":

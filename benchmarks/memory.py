@@ -4,13 +4,9 @@ Proportional set sizes (PSS: a shared page counts once in all) of every process,
 clients work. What a process holds that nobody uses any more is counted too.
 """
 
-import argparse
-import hashlib
-import json
 import os
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
@@ -19,8 +15,8 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.figures import Figure
-from benchmarks.load import EMPTY, UNSIGNED, Job, Signer, Target, run
+from benchmarks.figures import Figure, command
+from benchmarks.load import EMPTY, UNSIGNED, Job, Signer, Target, make_bucket, run
 from benchmarks.processes import family
 from tests.clients.running import RunningNetwork
 
@@ -140,17 +136,6 @@ def _connect(target: Target) -> socket.socket:
     return link
 
 
-def make_bucket(target: Target) -> None:
-    """PUT the bucket. Raises RuntimeError."""
-    link = _connect(target)
-    empty = hashlib.sha256(b"").hexdigest()
-    link.sendall(Signer(target).head("PUT", f"/{target.bucket}", "", 0, empty))
-    reply = link.recv(65536)
-    link.close()
-    if not reply.startswith((b"HTTP/1.1 200", b"HTTP/1.1 409")):
-        raise RuntimeError(reply[:300].decode(errors="replace"))
-
-
 def measure(folder: Path, *, quick: bool) -> list[Figure]:
     """A fresh network; figures against their bars."""
     large = (256 * MIB) if quick else 5 * GIB
@@ -196,18 +181,5 @@ def measure(folder: Path, *, quick: bool) -> list[Figure]:
     return found
 
 
-def main() -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="256 MiB in place of 5 GiB")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="cumulus-bench-") as name:
-        found = measure(Path(name) / "network", quick=options.quick)
-    if options.json:
-        options.json.write_text(json.dumps([one.fields() for one in found], indent=1) + "\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__, "256 MiB in place of 5 GiB", measure))

@@ -6,20 +6,16 @@ Objects are stored, fragments are dropped at their miners and reported, and repa
 The CPU is everybody's: the miners that read and store, the catalog that commits, repair itself.
 """
 
-import argparse
 import asyncio
-import json
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.figures import Figure
-from benchmarks.load import Job, Target, run
+from benchmarks.figures import Figure, command
+from benchmarks.load import Job, Target, make_bucket, run
 from benchmarks.losses import drop_shards, report_lost
-from benchmarks.memory import make_bucket
 from benchmarks.processes import usage
 from gateway.health import fetch
 from tests.clients.running import RunningNetwork
@@ -78,18 +74,5 @@ def measure(folder: Path, *, quick: bool) -> list[Figure]:
         network.stop()
 
 
-def main() -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a third of the data")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="cumulus-bench-") as name:
-        found = measure(Path(name) / "network", quick=options.quick)
-    if options.json:
-        options.json.write_text(json.dumps([one.fields() for one in found], indent=1) + "\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__, "a third of the data", measure))

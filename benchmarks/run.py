@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.load import Connection, Job, Result, Signer, Target, run  # noqa: E402
+from benchmarks.load import Job, Result, Target, make_bucket, run  # noqa: E402
 from benchmarks.peers import peers  # noqa: E402
 from benchmarks.processes import usage  # noqa: E402
 from benchmarks.rows import (  # noqa: E402
@@ -66,18 +66,6 @@ def figure_of(unit: str, cpu: float, result: Result) -> float | None:
         return cpu * 1000 / result.operations
     assert unit == CORES
     return (cpu + result.cpu) / result.wall
-
-
-def make_bucket(target: Target) -> None:
-    """PUT the bucket; a bucket that is there already is fine."""
-    import hashlib
-
-    head = Signer(target).head("PUT", f"/{target.bucket}", "", 0, hashlib.sha256(b"").hexdigest())
-    link = Connection(target.endpoint)
-    status, _ = link.ask(head, b"", bodiless=False)
-    link.close()
-    if status not in (200, 409):
-        raise SystemExit(f"{target.endpoint}: cannot make the bucket: {status}")
 
 
 def of_scenario(folder: Path, scenario: Scenario, *, roles: bool) -> list[dict[str, object]]:

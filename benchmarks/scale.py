@@ -23,8 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.figures import Figure
 from benchmarks.fill import drained, fill, key_of
-from benchmarks.load import EMPTY, Connection, Signer, Target
-from benchmarks.memory import make_bucket
+from benchmarks.load import EMPTY, Connection, Signer, Target, make_bucket
 from benchmarks.processes import family, usage
 from tests.clients.running import RunningNetwork
 

@@ -4,23 +4,19 @@ A miner is stopped with SIGSTOP: its socket takes requests and nothing answers. 
 are told apart from the steady state. Hedges are counted from /metrics of every worker.
 """
 
-import argparse
 import asyncio
-import json
 import os
 import re
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.figures import Figure
-from benchmarks.load import Job, Result, Target, run
-from benchmarks.memory import make_bucket
+from benchmarks.figures import Figure, command
+from benchmarks.load import Job, Result, Target, make_bucket, run
 from gateway.health import fetch
 from tests.clients.running import RunningNetwork
 
@@ -108,18 +104,5 @@ def measure(folder: Path, *, quick: bool) -> list[Figure]:
     return found
 
 
-def main() -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer reads")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="cumulus-bench-") as name:
-        found = measure(Path(name) / "network", quick=options.quick)
-    if options.json:
-        options.json.write_text(json.dumps([one.fields() for one in found], indent=1) + "\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__, "fewer reads", measure))
