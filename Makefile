@@ -1,7 +1,8 @@
 # One door to the project. Works with GNU Make 3.81 and bash 3.2; needs Python >= 3.11, git, make.
 #
 #   make up      install and start a whole network (ARGS="--s3-port 9100" passes options)
-#   make test    install with the test extras and run the tests (ARGS="tests/unit -k seal")
+#   make test    install with the test extras and run the tests, two files at a time
+#                (ARGS="tests/unit -k seal", JOBS=8)
 #   make check   lint, format, types, layers
 #   make bench   measure the data plane
 #   make sim     whole networks in a deterministic simulation (SEED=7: one, in detail)
@@ -11,6 +12,7 @@ SHELL := /bin/bash
 VENV := .venv
 ARGS ?=
 SEED ?=
+JOBS ?= 2
 
 # The newest Python that really runs: a pyenv shim may exist and refuse.
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
@@ -24,7 +26,7 @@ up: $(VENV)/.run
 	@exec $(VENV)/bin/cumulus up $(ARGS)
 
 test: $(VENV)/.test
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.test
 	$(VENV)/bin/ruff check .
