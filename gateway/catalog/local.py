@@ -1,7 +1,8 @@
 """A catalog whose writer and readers are one process."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from gateway.catalog.writer import CatalogWriter
 class LocalCatalog:
     """Catalog over a store that this process owns. Make it inside the event loop."""
 
-    def __init__(self, store: CatalogStore) -> None:
+    def __init__(
+        self, store: CatalogStore, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self.store = store
-        self.writer = CatalogWriter(store)
+        self.writer = CatalogWriter(store, monotonic=monotonic)
         self._log = LogReader(store.log.directory, store.disk)
         self._closed = False
 

@@ -1,19 +1,11 @@
-"""The fragment store on disk: a committer thread around the journal, I/O threads for reads.
-
-A batch is whatever waited while the last one was made durable: one fdatasync, one index
-transaction, one wake-up of the event loop for all of it.
-"""
+"""The fragment store on disk: the committer writes, I/O threads read."""
 
 import asyncio
 import logging
-import queue
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -23,11 +15,10 @@ from chain.ids import AccountId
 from chain.net.transport import Buffer
 from miner.fragment import FragmentRecord, InvalidFragment
 from miner.store.checking import Checker
-from miner.store.compaction import Compactor
+from miner.store.committer import Committer, Compact, Confirm, Drop, DropDamaged, Put
 from miner.store.files import Disk, LocalDisk
 from miner.store.index import Place
 from miner.store.interface import (
-    Batch,
     Entry,
     NoSuchFragment,
     Space,
@@ -37,7 +28,7 @@ from miner.store.interface import (
     StoreFailed,
     WrongFragment,
 )
-from miner.store.journal import VOLUME_BYTES, Journal, NewFragment, Outcome
+from miner.store.journal import VOLUME_BYTES, Journal, NewFragment
 from miner.store.layout import BLOCK, RecordHead, align, parse_record
 from miner.store.opening import JournalOptions, boot_id, close_journal, open_journal
 from miner.store.session import Session
@@ -46,7 +37,6 @@ from miner.store.volume import Volume
 log = logging.getLogger(__name__)
 
 KIND, FORMAT = "fragments", 1
-BATCH_BYTES, BATCH_FRAGMENTS = 64 * 1024**2, 4096
 WAITING_MAX = 256 * 1024**2
 # An executor hop costs 40-45 µs, as much as reading 256 KiB from the page cache.
 INLINE_READ = 256 * 1024
@@ -56,43 +46,6 @@ CACHED_READ = 5 * 1024**2
 # Ranges remembered as read: who is asked for one again reads through the page cache.
 RECENT_READS = 4096
 _IO_THREADS = 4
-
-
-@dataclass(slots=True)
-class _Put:
-    new: NewFragment
-    future: "asyncio.Future[Stored]"
-
-
-@dataclass(slots=True)
-class _Drop:
-    keys: Sequence[bytes]
-    future: "asyncio.Future[int]"
-
-
-@dataclass(slots=True)
-class _DropDamaged:
-    keys: Sequence[bytes]
-    future: "asyncio.Future[int]"
-
-
-@dataclass(slots=True)
-class _Confirm:
-    keys: Sequence[bytes]
-    future: "asyncio.Future[None]"
-
-
-@dataclass(slots=True)
-class _Compact:
-    future: "asyncio.Future[None]"
-
-
-_Job = _Put | _Drop | _DropDamaged | _Confirm | _Compact
-
-
-class _Done(NamedTuple):
-    job: _Job
-    result: Stored | int | StoreError | None
 
 
 class VolumeStore:
@@ -106,17 +59,11 @@ class VolumeStore:
         self._index = journal.index
         self._lock = lock
         self._clock = clock
-        self._compactor = Compactor(journal)
         self._checker = Checker()
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._held_back: _Job | None = None
-        self._waiting = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._committer = Committer(journal, self._damaged, clock)
         self._recent: OrderedDict[tuple[bytes, int], None] = OrderedDict()
         self._threads = ThreadPoolExecutor(_IO_THREADS, thread_name_prefix="fragment-read")
-        self._committer = threading.Thread(target=self._run, name="fragment-commit", daemon=True)
         self._closed = False
-        self._committer.start()
 
     @classmethod
     def open(
@@ -153,7 +100,8 @@ class VolumeStore:
         size = len(payload)
         if size != record.size:
             raise WrongFragment(f"the fragment has {record.size} bytes, not {size}")
-        if self._waiting + size > WAITING_MAX and self._waiting:
+        waiting = self._committer.waiting
+        if waiting + size > WAITING_MAX and waiting:
             raise StoreBusy("too many bytes wait for the disk")
         new = NewFragment(
             record.key,
@@ -164,31 +112,30 @@ class VolumeStore:
             owner=owner or b"",
         )
         future: asyncio.Future[Stored] = self._future()
-        self._waiting += size
-        self._jobs.put(_Put(new, future))
+        self._committer.submit(Put(new, future))
         return future
 
     async def drop(self, keys: Sequence[bytes]) -> int:
         if not keys:
             return 0
         future: asyncio.Future[int] = self._future()
-        self._jobs.put(_Drop(list(dict.fromkeys(keys)), future))
+        self._committer.submit(Drop(list(dict.fromkeys(keys)), future))
         return await future
 
     async def drop_damaged(self, keys: Sequence[bytes]) -> int:
         future: asyncio.Future[int] = self._future()
-        self._jobs.put(_DropDamaged(list(dict.fromkeys(keys)), future))
+        self._committer.submit(DropDamaged(list(dict.fromkeys(keys)), future))
         return await future
 
     async def confirm(self, keys: Sequence[bytes]) -> None:
         future: asyncio.Future[None] = self._future()
-        self._jobs.put(_Confirm(list(keys), future))
+        self._committer.submit(Confirm(list(keys), future))
         await future
 
     async def compact(self) -> None:
         """Give back all the space that can be given back; else that happens when idle."""
         future: asyncio.Future[None] = self._future()
-        self._jobs.put(_Compact(future))
+        self._committer.submit(Compact(future))
         await future
 
     def find(self, key: bytes) -> Entry | None:
@@ -223,9 +170,9 @@ class VolumeStore:
         return self._index.staged(before_ns, after, limit)
 
     def space(self) -> Space:
-        journal = self._journal
-        free = max(0, journal.free() - self._waiting)
-        return Space(journal.pledge, journal.used, free, self._waiting, journal.fragments)
+        journal, waiting = self._journal, self._committer.waiting
+        free = max(0, journal.free() - waiting)
+        return Space(journal.pledge, journal.used, free, waiting, journal.fragments)
 
     def in_place(self) -> bool:
         """Whether the directory is still there under the open files.
@@ -242,7 +189,7 @@ class VolumeStore:
         if self._closed:
             return
         self._closed = True
-        self._jobs.put(None)
+        self._committer.stop()
         await asyncio.get_running_loop().run_in_executor(self._threads, self._committer.join)
         self._threads.shutdown(wait=True)
         close_journal(self._journal, self._session)
@@ -251,8 +198,7 @@ class VolumeStore:
     def _future(self) -> "asyncio.Future":  # type: ignore[type-arg]
         if self._closed:
             raise StoreFailed("the store is closed")
-        self._loop = asyncio.get_running_loop()
-        return self._loop.create_future()
+        return asyncio.get_running_loop().create_future()
 
     def _place(self, key: bytes) -> Place:
         place = self._index.get(key)
@@ -368,119 +314,6 @@ class VolumeStore:
             return False
         finally:
             volume.unpin()
-
-    # ---- the committer thread
-
-    def _run(self) -> None:
-        stop = False
-        while not stop:
-            jobs, stop = self._take()
-            if jobs:
-                done = self._commit(jobs)
-                if self._loop is not None:
-                    try:
-                        self._loop.call_soon_threadsafe(self._finish, done)
-                    except RuntimeError:
-                        return  # the loop is gone, and with it everyone who waited
-            if not stop:
-                self._tidy()
-
-    def _take(self) -> tuple[list[_Job], bool]:
-        """What waits, up to a batch, and whether to stop after it.
-
-        A batch stores first and drops then, so a put that comes after a drop begins a new one.
-        """
-        jobs: list[_Job] = []
-        size, drops = 0, False
-        job = self._held_back or self._jobs.get()
-        self._held_back = None
-        while True:
-            if job is None:
-                return jobs, True
-            if drops and isinstance(job, _Put):
-                self._held_back = job
-                return jobs, False
-            jobs.append(job)
-            drops = drops or isinstance(job, _Drop)
-            size += len(job.new.payload) if isinstance(job, _Put) else 0
-            if size >= BATCH_BYTES or len(jobs) >= BATCH_FRAGMENTS:
-                return jobs, False
-            try:
-                job = self._jobs.get_nowait()
-            except queue.Empty:
-                return jobs, False
-
-    def _commit(self, jobs: list[_Job]) -> list[_Done]:
-        puts = [job for job in jobs if isinstance(job, _Put)]
-        drops = [key for job in jobs if isinstance(job, _Drop) for key in job.keys]
-        now_ns = self._clock.now_ns()
-        damaged: set[bytes] = set()
-        try:
-            suspects = {key for job in jobs if isinstance(job, _DropDamaged) for key in job.keys}
-            damaged.update(self._damaged(list(suspects)))
-            if damaged:
-                self._journal.commit([], list(damaged), now_ns)
-            held = {put.new.key for put in puts}.intersection(drops)
-            held.update(key for key in drops if self._index.get(key) is not None)
-            outcome = self._journal.commit([put.new for put in puts], drops, now_ns)
-            for job in jobs:
-                if isinstance(job, _Confirm):
-                    self._journal.confirm(job.keys)
-                elif isinstance(job, _Compact):
-                    self._journal.retire()
-                    while self._compactor.step(now_ns):
-                        pass
-        except StoreError as error:
-            return [_Done(job, error) for job in jobs]
-        except Exception as error:
-            log.exception("a batch failed")
-            return [_Done(job, StoreFailed(f"{type(error).__name__}: {error}")) for job in jobs]
-        return self._results(jobs, puts, outcome, held | damaged, now_ns)
-
-    def _results(
-        self, jobs: list[_Job], puts: list[_Put], outcome: Outcome, held: set[bytes], now_ns: int
-    ) -> list[_Done]:
-        good = [put for put, error in zip(puts, outcome.errors, strict=True) if error is None]
-        fragments = tuple((put.new.id, len(put.new.payload)) for put in good)
-        batch = Batch(outcome.number, now_ns, fragments)
-        done = [_Done(put, Stored(batch, position)) for position, put in enumerate(good)]
-        done += [
-            _Done(put, error)
-            for put, error in zip(puts, outcome.errors, strict=True)
-            if error is not None
-        ]
-        for job in jobs:
-            if isinstance(job, _Drop | _DropDamaged):
-                done.append(_Done(job, len(held.intersection(job.keys))))
-            elif isinstance(job, _Confirm | _Compact):
-                done.append(_Done(job, None))
-        return done
-
-    def _tidy(self) -> None:
-        try:
-            self._journal.retire()
-            # Compaction yields to every writer: one step, then the queue again.
-            while (
-                self._jobs.empty()
-                and not self._held_back
-                and self._compactor.step(self._clock.now_ns())
-            ):
-                pass
-        except StoreError as error:
-            log.warning("cannot give space back now: %s", error)
-        except Exception:
-            log.exception("cannot give space back")
-
-    def _finish(self, done: list[_Done]) -> None:
-        for job, result in done:
-            if isinstance(job, _Put):
-                self._waiting -= len(job.new.payload)
-            if job.future.done():
-                continue
-            if isinstance(result, StoreError):
-                job.future.set_exception(result)
-            else:
-                job.future.set_result(result)  # type: ignore[arg-type]
 
 
 def _entry(place: Place) -> Entry:

@@ -25,6 +25,24 @@ class TestVolumeStore(FragmentStoreSuite):
         await store.close()
 
 
+class SlowDiskClock(FakeClock):
+    """Whatever it times took a second."""
+
+    looks = 0
+
+    def monotonic(self) -> float:
+        self.looks += 1
+        return super().monotonic() + self.looks
+
+
+class TestVolumeStoreOnASlowDisk(TestVolumeStore):
+    """Every batch is the thread's; with the other clocks the event loop commits small ones."""
+
+    @pytest.fixture
+    def clock(self) -> FakeClock:
+        return SlowDiskClock()
+
+
 class TestVolumeStoreOfTinyVolumes(FragmentStoreSuite):
     """Volumes roll, retire and are compacted all the time."""
 
