@@ -79,7 +79,7 @@ async def test_a_miner_s_loop_syncs_small_batches_itself_while_the_disk_is_quick
 
     async def put(tag: str, length: int = 5) -> str:
         _, made = fragments(tag, length)
-        while not store._committer.idle:  # it looks for space to give back
+        while not store._committer.idle:  # noqa: ASYNC110 - it looks for space to give back
             await asyncio.sleep(0.001)
         await store.put(*made[0])
         return threads[-1]
