@@ -108,10 +108,9 @@ class Completion:
                 size=size,
             )
             try:
-                row = await commit(store.catalog, store.pool, build)
+                return await commit(store.catalog, store.pool, build)
             except _Overtaken:
                 continue
-            return to_version(upload.bucket, upload.key, row)
         raise SlowDown
 
     async def _gather(self, upload: Upload, named: Sequence[CompletedPart]) -> _Gathered | None:
@@ -182,14 +181,15 @@ class _Step:
         checksum: Checksum | None,
         condition: WriteCondition,
         size: int | None,
-    ) -> VersionRow:
+    ) -> ObjectVersion:
         """The rows of the object; without an upload, the object that it became."""
         store, upload, found = self._store, self._upload, self._gathered
         reader, bucket, raw_key = transaction.reader, upload.bucket, object_key(upload.key)
         place, raw_id = place_of(upload), upload_id_bytes(upload.upload_id)
         raw = reader.get(Space.UPLOADS, place)
         if raw is None:
-            return _made_by(live_row(reader, bucket, raw_key)[1], raw_id)
+            row = _made_by(live_row(reader, bucket, raw_key)[1], raw_id)
+            return to_version(bucket, upload.key, row)
         if found is None or found.raw != raw:
             raise _Overtaken
         parts = [part for _, part in found.chosen]

@@ -13,7 +13,7 @@ from awscrt import checksums as aws
 from isal import isal_zlib
 
 from chain.net.transport import Buffer
-from gateway.model import Algorithm
+from gateway.model import Algorithm, Digests
 
 DIGEST_BYTES = {
     Algorithm.MD5: 16,
@@ -95,6 +95,21 @@ def digester(algorithm: Algorithm) -> Digester:
             return Crc(_crc32c, 4)
         case Algorithm.CRC64NVME:
             return Crc(_crc64nvme, 8)
+
+
+_WHOLE: dict[Algorithm, Callable[[bytes], bytes]] = {
+    Algorithm.MD5: lambda data: hashlib.md5(data, usedforsecurity=False).digest(),
+    Algorithm.SHA1: lambda data: hashlib.sha1(data, usedforsecurity=False).digest(),
+    Algorithm.SHA256: lambda data: hashlib.sha256(data).digest(),
+    Algorithm.CRC32: lambda data: _crc32(data, 0).to_bytes(4, "big"),
+    Algorithm.CRC32C: lambda data: _crc32c(data, 0).to_bytes(4, "big"),
+    Algorithm.CRC64NVME: lambda data: _crc64nvme(data, 0).to_bytes(8, "big"),
+}
+
+
+def digests_of(data: bytes, algorithms: frozenset[Algorithm]) -> Digests:
+    """Digests of what is in one piece: a small body, a request's XML."""
+    return Digests(len(data), {algorithm: _WHOLE[algorithm](data) for algorithm in algorithms})
 
 
 def combine(algorithm: Algorithm, parts: Sequence[tuple[bytes, int]]) -> bytes:

@@ -3,10 +3,12 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from typing import Self
+
+import msgspec
 
 from chain.net.transport import Buffer
-from gateway.digests import CRCS, Digester, digester
+from gateway.digests import CRCS, Digester, digester, digests_of
 from gateway.errors import EntityTooLarge, IncompleteBody, SlowDown
 from gateway.model import Algorithm, Digests
 from gateway.seal import CHUNK, commitment, seal_small
@@ -22,8 +24,7 @@ STREAM_MAX = 5 << 30  # S3: of a PUT and of a part
 LEAF = CHUNK
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """What the caller wants to know of the bytes, and how they are to be kept."""
 
     profile: Profile
@@ -33,12 +34,11 @@ class Wanted:
     length: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ingested:
+class Ingested(msgspec.Struct, frozen=True):
     """A sealed, stored, not yet committed stream."""
 
     id: bytes
-    key: bytes = field(repr=False)
+    key: bytes
     commitment: bytes
     digests: Digests
     body: bytes | None  # sealed bytes of an inline stream
@@ -49,6 +49,9 @@ class Ingested:
     complete: bool = True
     deadline_ns: int = NEVER  # of the commit
     segment_chunks: int = 1  # of each segment but the last
+
+    def __repr__(self) -> str:
+        return f"Ingested({self.id.hex()}, {self.size} bytes)"  # the key is nobody's to see
 
     @property
     def size(self) -> int:
@@ -102,13 +105,6 @@ class Meter:
             lanes.append([self._leaves.update])
         return lanes
 
-    def feed(self, data: Buffer) -> None:
-        """Take a whole body of at most one chunk."""
-        for running in self._digesters.values():
-            running.update(data)
-        if self._leaves:
-            self._leaves.update(data)
-
     def digests(self, size: int) -> Digests:
         """The results."""
         return Digests(size, {a: d.digest() for a, d in self._digesters.items()})
@@ -133,7 +129,7 @@ class Ingest:
         """
         if wanted.length is not None and wanted.length > STREAM_MAX:
             raise EntityTooLarge
-        bounded = _bounded(body, wanted.length)
+        bounded = _Bounded(body, wanted.length)
         head = bytearray()
         async for piece in bounded:
             head += piece
@@ -142,19 +138,18 @@ class Ingest:
         return await self._small(bytes(head), wanted, key, stream_id)
 
     async def _small(self, plain: bytes, wanted: Wanted, key: bytes, stream_id: bytes) -> Ingested:
-        meter = Meter(wanted)
-        meter.feed(plain)
-        digests = meter.digests(len(plain))
+        digests = digests_of(plain, wanted.algorithms)
+        leaves = hashlib.sha256(plain).digest() if wanted.leaves else b""
         if len(plain) <= wanted.inline_max or not plain:
             body = seal_small(key, plain)
-            return Ingested(stream_id, key, commitment(key), digests, body, meter.leaves())
+            return Ingested(stream_id, key, commitment(key), digests, body, leaves)
         segment, shards = seal_segment(key, plain, wanted.profile)
         stored = Stored()
         try:
             stored.add(segment, await self._engine.sink.write(segment, shards))
         except BelowQuorum as error:
             raise SlowDown from error
-        return _ingested(stream_id, key, digests, meter, stored)
+        return _ingested(stream_id, key, digests, leaves, stored)
 
     async def _pipeline(
         self,
@@ -179,7 +174,7 @@ class Ingest:
                     await writer.write(piece)
                 await writer.finish()
             stored, chunks = writer.stored(), writer.segment_chunks
-            return _ingested(stream_id, key, meter.digests(size), meter, stored, chunks)
+            return _ingested(stream_id, key, meter.digests(size), meter.leaves(), stored, chunks)
         except BaseExceptionGroup as group_error:
             raise _first(group_error) from None
         finally:
@@ -191,7 +186,7 @@ def _ingested(
     stream_id: bytes,
     key: bytes,
     digests: Digests,
-    meter: Meter,
+    leaves: bytes,
     stored: Stored,
     segment_chunks: int = 1,
 ) -> Ingested:
@@ -201,7 +196,7 @@ def _ingested(
         commitment(key),
         digests,
         None,
-        meter.leaves(),
+        leaves,
         tuple(stored.segments),
         tuple(stored.rows),
         tuple(stored.receipts),
@@ -211,20 +206,31 @@ def _ingested(
     )
 
 
-async def _bounded(body: AsyncIterator[Buffer], length: int | None) -> AsyncIterator[Buffer]:
+class _Bounded:
     """The body's bytes, neither more nor fewer than `length`."""
-    size = 0
-    async for piece in body:
-        if not len(piece):
-            continue
-        size += len(piece)
-        if size > (STREAM_MAX if length is None else length):
+
+    __slots__ = ("_body", "_length", "_size")
+
+    def __init__(self, body: AsyncIterator[Buffer], length: int | None) -> None:
+        self._body, self._length, self._size = body, length, 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Buffer:
+        length = self._length
+        try:
+            piece = await anext(self._body)
+        except StopAsyncIteration:
+            if length is not None and self._size < length:
+                raise IncompleteBody from None
+            raise
+        self._size += len(piece)
+        if self._size > (STREAM_MAX if length is None else length):
             if length is None:
                 raise EntityTooLarge
             raise IncompleteBody("The body has more bytes than it was said to have")
-        yield piece
-    if length is not None and size < length:
-        raise IncompleteBody
+        return piece
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -62,8 +62,7 @@ class Checksum(msgspec.Struct, frozen=True):
     composite_parts: int = 0  # 0: FULL_OBJECT; else COMPOSITE over so many parts
 
 
-@dataclass(frozen=True, slots=True)
-class Digests:
+class Digests(msgspec.Struct, frozen=True):
     """What the bytes of one body really hash to: every algorithm that was asked for."""
 
     size: int
@@ -74,16 +73,15 @@ class Digests:
 Verifier = Callable[[Digests], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(msgspec.Struct, frozen=True):
     """What a client says about an object, stored and echoed."""
 
     content_type: str = "binary/octet-stream"
     # cache-control, content-disposition, content-encoding, content-language, expires,
     # x-amz-website-redirect-location, x-amz-storage-class as given: lower-case name -> value
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     # x-amz-meta-NAME without the prefix: lower-case name -> value
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

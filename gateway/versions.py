@@ -95,8 +95,13 @@ def find(reader: Reader, bucket: Bucket, key: str, version_id: str | None) -> Ob
         raise NoSuchVersion
     if row is None:
         raise NoSuchKey
-    whole = raw if raw is not None and decode_version(raw) is row else None
-    return to_version(bucket, key, row, whole)
+    assert raw is not None
+    return stored_version(bucket, key, raw, row)
+
+
+def stored_version(bucket: Bucket, key: str, raw: bytes, row: VersionRow) -> ObjectVersion:
+    """The model's view of what `live_row` gave."""
+    return to_version(bucket, key, row, raw if decode_version(raw) is row else None)
 
 
 def to_version(
@@ -173,7 +178,7 @@ def insert(  # noqa: PLR0917 - the order of a sentence
     row: VersionRow,
     condition: WriteCondition,
     receipts: tuple[bytes, ...] = (),
-) -> VersionRow:
+) -> ObjectVersion:
     """Make `row` the key's latest version, with its sequence set; what was there is released.
 
     The caller adds the row's own streams and charges. Raises NoSuchBucket, PreconditionFailed.
@@ -188,13 +193,13 @@ def insert(  # noqa: PLR0917 - the order of a sentence
     row = msgspec.structs.replace(row, sequence=sequence)
     if old:
         remove(store, transaction, bucket, key, old)
-    live = encode(row)
+    live = whole = encode(row)
     if len(row.streams) > LIVE_STREAMS:
-        transaction.put(Space.VERSIONS, version_key(bucket.id, key, sequence), live)
+        transaction.put(Space.VERSIONS, version_key(bucket.id, key, sequence), whole)
         live = encode(msgspec.structs.replace(row, streams=(), parts=()))
     transaction.put(Space.LIVE, place, live)
     report(store, transaction, bucket, row, "put", receipts)
-    return row
+    return to_version(bucket, text_key(key), row, whole)
 
 
 def remove(

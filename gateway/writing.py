@@ -41,7 +41,7 @@ from gateway.versions import (
     object_key,
     publish,
     remove,
-    to_version,
+    stored_version,
     version_row,
 )
 from miner.writing import FragmentReceipt
@@ -147,7 +147,7 @@ class Writing:
     ) -> ObjectVersion:
         """Store a body."""
         store = self._store
-        raw_key = object_key(key)
+        object_key(key)  # refused before the body is read
         lease = store.lease(bucket)
         wanted = Wanted(
             profile=store.profile(bucket, profile),
@@ -158,7 +158,6 @@ class Writing:
             leaves=bucket.publishes and store.publisher is not None,
             length=length,
         )
-        self._refuse_early(bucket, raw_key, condition)
         ingested = await self._ingest.take(
             body, wanted, store.keys.new_key(), store.entropy(UID_BYTES)
         )
@@ -167,13 +166,6 @@ class Writing:
         return await self._commit_put(
             bucket, key, attributes, wanted, ingested, lease, keep, condition
         )
-
-    def _refuse_early(self, bucket: Bucket, key: bytes, condition: WriteCondition) -> None:
-        """Before the body is read; the commit judges again."""
-        with self._store.catalog.read() as reader:
-            bucket_row(reader, bucket)
-            if condition.if_match is not None or condition.if_none_match is not None:
-                judge(condition, live_row(reader, bucket, key)[1])
 
     async def _commit_put(  # noqa: PLR0917 - one caller
         self,
@@ -192,7 +184,7 @@ class Writing:
         charged = ingested.charged
         digests = ingested.digests
 
-        def build(transaction: Transaction) -> VersionRow:
+        def build(transaction: Transaction) -> ObjectVersion:
             keys = account_keys(transaction.reader, bucket.owner.id)
             generation, wrapped = store.keys.wrap_for(keys, version_key)
             stream = add_stream(store, transaction, ingested, version_key)
@@ -225,8 +217,7 @@ class Writing:
             receipts = packed_receipts(ingested.receipts)
             return insert(store, transaction, bucket, object_key(key), row, condition, receipts)
 
-        row = await commit(store.catalog, store.pool, build)
-        return to_version(bucket, key, row)
+        return await commit(store.catalog, store.pool, build)
 
     async def delete(
         self, bucket: Bucket, key: str, condition: WriteCondition
@@ -235,7 +226,7 @@ class Writing:
         store = self._store
         raw_key = object_key(key)
 
-        def build(transaction: Transaction) -> VersionRow | None:
+        def build(transaction: Transaction) -> ObjectVersion | None:
             bucket_row(transaction.reader, bucket)
             raw, row = live_row(transaction.reader, bucket, raw_key)
             if raw is None or row is None:
@@ -244,10 +235,9 @@ class Writing:
             transaction.expect(Space.LIVE, live_key(bucket.id, raw_key), raw)
             transaction.delete(Space.LIVE, live_key(bucket.id, raw_key))
             remove(store, transaction, bucket, raw_key, row)
-            return row
+            return stored_version(bucket, key, raw, row)
 
-        row = await commit(store.catalog, store.pool, build)
-        return to_version(bucket, key, row) if row else None
+        return await commit(store.catalog, store.pool, build)
 
     async def copy(
         self,
@@ -287,11 +277,11 @@ class Writing:
         lease = self._store.lease(bucket)
         copier = _Copy(self._store, self._contents, source, row, bucket, key)
 
-        def build(transaction: Transaction) -> VersionRow:
+        def build(transaction: Transaction) -> ObjectVersion:
             copied = copier.row(transaction, attributes, lease, target.name if target else "")
             return insert(self._store, transaction, bucket, object_key(key), copied, condition)
 
-        return to_version(bucket, key, await commit(self._store.catalog, self._store.pool, build))
+        return await commit(self._store.catalog, self._store.pool, build)
 
 
 class _Copy:

@@ -1,6 +1,6 @@
 """Who asks: chooses the signature scheme of a request and checks it."""
 
-from dataclasses import dataclass
+import msgspec
 
 from gateway.errors import InvalidArgument
 from gateway.model import Account
@@ -10,8 +10,7 @@ from gateway.s3.sigv2 import SigV2
 from gateway.s3.sigv4 import UNSIGNED_PAYLOAD, ChunkSigner, Credentials, SigV4
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """A proved account, or nobody; and what the signature says about the body."""
 
     account: Account | None = None

@@ -7,13 +7,9 @@ Without any claim a CRC64NVME is kept, as AWS does (54 GB/s, so it costs nothing
 import hmac
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from hashlib import md5, sha1, sha256
-from zlib import crc32
+from collections.abc import Mapping
 
-import google_crc32c
-from awscrt.checksums import crc64nvme
+import msgspec
 
 from gateway.errors import BadDigest, InvalidRequest, NotImplementedHere
 from gateway.model import Algorithm, Checksum, Digests
@@ -111,8 +107,7 @@ def claimed_header(headers: Mapping[str, str]) -> tuple[Algorithm, str] | None:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Integrity:
+class Integrity(msgspec.Struct, frozen=True):
     """What one upload claims about its bytes; `verify` judges what they really hash to."""
 
     body: RequestBody
@@ -184,21 +179,6 @@ def _checksum_trailer(headers: Mapping[str, str]) -> str:
     if name not in HEADERS:
         raise InvalidRequest("The value specified in the x-amz-trailer header is not supported")
     return name
-
-
-_COMPUTE: dict[Algorithm, Callable[[bytes], bytes]] = {
-    Algorithm.MD5: lambda data: md5(data, usedforsecurity=False).digest(),
-    Algorithm.SHA1: lambda data: sha1(data, usedforsecurity=False).digest(),
-    Algorithm.SHA256: lambda data: sha256(data).digest(),
-    Algorithm.CRC32: lambda data: crc32(data).to_bytes(4, "big"),
-    Algorithm.CRC32C: lambda data: int(google_crc32c.value(data)).to_bytes(4, "big"),
-    Algorithm.CRC64NVME: lambda data: int(crc64nvme(data)).to_bytes(8, "big"),
-}
-
-
-def digests_of(data: bytes, algorithms: frozenset[Algorithm]) -> Digests:
-    """Digests of a small document (request XML); objects are hashed by ObjectService."""
-    return Digests(len(data), {algorithm: _COMPUTE[algorithm](data) for algorithm in algorithms})
 
 
 def upload_checksum(headers: Mapping[str, str]) -> tuple[Algorithm, bool]:

@@ -4,13 +4,16 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from chain.net.transport import Buffer
+from gateway.digests import digests_of
 from gateway.errors import AccessDenied
 from gateway.model import Account, Bucket
 from gateway.s3.attributes import Headers
 from gateway.s3.auth import Caller
 from gateway.s3.body import RequestBody
-from gateway.s3.checksums import digests_of, plan
+from gateway.s3.checksums import plan
 from gateway.s3.config import S3Config
 from gateway.s3.errors import MissingRequestBody
 from gateway.s3.request import Request
@@ -37,8 +40,7 @@ def xml_reply(document: bytes, headers: Headers | None = None) -> Reply:
     return Reply(200, [XML_TYPE, *(headers or [])], document)
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(msgspec.Struct, frozen=True):
     """One authorised request on its way through a handler."""
 
     request: Request

@@ -90,7 +90,7 @@ async def upload_part(exchange: Exchange, operation: ops.UploadPart) -> Reply:
     part = await exchange.objects.put_part(
         upload,
         operation.number,
-        body.stream(),
+        body,
         length=length,
         algorithms=integrity.algorithms,
         verify=integrity.verify,

@@ -4,8 +4,9 @@ Headers are read by the handlers. `Fixed` is a known operation whose answer neve
 configuration, "not configured", or NotImplemented.
 """
 
-from dataclasses import dataclass
 from http import HTTPStatus
+
+import msgspec
 
 from gateway.errors import StoreError
 
@@ -13,8 +14,7 @@ PAGE_MAX = 1000
 
 
 # ------------------------------------------------------------------ service and buckets
-@dataclass(frozen=True, slots=True)
-class ListBuckets:
+class ListBuckets(msgspec.Struct, frozen=True):
     """GET /"""
 
     prefix: str
@@ -22,57 +22,49 @@ class ListBuckets:
     limit: int  # 0: all
 
 
-@dataclass(frozen=True, slots=True)
-class CreateBucket:
+class CreateBucket(msgspec.Struct, frozen=True):
     """PUT /bucket"""
 
     bucket: str
 
 
-@dataclass(frozen=True, slots=True)
-class HeadBucket:
+class HeadBucket(msgspec.Struct, frozen=True):
     """HEAD /bucket"""
 
     bucket: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteBucket:
+class DeleteBucket(msgspec.Struct, frozen=True):
     """DELETE /bucket"""
 
     bucket: str
 
 
-@dataclass(frozen=True, slots=True)
-class GetBucketLocation:
+class GetBucketLocation(msgspec.Struct, frozen=True):
     """GET /bucket?location"""
 
     bucket: str
 
 
-@dataclass(frozen=True, slots=True)
-class GetBucketAcl:
+class GetBucketAcl(msgspec.Struct, frozen=True):
     """GET /bucket?acl"""
 
     bucket: str
 
 
-@dataclass(frozen=True, slots=True)
-class PutBucketAcl:
+class PutBucketAcl(msgspec.Struct, frozen=True):
     """PUT /bucket?acl"""
 
     bucket: str
 
 
-@dataclass(frozen=True, slots=True)
-class GetBucketPolicyStatus:
+class GetBucketPolicyStatus(msgspec.Struct, frozen=True):
     """GET /bucket?policyStatus"""
 
     bucket: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fixed:
+class Fixed(msgspec.Struct, frozen=True):
     """A known operation with a fixed answer, after the usual checks of caller and bucket."""
 
     name: str
@@ -84,8 +76,7 @@ class Fixed:
 
 
 # ------------------------------------------------------------------ lists
-@dataclass(frozen=True, slots=True)
-class ListObjects:
+class ListObjects(msgspec.Struct, frozen=True):
     """GET /bucket"""
 
     bucket: str
@@ -96,8 +87,7 @@ class ListObjects:
     url_encoded: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ListObjectsV2:
+class ListObjectsV2(msgspec.Struct, frozen=True):
     """GET /bucket?list-type=2"""
 
     bucket: str
@@ -110,8 +100,7 @@ class ListObjectsV2:
     url_encoded: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ListObjectVersions:
+class ListObjectVersions(msgspec.Struct, frozen=True):
     """GET /bucket?versions"""
 
     bucket: str
@@ -122,8 +111,7 @@ class ListObjectVersions:
     url_encoded: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ListMultipartUploads:
+class ListMultipartUploads(msgspec.Struct, frozen=True):
     """GET /bucket?uploads"""
 
     bucket: str
@@ -135,16 +123,14 @@ class ListMultipartUploads:
     url_encoded: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteObjects:
+class DeleteObjects(msgspec.Struct, frozen=True):
     """POST /bucket?delete"""
 
     bucket: str
 
 
 # ------------------------------------------------------------------ objects
-@dataclass(frozen=True, slots=True)
-class GetObject:
+class GetObject(msgspec.Struct, frozen=True):
     """GET /bucket/key; HEAD too."""
 
     bucket: str
@@ -155,16 +141,14 @@ class GetObject:
     head: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PutObject:
+class PutObject(msgspec.Struct, frozen=True):
     """PUT /bucket/key"""
 
     bucket: str
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class CopyObject:
+class CopyObject(msgspec.Struct, frozen=True):
     """PUT /bucket/key with x-amz-copy-source"""
 
     bucket: str
@@ -172,8 +156,7 @@ class CopyObject:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteObject:
+class DeleteObject(msgspec.Struct, frozen=True):
     """DELETE /bucket/key"""
 
     bucket: str
@@ -181,8 +164,7 @@ class DeleteObject:
     version_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GetObjectAcl:
+class GetObjectAcl(msgspec.Struct, frozen=True):
     """GET /bucket/key?acl"""
 
     bucket: str
@@ -190,8 +172,7 @@ class GetObjectAcl:
     version_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PutObjectAcl:
+class PutObjectAcl(msgspec.Struct, frozen=True):
     """PUT /bucket/key?acl"""
 
     bucket: str
@@ -199,8 +180,7 @@ class PutObjectAcl:
     version_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GetObjectTagging:
+class GetObjectTagging(msgspec.Struct, frozen=True):
     """GET /bucket/key?tagging: no object has tags yet."""
 
     bucket: str
@@ -208,8 +188,7 @@ class GetObjectTagging:
     version_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GetObjectAttributes:
+class GetObjectAttributes(msgspec.Struct, frozen=True):
     """GET /bucket/key?attributes"""
 
     bucket: str
@@ -218,16 +197,14 @@ class GetObjectAttributes:
 
 
 # ------------------------------------------------------------------ multipart
-@dataclass(frozen=True, slots=True)
-class CreateMultipartUpload:
+class CreateMultipartUpload(msgspec.Struct, frozen=True):
     """POST /bucket/key?uploads"""
 
     bucket: str
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class UploadPart:
+class UploadPart(msgspec.Struct, frozen=True):
     """PUT /bucket/key?partNumber=N&uploadId=ID"""
 
     bucket: str
@@ -236,8 +213,7 @@ class UploadPart:
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class UploadPartCopy:
+class UploadPartCopy(msgspec.Struct, frozen=True):
     """The same with x-amz-copy-source"""
 
     bucket: str
@@ -247,8 +223,7 @@ class UploadPartCopy:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class ListParts:
+class ListParts(msgspec.Struct, frozen=True):
     """GET /bucket/key?uploadId=ID"""
 
     bucket: str
@@ -259,8 +234,7 @@ class ListParts:
     url_encoded: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CompleteMultipartUpload:
+class CompleteMultipartUpload(msgspec.Struct, frozen=True):
     """POST /bucket/key?uploadId=ID"""
 
     bucket: str
@@ -268,8 +242,7 @@ class CompleteMultipartUpload:
     upload_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class AbortMultipartUpload:
+class AbortMultipartUpload(msgspec.Struct, frozen=True):
     """DELETE /bucket/key?uploadId=ID"""
 
     bucket: str

@@ -1,8 +1,9 @@
 """A request as the S3 front end sees it, made once from an ASGI scope."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from gateway.s3.addressing import host_bucket, parse_query, split_path
 
@@ -11,8 +12,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """Method, address, query and headers; the body is read through gateway/s3/body.py."""
 
     method: str

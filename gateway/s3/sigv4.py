@@ -15,6 +15,8 @@ from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote, unquote_to_bytes
 
+import msgspec
+
 from gateway.model import Account, Credential
 from gateway.s3.errors import (
     AuthError,
@@ -69,8 +71,7 @@ class Scope:
     text: str  # as it stands in what is signed
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """The parts of a signature as a request states them; nothing is verified yet."""
 
     scope: Scope
@@ -125,8 +126,7 @@ class ChunkSigner:
         self._previous = expected
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(msgspec.Struct, frozen=True):
     """A proved request."""
 
     account: Account

@@ -1,8 +1,9 @@
 """Handlers of PUT, COPY and DELETE."""
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import (
@@ -87,7 +88,7 @@ async def put_object(exchange: Exchange, operation: ops.PutObject) -> Reply:
     version = await exchange.objects.put(
         exchange.bucket,
         operation.key,
-        body.stream(),
+        body,
         attributes,
         length=length,
         algorithms=integrity.algorithms,
