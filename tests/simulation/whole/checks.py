@@ -48,8 +48,8 @@ async def check(network: SimulatedNetwork, model: Model) -> list[str]:
     problems = await check_contents(network, model)
     with network.catalog.read() as reader:
         rows = Rows(reader)
-        problems += _queues(rows)
-        problems += _references(rows)
+        problems += queues(rows)
+        problems += references(rows)
         problems += _charges(network, rows)
     problems += [problem async for problem in _fragments(network, rows)]
     problems += _tokens(network)
@@ -128,7 +128,7 @@ async def _read(worker: Worker, bucket: str, key: str) -> tuple[Content, bytes]:
 
 
 # ---------------------------------------------------------------- the catalog's rows
-def _queues(rows: Rows) -> Iterator[str]:
+def queues(rows: Rows) -> Iterator[str]:
     """Nothing waits any more."""
     for space, waiting in rows.queues.items():
         if waiting:
@@ -137,7 +137,7 @@ def _queues(rows: Rows) -> Iterator[str]:
         yield "an object batch is still pending"
 
 
-def _references(rows: Rows) -> Iterator[str]:
+def references(rows: Rows) -> Iterator[str]:
     """Each stream has as many users as it counts; each placement belongs to a stream."""
     users: dict[bytes, int] = {}
     inline: set[bytes] = set()
