@@ -9,6 +9,7 @@ from threading import get_ident
 import lmdb
 import msgspec
 
+from chain.clock import Entropy, system_entropy
 from chain.net.transport import Peer, RemoteError, Unreachable
 from gateway.catalog import protocol
 from gateway.catalog.bodies import LogReader, Snapshot
@@ -28,6 +29,7 @@ from gateway.catalog.protocol import (
     BATCHES_MAX,
     COMMITTED,
     Commit,
+    Committed,
     Outcome,
     encode_batch,
     refusals,
@@ -36,6 +38,9 @@ from gateway.catalog.protocol import (
 logger = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 30.0
+NAME_BYTES = 8
+# A message may overtake the one that tells a new writer of us, and has to be sent again.
+_BEGINNINGS_MAX = 8
 # Commits of one turn of the loop share a message. While so many messages are on their way, later
 # commits gather for the next one: at 16 PUTs at once that halves what messages cost.
 MESSAGES_MAX = 2
@@ -79,7 +84,14 @@ class CatalogClient:
     CatalogUnavailable and reads go on.
     """
 
-    def __init__(self, directory: Path, peer: Peer, *, index: Index | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        peer: Peer,
+        *,
+        index: Index | None = None,
+        entropy: Entropy = system_entropy,
+    ) -> None:
         """`index` is given when the writer is in this process: LMDB opens a file only once."""
         self._directory, self._peer = directory, peer
         self._log = LogReader(directory / "log")
@@ -90,6 +102,8 @@ class CatalogClient:
         self._reads = 0
         self._turn: _Shared | None = None
         self._thread = 0
+        self._entropy = entropy
+        self._session, self._name, self._number = b"", b"", 0
         self._waiting: list[_Waiting] = []
         self._messages: set[asyncio.Task[None]] = set()
 
@@ -200,8 +214,7 @@ class CatalogClient:
         """Send one message and tell each of those who wait for it."""
         error: Exception
         try:
-            message = Commit([raw for raw, _ in taken])
-            reply = await self._peer.ask(message, timeout=COMMIT_SECONDS)
+            reply = await self._deliver([raw for raw, _ in taken])
         except Unreachable as unreachable:
             error = CommitUncertain(f"the catalog's writer did not answer: {unreachable}")
         except RemoteError as refused:
@@ -218,6 +231,28 @@ class CatalogClient:
         for _, future in taken:
             if not future.done():
                 future.set_exception(type(error)(*error.args))
+
+    async def _deliver(self, batches: list[msgspec.Raw]) -> Committed:
+        """Send one message; under a new name where the writer is another than before."""
+        for attempt in range(_BEGINNINGS_MAX):
+            session, name, number = self._session, self._name, self._number
+            self._number += 1
+            try:
+                message = Commit(session, name, number, batches)
+                return await self._peer.ask(message, timeout=COMMIT_SECONDS)
+            except RemoteError as refused:
+                if refused.code != protocol.NOT_BEGUN or attempt == _BEGINNINGS_MAX - 1:
+                    raise
+                if (session, name) == (self._session, self._name):
+                    self._begin(refused)
+        raise AssertionError("unreachable")
+
+    def _begin(self, refused: RemoteError) -> None:
+        try:
+            self._session = bytes.fromhex(refused.reason)
+        except ValueError:
+            raise refused from None
+        self._name, self._number = self._entropy(NAME_BYTES), 0
 
     async def close(self) -> None:
         """See Catalog."""
@@ -238,6 +273,7 @@ class CatalogClient:
 def _refusal(code: str, reason: str) -> Exception:
     kinds: dict[str, type[Exception]] = {
         protocol.UNAVAILABLE: CatalogUnavailable,
+        protocol.NOT_BEGUN: CatalogUnavailable,
         protocol.FULL: CatalogFull,
         protocol.DAMAGED: CatalogDamaged,
         protocol.BAD: BadBatch,

@@ -15,6 +15,8 @@ from gateway.catalog.interface import Add, BadBatch, Batch, Condition
 
 UNAVAILABLE, UNCERTAIN, DAMAGED, BAD = "unavailable", "uncertain", "damaged", "bad_batch"
 FULL = "full"
+# Nothing was done: begin anew in the session that the reason names (hex); or never come again.
+NOT_BEGUN, REPEATED = "not_begun", "repeated"
 COMMITTED = -1
 # Batches of one message; and the bytes from which on it takes no further one.
 BATCHES_MAX, BATCHES_BYTES = 64, 1 << 20
@@ -38,8 +40,11 @@ class Committed(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Commit(Message[Committed], frozen=True, array_like=True):
-    """Judge and commit batches (see `encode_batch`), one after the other."""
+    """Judge and commit batches (see `encode_batch`), one after the other: once (once.py)."""
 
+    session: bytes
+    client: bytes
+    number: int
     batches: list[msgspec.Raw]
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from chain.clock import Clock
+from chain.clock import Clock, Entropy, system_entropy
 from chain.net.transport import Caller, Handlers, RemoteError, Transport
 from gateway.catalog import protocol
 from gateway.catalog.compaction import Compactor
@@ -17,6 +17,7 @@ from gateway.catalog.interface import (
     Conflict,
 )
 from gateway.catalog.local import LocalCatalog
+from gateway.catalog.once import NotBegun, Once, Repeated
 from gateway.catalog.protocol import Commit, Committed, Outcome, decode_batch
 
 logger = logging.getLogger(__name__)
@@ -24,13 +25,15 @@ logger = logging.getLogger(__name__)
 # How often the compactor looks whether there is something to do.
 HOUSEKEEPING_SECONDS = 10.0
 REASON_MAX = 1024
+SESSION_BYTES, CLIENT_BYTES_MAX = 8, 16
 
 
 class CatalogService:
     """Handlers over the process's own catalog. Only callers on this machine are served."""
 
-    def __init__(self, catalog: LocalCatalog) -> None:
+    def __init__(self, catalog: LocalCatalog, entropy: Entropy = system_entropy) -> None:
         self.catalog = catalog
+        self._once = Once[Committed](entropy(SESSION_BYTES))
         self._index_id = catalog.store.index.identifier
 
     def handlers(self) -> Handlers:
@@ -41,6 +44,18 @@ class CatalogService:
         """Judge and commit. Refusals carry the codes of protocol.py."""
         if not caller.local:
             raise RemoteError("forbidden", "the catalog serves its own machine only")
+        if len(message.client) > CLIENT_BYTES_MAX or message.number < 0:
+            raise RemoteError(protocol.BAD, "not a client and a number")
+        try:
+            return await self._once.answer(
+                message.session, message.client, message.number, lambda: self._commit(message)
+            )
+        except NotBegun:
+            raise RemoteError(protocol.NOT_BEGUN, self._once.session.hex()) from None
+        except Repeated:
+            raise RemoteError(protocol.REPEATED, "this message came before") from None
+
+    async def _commit(self, message: Commit) -> Committed:
         batches: list[Batch | BadBatch] = []
         for raw in message.batches:
             try:

@@ -247,7 +247,7 @@ async def test_strangers_with_garbage_at_every_tcp_face_end_no_process(nodes: No
 def test_the_gateways_face_takes_no_commit_and_no_command(nodes: Nodes) -> None:
     address, gateway = gateway_address(nodes), nodes.key("gateway", "gateway").id
     miner = nodes.key("miner1", "miner")
-    for message in (Commit([]), ListAccounts()):
+    for message in (Commit(b"", b"", 0, []), ListAccounts()):
         with pytest.raises(RemoteError, match="unknown_message"):
             ask(miner, address, gateway, message)
     other = Missing(bytes(32), 0, nodes.key("miner2", "miner").id)

@@ -44,6 +44,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     service = Counting(local)
     await transport.serve("memory://c", service.handlers())
     client = CatalogClient(tmp_path / "c", transport.connect("memory://c"), index=local.store.index)
+    await client.commit(Batch())  # so that it is known to the service
+    service.batches.clear()
     yield client, local, service
     await client.close()
     await local.close()
