@@ -1,5 +1,6 @@
 """Every store names its format: newer is refused, older is upgraded. docs/specs/store-format.md."""
 
+import errno
 import fcntl
 import json
 import os
@@ -86,15 +87,40 @@ def write_format(directory: Path, kind: str, version: int) -> None:
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Replace a small file: after a crash it has the old bytes or the new ones."""
+    """Replace a small file: after a crash it has the old bytes or the new ones.
+
+    Raises OSError, which names the file.
+    """
     temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_directory(path.parent)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        error.filename = str(path)
+        raise
+
+
+def write_mark(path: Path, data: bytes) -> None:
+    """`write_durably` for a file that may be lost: overwritten in place on a full disk.
+
+    A crash may then leave a part of both, which its reader must take for nothing.
+    """
+    try:
+        write_durably(path, data, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not path.exists():
+            raise
+        with path.open("r+b") as file:
+            file.write(data)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def make_directory(path: Path) -> None:

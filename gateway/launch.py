@@ -136,10 +136,13 @@ def _pledges(config: Config, folders: Sequence[Path]) -> dict[str, int]:
             kept = {str(k): int(v) for k, v in json.loads(path.read_bytes()).items()}
         except (ValueError, AttributeError):
             raise ConfigError(f"{path}: damaged; remove it or say --pledge SIZE") from None
+    changed = False
     devices = [folder.stat().st_dev for folder in folders]
     for folder, device in zip(folders, devices, strict=True):
         if str(folder) not in kept:
             share = int(shutil.disk_usage(folder).free * PLEDGE_SHARE) // devices.count(device)
             kept[str(folder)] = max(PLEDGE_MIN, min(PLEDGE_MAX, share // MIB * MIB))
-    write_durably(path, json.dumps(kept, indent=1).encode(), 0o600)
+            changed = True
+    if changed:
+        write_durably(path, json.dumps(kept, indent=1).encode(), 0o600)
     return kept

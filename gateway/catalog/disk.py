@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from chain.format import make_directory, sync_directory, write_durably
+from chain.format import make_directory, sync_directory, write_mark
 from chain.net.transport import Buffer
 
 _fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
@@ -69,8 +69,8 @@ class Disk:
         path.unlink(missing_ok=True)
 
     def write_file(self, path: Path, data: bytes) -> None:
-        """Replace a small file durably: after a crash it is the old one or the new one."""
-        write_durably(path, data, 0o600)
+        """Replace a small file durably; on a full disk a crash may leave a part of it."""
+        write_mark(path, data)
 
     def commit(self, transaction: Any) -> None:
         """Make an LMDB transaction visible, not durable. Raises lmdb.Error."""

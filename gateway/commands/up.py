@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from chain.clock import Clock, SystemClock, system_entropy
-from chain.format import write_durably
+from chain.format import write_mark
 from chain.join import Ledger, join_as
 from chain.keys.identity import Identity
 from chain.keys.keystore import Keystore, KeystoreError
@@ -59,7 +59,7 @@ async def up(config: Config, clock: Clock, make: Commands = commands) -> int:
     lock = locks.take_network(config.data_dir)
     for stale in ("endpoints.json", "network.json"):
         (run_dir / stale).unlink(missing_ok=True)
-    write_durably(run_dir / "supervisor.pid", f"{os.getpid()}\n".encode(), 0o600)
+    write_mark(run_dir / "supervisor.pid", f"{os.getpid()}\n".encode())
     inherited: list[int] = []
     try:
         ledger = await _joined(config, clock) if config.join else None
@@ -106,7 +106,7 @@ async def _keep(
         state = {
             c.command.name: {"pid": c.pid, "restarts": c.restarts} for c in supervisor.children
         }
-        write_durably(processes, json.dumps({"processes": state}).encode(), 0o600)
+        write_mark(processes, json.dumps({"processes": state}).encode())
 
     logs = network.config.data_dir / "logs"
     supervisor = Supervisor(children, logs, clock, journal, on_change=note)

@@ -5,19 +5,21 @@ process that crashed while it opened the index must not do so again at its next 
 """
 
 import contextlib
+import os
 import shutil
 from enum import Enum
 from pathlib import Path
 
 from blake3 import blake3
 
-from chain.format import write_durably
+from chain.format import write_mark
 
 _CLEAN, _OPENING = "clean", "opening"
 # So many ends in a row without a clean stop may be the index's fault.
 _CRASHES_MAX = 4
 _PIECE = 1024**2
 _DATA, _LOCK = "data.mdb", "lock.mdb"
+_LOCK_BYTES = 16 * 1024  # room for 250 readers
 
 
 class Trust(Enum):
@@ -55,30 +57,41 @@ class Session:
 
     def opening(self) -> None:
         """From here to `opened` a crash means that the index is not to be trusted."""
-        # We hold the store's lock, so nobody uses this file; what is in it may be rotten too.
-        (self._directory / _LOCK).unlink(missing_ok=True)
-        write_durably(self._file, _OPENING.encode(), 0o600)
+        self._clear_lock()
+        write_mark(self._file, _OPENING.encode())
 
     def begin_anew(self) -> None:
         """Remove the index. What is made from here on is trusted as far as it got."""
         shutil.rmtree(self._directory, ignore_errors=True)
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._crashes = 0
+        self._clear_lock()
         self.opened()
+
+    def _clear_lock(self) -> None:
+        """Empty LMDB's lock file: we hold the store's lock, so nobody uses it; it may be rotten.
+
+        Written and not removed: LMDB maps a new one, and without room for it the process would end
+        by SIGBUS. Raises OSError.
+        """
+        descriptor = os.open(self._directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "r+b") as file:
+            file.write(bytes(_LOCK_BYTES))
+            file.truncate()
 
     def opened(self) -> None:
         """The index is in use."""
-        write_durably(self._file, f"{self._boot} {self._crashes}".encode(), 0o600)
+        write_mark(self._file, f"{self._boot} {self._crashes}".encode())
 
     def distrust(self) -> None:
         """The next start makes the index anew."""
         with contextlib.suppress(OSError):
-            write_durably(self._file, _OPENING.encode(), 0o600)
+            write_mark(self._file, _OPENING.encode())
 
     def closed(self) -> None:
         """The index is whole on the disk, and closed."""
         digest = _digest(self._directory / _DATA)
-        write_durably(self._file, f"{_CLEAN} {digest}".encode(), 0o600)
+        write_mark(self._file, f"{_CLEAN} {digest}".encode())
 
 
 def _digest(path: Path) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import chain.format
 from chain.format import DirectoryLocked, NewerFormat
 from chain.ids import AccountId
 from chain.net.transport import Buffer
@@ -331,6 +332,35 @@ async def test_a_full_disk_refuses_and_the_store_goes_on_when_there_is_room(
     again = open_store(tmp_path)
     assert await whole(again, made) == [True, True]
     await again.close()
+
+
+@pytest.mark.parametrize("end", ["closed", "killed"])
+async def test_a_store_starts_on_a_full_disk_reads_and_takes_fragments_when_there_is_room(
+    tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(tmp_path / "a")
+    made = await fill(store, "a", "b")
+    if end == "killed":
+        await crash(store, tmp_path / "a", tmp_path / "b")
+    await store.close()
+    directory = tmp_path / ("a" if end == "closed" else "b")
+
+    def no_room(path: Path, *_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left", str(path))
+
+    monkeypatch.setattr(chain.format, "write_durably", no_room)
+    disk = FaultyDisk(directory / "volumes")
+    disk.room = 0
+    again = open_store(directory, disk)
+    assert await whole(again, made) == [True, True]
+    with pytest.raises(StoreFull):
+        await fill(again, "c")
+    disk.room = 1 << 30
+    made += await fill(again, "c")
+    await again.close()
+    once_more = open_store(directory)
+    assert await whole(once_more, made) == [True] * 3
+    await once_more.close()
 
 
 async def test_a_failed_sync_acknowledges_nothing_and_moves_to_a_new_volume(

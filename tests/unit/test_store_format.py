@@ -1,5 +1,6 @@
 """The FORMAT file and the directory lock."""
 
+import errno
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ from chain.format import (
     lock_directory,
     open_store,
     write_durably,
+    write_mark,
 )
 
 
@@ -181,3 +183,25 @@ def test_the_lock_ends_with_its_process_and_is_not_inherited(tmp_path: Path) -> 
 def test_every_refusal_is_a_store_error() -> None:
     for kind in (NewerFormat, WrongStore, DirectoryLocked):
         assert issubclass(kind, StoreError)
+
+
+def test_a_mark_is_overwritten_where_a_second_file_finds_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "MARK"
+    write_mark(path, b"open and longer")
+    real = os.open
+
+    def full(name: str | Path, flags: int, *more: int) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.ENOSPC, "no space left")
+        return real(name, flags, *more)
+
+    monkeypatch.setattr(os, "open", full)
+    write_mark(path, b"clean")
+    assert path.read_bytes() == b"clean"
+    with pytest.raises(OSError, match="NEW") as told:
+        write_mark(tmp_path / "NEW", b"x")
+    assert told.value.errno == errno.ENOSPC
+    monkeypatch.undo()
+    assert [each.name for each in tmp_path.iterdir()] == ["MARK"]
