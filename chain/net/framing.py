@@ -7,6 +7,8 @@ frames (docs/specs/wire.md, "Over a stream").
 import struct
 from collections.abc import Sequence
 
+import numpy as np
+
 from chain.net import wire
 from chain.net.transport import Buffer
 
@@ -92,7 +94,8 @@ class Reader:
             self._complete(frame, messages)
             return True
         if length - have >= DIRECT_BYTES or length > SCRATCH_BYTES // 2:
-            self._direct = memoryview(bytearray(length))
+            # Not zeroed first, which is 0.05 s/GiB: whoever gets it gets it full.
+            self._direct = np.empty(length, np.uint8).data
             self._direct[:have] = self._scratch[self._start : self._end]
             self._direct_end = have
             self._start = self._end = 0
