@@ -8,7 +8,10 @@ machine; background work is off. Bars: docs/operations.md. Linux only (/proc).
 
 import argparse
 import json
+import os
+import platform
 import sys
+import sysconfig
 import tempfile
 import time
 from dataclasses import replace
@@ -144,6 +147,13 @@ def tell_ratios(ours: list[dict[str, object]], others: dict[str, list[dict[str, 
                 print(f"  {row['name']:<20}{theirs:>9.3f} ms/op  {theirs / our:>6.1f} times")
 
 
+def machine() -> str:
+    """What the figures depend on most: the interpreter, how it was built, and processors."""
+    built = str(sysconfig.get_config_var("CONFIG_ARGS"))
+    plain = "" if "--enable-optimizations" in built else " built without --enable-optimizations"
+    return f"Python {platform.python_version()}{plain}, {os.cpu_count()} processors"
+
+
 def main() -> int:
     """Measure, print, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -163,6 +173,7 @@ def main() -> int:
         for each in scenarios(scale)
     ]
     begun = time.monotonic()
+    print(machine())
     ours = []
     for scenario in wanted:
         if scenario.rows:
@@ -171,7 +182,12 @@ def main() -> int:
     rows = [row for each in wanted for row in each.rows if row.peers]
     others = {} if options.no_peers or not rows else of_peers(rows, scale)
     tell_ratios(ours, others)
-    report = {"ours": ours, "peers": others, **run_sections(words, quick=options.quick)}
+    report = {
+        "machine": machine(),
+        "ours": ours,
+        "peers": others,
+        **run_sections(words, quick=options.quick),
+    }
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     print(f"\n{time.monotonic() - begun:.0f} s")
