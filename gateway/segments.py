@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 from blake3 import blake3
 
 from chain.ids import FragmentId
@@ -159,7 +160,7 @@ def longest_segment(profile: Profile) -> int:
 
 def seal_segment(key: bytes, plain: Buffer, profile: Profile) -> tuple[Segment, list[memoryview]]:
     """A whole small stream (at most one chunk) as one segment, without any hop."""
-    memory = memoryview(bytearray(Frame.size(len(plain), profile)))
+    memory = np.empty(Frame.size(len(plain), profile), np.uint8).data
     sealer = SegmentSealer(Sealer(key), memory)
     sealer.add(plain, last=True)
     return Frame(memory, profile).encode(sealer.finish())
