@@ -16,7 +16,15 @@ from gateway.errors import (
 )
 from gateway.listing import after_prefix
 from gateway.model import Account, Bucket
-from gateway.records import BucketRow, decode, decode_kept, encode, owned_prefix
+from gateway.records import (
+    BucketRow,
+    SettingsRow,
+    decode,
+    decode_kept,
+    encode,
+    owned_prefix,
+    settings_key,
+)
 from gateway.store import Store, bucket_of
 from gateway.transaction import Transaction, commit
 from gateway.versions import bucket_row
@@ -95,9 +103,41 @@ class Buckets:
                 if transaction.reader.scan(space, bucket.id, after_prefix(bucket.id), 1):
                     raise BucketNotEmpty
                 transaction.require(Empty(space, bucket.id))
+            settings = transaction.reader.get(Space.META, settings_key(bucket.id))
+            transaction.expect(Space.META, settings_key(bucket.id), settings)
+            if settings is not None:
+                transaction.delete(Space.META, settings_key(bucket.id))
             transaction.expect(Space.BUCKETS, bucket.name.encode(), raw)
             transaction.delete(Space.BUCKETS, bucket.name.encode())
             transaction.delete(Space.OWNED, owned_prefix(bucket.owner.id) + bucket.name.encode())
+
+        await commit(self._store.catalog, self._store.pool, build)
+
+    def setting(self, bucket: Bucket, name: str) -> bytes | None:
+        """See ObjectService.setting."""
+        with self._store.catalog.read() as reader:
+            raw = reader.get(Space.META, settings_key(bucket.id))
+        return None if raw is None else decode(SettingsRow, raw).values.get(name)
+
+    async def set_setting(self, bucket: Bucket, name: str, value: bytes | None) -> None:
+        """See ObjectService.set_setting."""
+
+        def build(transaction: Transaction) -> None:
+            key = settings_key(bucket.id)
+            raw = transaction.reader.get(Space.META, key)
+            values = {} if raw is None else dict(decode(SettingsRow, raw).values)
+            if value is None:
+                values.pop(name, None)
+            else:
+                values[name] = value
+            transaction.expect(
+                Space.BUCKETS, bucket.name.encode(), bucket_row(transaction.reader, bucket)
+            )
+            transaction.expect(Space.META, key, raw)
+            if values:
+                transaction.put(Space.META, key, encode(SettingsRow(values)))
+            elif raw is not None:
+                transaction.delete(Space.META, key)
 
         await commit(self._store.catalog, self._store.pool, build)
 

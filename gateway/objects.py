@@ -124,6 +124,14 @@ class ObjectService:
         """Change a bucket's settings."""
         return await self._buckets.configure(name, public=public, publishes=publishes)
 
+    def setting(self, bucket: Bucket, name: str) -> bytes | None:
+        """A setting of the bucket as `set_setting` got it; None without it."""
+        return self._buckets.setting(bucket, name)
+
+    async def set_setting(self, bucket: Bucket, name: str, value: bytes | None) -> None:
+        """Keep what a front end knows of the bucket (rules, tags); None removes it."""
+        await self._buckets.set_setting(bucket, name, value)
+
     # ------------------------------------------------------------------ objects
     async def put(
         self,

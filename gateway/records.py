@@ -56,6 +56,12 @@ class BucketRow(Row, frozen=True, array_like=True):
     profile: str
 
 
+class SettingsRow(Row, frozen=True, array_like=True):
+    """META: `settings/` and bucket id -> this. One row, so that it goes with the bucket."""
+
+    values: dict[str, bytes]
+
+
 class StoredChecksum(Row, frozen=True, array_like=True):
     """A checksum: algorithm by S3's name, digest, parts (0: of the full object)."""
 
@@ -194,6 +200,7 @@ _decoders: dict[type[Row], Callable[[Any], Any]] = {
         AccountRow,
         AccessKeyRow,
         BucketRow,
+        SettingsRow,
         ListedRow,
         VersionRow,
         StreamRow,
@@ -249,6 +256,11 @@ def decode_listed(data: bytes, decoder: Callable[[bytes], Any] = _decoders[Liste
 def live_key(bucket_id: bytes, key: bytes) -> bytes:
     """LIVE and NULL: bucket id ‖ object key."""
     return bucket_id + key
+
+
+def settings_key(bucket: bytes) -> bytes:
+    """Where the settings of a bucket are, in META."""
+    return b"settings/" + bucket
 
 
 def owned_prefix(account: str) -> bytes:

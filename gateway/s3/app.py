@@ -23,8 +23,9 @@ from gateway.errors import (
     SlowDown,
     StoreError,
 )
-from gateway.s3 import xml
+from gateway.s3 import cors, xml
 from gateway.s3.access import Action, allowed
+from gateway.s3.attributes import Headers
 from gateway.s3.auth import Authenticator
 from gateway.s3.body import RequestBody
 from gateway.s3.config import S3Config
@@ -85,15 +86,18 @@ class S3App:
         reading = _Tracked(receive)
         try:
             try:
-                reply = await self._serve(scope, reading.receive)
+                reply = await self._serve(scope, reading)
             except Exception as error:  # noqa: BLE001 - the last door: nothing leaves but S3's XML
                 reply = self._failure(error, scope, identifier)
+            if reading.request is not None and "origin" in reading.request.headers:
+                reply.headers = [*reply.headers, *self._cross_origin(reading.request)]
             await self._send(reply, scope, reading, send, identifier)
         finally:
             current_request.reset(token)
 
-    async def _serve(self, scope: Mapping[str, Any], receive: Receive) -> Reply:
-        request = parse_request(scope, receive, self._config.domains)
+    async def _serve(self, scope: Mapping[str, Any], reading: "_Tracked") -> Reply:
+        request = parse_request(scope, reading.receive, self._config.domains)
+        reading.request = request
         now = self._clock.now_ns() / 1e9
         caller = self._authenticator.authenticate(request, now)
         operation = route(request)
@@ -109,6 +113,19 @@ class S3App:
         _check_empty(request, body)
         exchange = Exchange(request, caller, body, self._objects, self._config, bucket)
         return await handler.serve(exchange, operation)
+
+    def _cross_origin(self, request: Request) -> Headers:
+        """What the bucket's rules let a page of another origin see of a reply, also of an error."""
+        if request.method == "OPTIONS" or not request.bucket:
+            return []
+        try:
+            bucket = self._objects.bucket(request.bucket)
+            raw = self._objects.setting(bucket, cors.SETTING)
+        except (StoreError, CatalogUnavailable):
+            return []
+        if raw is None:
+            return []
+        return cors.reply_headers(cors.decode_rules(raw), request.headers["origin"], request.method)
 
     # -------------------------------------------------------------- errors
     def _failure(self, error: Exception, scope: Mapping[str, Any], identifier: str) -> Reply:
@@ -180,13 +197,14 @@ class S3App:
 
 
 class _Tracked:
-    """Remembers whether the request's body was asked for."""
+    """Remembers the request, once it is parsed, and whether its body was asked for."""
 
-    __slots__ = ("_receive", "started")
+    __slots__ = ("_receive", "request", "started")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self.started = False
+        self.request: Request | None = None
 
     async def receive(self) -> Any:
         self.started = True

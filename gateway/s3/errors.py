@@ -189,6 +189,33 @@ class ContentSHA256Mismatch(ProtocolError):
     message = "The provided 'x-amz-content-sha256' header does not match what was computed."
 
 
+class InvalidTag(ProtocolError):
+    """A tag's key or value is not allowed, or there are too many."""
+
+    code = "InvalidTag"
+    message = "The tag provided was not a valid tag."
+
+
+class InvalidCorsRule(ProtocolError):
+    """A cross-origin rule that cannot be."""
+
+    message = "The CORS configuration is invalid."
+
+
+class CorsWithoutOrigin(ProtocolError):
+    """A preflight that does not say where it comes from."""
+
+    code = "BadRequest"
+    message = "Insufficient information. Origin request header needed."
+
+
+class CorsForbidden(ProtocolError):
+    """No rule allows what a preflight asks for."""
+
+    code, status = "AccessForbidden", HTTPStatus.FORBIDDEN
+    message = "CORSResponse: This CORS request is not allowed."
+
+
 class NotConfigured(ProtocolError):
     """Base: the sub-resource exists in S3 and this bucket has none."""
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from gateway.s3 import buckets, listing, multipart, reading, writing
+from gateway.s3 import buckets, cors, listing, multipart, reading, tagging, writing
 from gateway.s3 import operations as ops
 from gateway.s3.access import Action
 from gateway.s3.exchange import Exchange, Reply
@@ -56,4 +56,11 @@ _on(ops.GetObjectAcl, Action.CONFIGURE, buckets.get_object_acl)
 _on(ops.PutObjectAcl, Action.CONFIGURE, buckets.put_object_acl)
 _on(ops.GetObjectTagging, Action.READ, buckets.get_object_tagging)
 _on(ops.GetBucketPolicyStatus, Action.CONFIGURE, buckets.get_policy_status)
+_on(ops.PutBucketCors, Action.CONFIGURE, cors.put_cors)
+_on(ops.GetBucketCors, Action.CONFIGURE, cors.get_cors)
+_on(ops.DeleteBucketCors, Action.CONFIGURE, cors.delete_cors)
+_on(ops.Preflight, Action.PREFLIGHT, cors.answer_preflight)
+_on(ops.PutBucketTagging, Action.CONFIGURE, tagging.put_bucket_tagging)
+_on(ops.GetBucketTagging, Action.CONFIGURE, tagging.get_bucket_tagging)
+_on(ops.DeleteBucketTagging, Action.CONFIGURE, tagging.delete_bucket_tagging)
 _on(ops.Fixed, Action.CONFIGURE, buckets.fixed)

@@ -64,6 +64,48 @@ class GetBucketPolicyStatus(msgspec.Struct, frozen=True):
     bucket: str
 
 
+class PutBucketCors(msgspec.Struct, frozen=True):
+    """PUT /bucket?cors"""
+
+    bucket: str
+
+
+class GetBucketCors(msgspec.Struct, frozen=True):
+    """GET /bucket?cors"""
+
+    bucket: str
+
+
+class DeleteBucketCors(msgspec.Struct, frozen=True):
+    """DELETE /bucket?cors"""
+
+    bucket: str
+
+
+class PutBucketTagging(msgspec.Struct, frozen=True):
+    """PUT /bucket?tagging"""
+
+    bucket: str
+
+
+class GetBucketTagging(msgspec.Struct, frozen=True):
+    """GET /bucket?tagging"""
+
+    bucket: str
+
+
+class DeleteBucketTagging(msgspec.Struct, frozen=True):
+    """DELETE /bucket?tagging"""
+
+    bucket: str
+
+
+class Preflight(msgspec.Struct, frozen=True):
+    """OPTIONS of a bucket or an object: may a page of another origin ask?"""
+
+    bucket: str
+
+
 class Fixed(msgspec.Struct, frozen=True):
     """A known operation with a fixed answer, after the usual checks of caller and bucket."""
 
@@ -259,6 +301,13 @@ Operation = (
     | GetBucketAcl
     | PutBucketAcl
     | GetBucketPolicyStatus
+    | PutBucketCors
+    | GetBucketCors
+    | DeleteBucketCors
+    | PutBucketTagging
+    | GetBucketTagging
+    | DeleteBucketTagging
+    | Preflight
     | Fixed
     | ListObjects
     | ListObjectsV2

@@ -31,6 +31,8 @@ def route(request: Request) -> Operation:
     """Parse once. Raises MethodNotAllowed, NotImplementedHere, InvalidArgument."""
     if not request.bucket:
         return _route_service(request)
+    if request.method == "OPTIONS":
+        return ops.Preflight(request.bucket)
     if not request.key:
         return _route_bucket(request)
     return _route_object(request)
@@ -177,6 +179,12 @@ _BUCKET_ROUTES: dict[tuple[str, str], BucketRoute] = {
     ("GET", "location"): lambda bucket, _: ops.GetBucketLocation(bucket),
     ("GET", "acl"): lambda bucket, _: ops.GetBucketAcl(bucket),
     ("PUT", "acl"): lambda bucket, _: ops.PutBucketAcl(bucket),
+    ("PUT", "cors"): lambda bucket, _: ops.PutBucketCors(bucket),
+    ("GET", "cors"): lambda bucket, _: ops.GetBucketCors(bucket),
+    ("DELETE", "cors"): lambda bucket, _: ops.DeleteBucketCors(bucket),
+    ("PUT", "tagging"): lambda bucket, _: ops.PutBucketTagging(bucket),
+    ("GET", "tagging"): lambda bucket, _: ops.GetBucketTagging(bucket),
+    ("DELETE", "tagging"): lambda bucket, _: ops.DeleteBucketTagging(bucket),
     ("GET", "policyStatus"): lambda bucket, _: ops.GetBucketPolicyStatus(bucket),
     ("GET", "versions"): _route_versions,
     ("GET", "uploads"): _route_uploads,

@@ -49,9 +49,7 @@ def _settings(
 
 # (method, parameter) -> answer, for buckets
 BUCKET_ANSWERS: dict[tuple[str, str], Answer] = {
-    **_settings("cors", "BucketCors", errors.NoSuchCORSConfiguration),
     **_settings("policy", "BucketPolicy", errors.NoSuchBucketPolicy),
-    **_settings("tagging", "BucketTagging", errors.NoSuchTagSet),
     **_settings("website", "BucketWebsite", errors.NoSuchWebsiteConfiguration),
     **_settings("encryption", "BucketEncryption", errors.EncryptionConfigurationNotFound),
     **_settings("replication", "BucketReplication", errors.ReplicationConfigurationNotFound),
@@ -125,7 +123,9 @@ OBJECT_ANSWERS: dict[tuple[str, str], Answer] = {
     ("PUT", "encryption"): _refused("UpdateObjectEncryption"),
 }
 
-SERVED_BUCKET = frozenset({"acl", "location", "policyStatus", "uploads", "versions", "delete"})
+SERVED_BUCKET = frozenset(
+    {"acl", "cors", "location", "policyStatus", "tagging", "uploads", "versions", "delete"}
+)
 SERVED_OBJECT = frozenset({"acl", "attributes", "tagging", "uploads", "uploadId"})
 BUCKET_PARAMETERS = SERVED_BUCKET | {name for _, name in BUCKET_ANSWERS} | _NUMBERED.keys()
 OBJECT_PARAMETERS = SERVED_OBJECT | {name for _, name in OBJECT_ANSWERS}

@@ -78,9 +78,15 @@ def parse_document(data: bytes, root: str) -> Element:
     return builder.root
 
 
-def _text(element: Element, name: str) -> str | None:
+def child_text(element: Element, name: str) -> str | None:
+    """The text of the first child of this name; None without one."""
     child = element.find(name)
     return None if child is None else (child.text or "")
+
+
+def child_texts(element: Element, name: str) -> tuple[str, ...]:
+    """The texts of all children of this name."""
+    return tuple(child.text or "" for child in element.findall(name))
 
 
 # ------------------------------------------------------------------ DeleteObjects
@@ -98,13 +104,15 @@ def parse_delete(data: bytes) -> tuple[list[DeleteEntry], bool]:
     tree = parse_document(data, "Delete")
     entries = []
     for element in tree.findall("Object"):
-        key = _text(element, "Key")
+        key = child_text(element, "Key")
         if not key:
             raise MalformedXML
-        entries.append(DeleteEntry(key, _text(element, "VersionId"), _text(element, "ETag")))
+        entries.append(
+            DeleteEntry(key, child_text(element, "VersionId"), child_text(element, "ETag"))
+        )
     if not 1 <= len(entries) <= DELETE_MAX:
         raise MalformedXML
-    return entries, (_text(tree, "Quiet") or "").strip().lower() == "true"
+    return entries, (child_text(tree, "Quiet") or "").strip().lower() == "true"
 
 
 # ------------------------------------------------------------------ CompleteMultipartUpload
@@ -121,13 +129,13 @@ def parse_complete(data: bytes, algorithm: Algorithm | None) -> list[CompletedPa
 
 
 def _completed_part(element: Element, algorithm: Algorithm | None) -> CompletedPart:
-    number, etag = (_text(element, "PartNumber") or "").strip(), _text(element, "ETag")
+    number, etag = (child_text(element, "PartNumber") or "").strip(), child_text(element, "ETag")
     if etag is None or not (number.isascii() and number.isdigit() and len(number) <= 5):
         raise MalformedXML
     if not 1 <= int(number) <= PARTS_MAX:
         raise MalformedXML
     digest = None
-    if algorithm is not None and (text := _text(element, ELEMENTS[algorithm])) is not None:
+    if algorithm is not None and (text := child_text(element, ELEMENTS[algorithm])) is not None:
         digest = parse_digest(algorithm, text.strip())
     return CompletedPart(int(number), etag.strip().strip('"'), digest)
 
@@ -138,7 +146,7 @@ def parse_location(data: bytes) -> str:
     if not data.strip():
         return ""
     tree = parse_document(data, "CreateBucketConfiguration")
-    return (_text(tree, "LocationConstraint") or "").strip()
+    return (child_text(tree, "LocationConstraint") or "").strip()
 
 
 def parse_acl(data: bytes, owner_id: str) -> bool | None:
@@ -162,8 +170,12 @@ def _grants(tree: Element) -> Iterator[tuple[str, str]]:
     if grants is None:
         raise MalformedACL
     for grant in grants.findall("Grant"):
-        grantee, permission = grant.find("Grantee"), _text(grant, "Permission")
+        grantee, permission = grant.find("Grantee"), child_text(grant, "Permission")
         if grantee is None or permission is None:
             raise MalformedACL
-        who = _text(grantee, "ID") or _text(grantee, "URI") or _text(grantee, "EmailAddress")
+        who = (
+            child_text(grantee, "ID")
+            or child_text(grantee, "URI")
+            or child_text(grantee, "EmailAddress")
+        )
         yield (who or "").strip(), permission.strip()

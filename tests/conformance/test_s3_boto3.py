@@ -3,7 +3,8 @@
 import io
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from boto3.s3.transfer import TransferConfig
@@ -274,6 +275,72 @@ def test_what_is_not_configured_is_said_as_aws_says_it(s3: Any) -> None:
     assert refused(s3.put_bucket_versioning, **where, VersioningConfiguration=status) == (
         "NotImplemented"
     )
+
+
+def test_a_bucket_s_tags_are_kept_replaced_and_removed(s3: Any) -> None:
+    where = {"Bucket": "test-bucket"}
+    for tags in ({"team": "storage", "cost:centre": "é 1"}, {"other": ""}):
+        rows = [{"Key": key, "Value": value} for key, value in tags.items()]
+        s3.put_bucket_tagging(**where, Tagging={"TagSet": rows})
+        assert s3.get_bucket_tagging(**where)["TagSet"] == rows
+    twice = {"TagSet": [{"Key": "k", "Value": "1"}, {"Key": "k", "Value": "2"}]}
+    assert refused(s3.put_bucket_tagging, **where, Tagging=twice) == "InvalidTag"
+    assert s3.get_bucket_tagging(**where)["TagSet"] == [{"Key": "other", "Value": ""}]
+    s3.delete_bucket_tagging(**where)
+    assert refused(s3.get_bucket_tagging, **where) == "NoSuchTagSet"
+
+
+def test_pages_of_other_origins_are_served_as_the_rules_say(s3: Any, server: Server) -> None:
+    rules = [
+        {
+            "ID": "app",
+            "AllowedOrigins": ["https://app.example"],
+            "AllowedMethods": ["PUT", "GET"],
+            "AllowedHeaders": ["*"],
+            "ExposeHeaders": ["ETag"],
+            "MaxAgeSeconds": 600,
+        }
+    ]
+    url = f"{server.endpoint}/test-bucket/k"
+
+    def ask(method: str, origin: str, **headers: str) -> tuple[int, dict[str, str]]:
+        request = Request(url, method=method, headers={"Origin": origin} | headers)
+        try:
+            with urlopen(request) as reply:
+                return reply.status, dict(reply.headers)
+        except HTTPError as error:
+            return error.code, dict(error.headers)
+
+    wanted = {
+        "Access-Control-Request-Method": "PUT",
+        "Access-Control-Request-Headers": "X-Amz-Date",
+    }
+    assert ask("OPTIONS", "https://app.example", **wanted)[0] == 403, "there are no rules yet"
+    s3.put_bucket_cors(Bucket="test-bucket", CORSConfiguration={"CORSRules": rules})
+    assert s3.get_bucket_cors(Bucket="test-bucket")["CORSRules"] == rules
+    status, headers = ask("OPTIONS", "https://app.example", **wanted)
+    assert status == 200
+    assert headers["access-control-allow-origin"] == "https://app.example"
+    assert headers["access-control-allow-headers"] == "x-amz-date"
+    assert headers["access-control-max-age"] == "600"
+    assert ask("OPTIONS", "https://evil.example", **wanted)[0] == 403
+    # Not signed, so refused; but the page may read why.
+    status, headers = ask("GET", "https://app.example")
+    assert (status, headers["access-control-expose-headers"]) == (403, "ETag")
+    assert "access-control-allow-origin" not in ask("GET", "https://evil.example")[1]
+    s3.delete_bucket_cors(Bucket="test-bucket")
+    assert refused(s3.get_bucket_cors, Bucket="test-bucket") == "NoSuchCORSConfiguration"
+    assert "access-control-allow-origin" not in ask("GET", "https://app.example")[1]
+
+
+def test_a_deleted_bucket_takes_its_settings_along(s3: Any) -> None:
+    where = {"Bucket": "tagged"}
+    s3.create_bucket(**where)
+    s3.put_bucket_tagging(**where, Tagging={"TagSet": [{"Key": "k", "Value": "v"}]})
+    s3.delete_bucket(**where)
+    s3.create_bucket(**where)
+    assert refused(s3.get_bucket_tagging, **where) == "NoSuchTagSet"
+    s3.delete_bucket(**where)
 
 
 def test_buckets_are_made_listed_and_reserved(s3: Any) -> None:

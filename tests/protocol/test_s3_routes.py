@@ -21,6 +21,8 @@ SERVED = {
     "UploadPartCopy", "ListParts", "ListMultipartUploads", "CompleteMultipartUpload",
     "AbortMultipartUpload", "GetBucketAcl", "PutBucketAcl", "GetObjectAcl", "PutObjectAcl",
     "GetBucketPolicyStatus", "GetObjectTagging", "GetObjectAttributes",
+    "GetBucketCors", "PutBucketCors", "DeleteBucketCors",
+    "GetBucketTagging", "PutBucketTagging", "DeleteBucketTagging",
 }  # fmt: skip
 # Older or other names of the same request.
 SAME = {

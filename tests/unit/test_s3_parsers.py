@@ -236,7 +236,9 @@ def test_namespaces_and_order_of_elements_do_not_matter() -> None:
 def test_the_access_decision() -> None:
     owner, other = Account("o", "O"), Account("x", "X")
     private, public = Bucket("b", b"", owner, 0), Bucket("b", b"", owner, 0, public=True)
-    for action in Action:
+    for anybody in (owner, other, None):
+        assert allowed(anybody, Action.PREFLIGHT, private), "it tells rules, and no browser signs"
+    for action in set(Action) - {Action.PREFLIGHT}:
         assert allowed(owner, action, private)
         assert not allowed(other, action, private)
         assert not allowed(None, action, private)
