@@ -25,6 +25,7 @@ from miner.releaser import Releaser
 from miner.segments import PROFILES, Segment, SegmentUnavailable
 from miner.sweep import Sweeper
 from tests.simulation.miner_grid import Grid, Rows
+from tests.simulation.whole.processes import JumpingClock
 
 DAY = 24 * 3600.0
 
@@ -353,6 +354,73 @@ def test_staged_fragments_go_only_when_the_owner_says_never() -> None:
         ((key, entry),) = grid.stores[miner].scan(b"", 10)
         assert key[:32] == segment.id
         assert entry.confirmed
+
+    simulate(run())
+
+
+@pytest.mark.parametrize("jump", [26 * 3600.0, 10 * 365 * DAY])
+def test_a_clock_set_forward_makes_no_fragment_old(jump: float) -> None:
+    """The owner says never of what is still being written: asked too early, it would be lost."""
+
+    async def run() -> None:
+        grid, clock = Grid(), JumpingClock()
+        grid.clock = clock
+        await grid.add_miners(6)
+        owner = PoolOwner(grid.records, grid.directory)
+        await grid.transport.serve("memory://owner", owner.handlers(Handlers()))
+        peer = grid.transport.connect("memory://owner")
+        sweepers = [
+            Sweeper(store, lambda _: peer, miner, clock, DAY)
+            for miner, store in grid.stores.items()
+        ]
+
+        async def sweep() -> int:
+            return sum([await sweeper.sweep() for sweeper in sweepers])
+
+        _, segment, shards = sealed(1, 5_000, "small")
+        placed = await grid.pool.write(segment, shards)  # the rest of its object is on its way
+        clock.jump(jump)
+        assert await sweep() == 0
+        await clock.sleep(600)
+        assert await sweep() == 0
+        clock.jump(-jump)
+        assert await sweep() == 0
+        assert await grid.records.apply([], placed.rows)
+        await clock.sleep(DAY + 60)
+        assert await sweep() == 0
+        assert all(entry.confirmed for store in grid.stores.values()
+                   for _, entry in store.scan(b"", 10))  # fmt: skip
+
+        _, orphan, shards = sealed(2, 5_000, "small")
+        await grid.pool.write(orphan, shards)  # and no commit follows
+        clock.jump(jump)  # to stay: the clock was wrong before
+        assert await sweep() == 0
+        await clock.sleep(DAY + 60)
+        assert await sweep() == 6, "what is left behind goes all the same"
+
+    simulate(run())
+
+
+@pytest.mark.parametrize("jump", [-5 * 3600.0, -10 * DAY])
+def test_a_clock_set_back_and_right_again_makes_no_fragment_old(jump: float) -> None:
+    async def run() -> None:
+        grid, clock = Grid(), JumpingClock()
+        grid.clock = clock
+        await grid.add_miners(6)
+        owner = PoolOwner(grid.records, grid.directory)
+        await grid.transport.serve("memory://owner", owner.handlers(Handlers()))
+        peer = grid.transport.connect("memory://owner")
+        miner, store = next(iter(grid.stores.items()))
+        sweeper = Sweeper(store, lambda _: peer, miner, clock, DAY)
+        clock.jump(jump)
+        assert await sweeper.sweep() == 0
+        _, segment, shards = sealed(1, 5_000, "small")
+        await grid.pool.write(segment, shards)
+        await clock.sleep(20 * 3600)
+        clock.jump(-jump)
+        assert await sweeper.sweep() == 0, "a writer may still commit"
+        await clock.sleep(DAY + 60)
+        assert await sweeper.sweep() == 1
 
     simulate(run())
 

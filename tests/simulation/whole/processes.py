@@ -25,14 +25,23 @@ class JumpingClock(SimClock):
     def __init__(self) -> None:
         super().__init__()
         self._ahead_ns = 0
+        self._passed = 0.0
 
     def jump(self, seconds: float) -> None:
         """Set the wall time forward (or back); time that is waited for is not touched."""
         self._ahead_ns += int(seconds * NANOSECONDS)
 
+    def let_pass(self, seconds: float) -> None:
+        """So much time goes by, on the wall and off it; nobody who waits is woken."""
+        self._passed += seconds
+
     def now_ns(self) -> int:
         """See Clock."""
         return super().now_ns() + self._ahead_ns
+
+    def monotonic(self) -> float:
+        """See Clock."""
+        return super().monotonic() + self._passed
 
 
 class InlineExecutor(Executor):

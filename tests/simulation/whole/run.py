@@ -106,10 +106,10 @@ async def _wave(saboteur: Saboteur, users: Sequence[Client | Trader], random: Ra
 
 
 async def rest(network: SimulatedNetwork) -> None:
-    """A while in which queues empty, and two days pass for whoever looks at a clock on the wall."""
+    """A while in which queues empty, and two days pass for whoever looks at a clock."""
     await network.clock.sleep(0.15 * HOUR)
     for process in network.processes:
-        process.clock.jump(52 * HOUR)  # a day, behind a clock that was wrong by a day
+        process.clock.let_pass(52 * HOUR)  # a day, behind a clock that was wrong by a day
     await network.clock.sleep(0.2 * HOUR)
 
 
