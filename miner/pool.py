@@ -12,6 +12,7 @@ from chain.clock import Clock, Entropy
 from chain.ids import SegmentId
 from chain.net.transport import Buffer
 from miner.client import MinerPeers
+from miner.company import Company
 from miner.fragment import SEGMENT_MAX
 from miner.placement import (
     RECORD_ROOM,
@@ -27,6 +28,7 @@ from miner.placement import (
 from miner.reading import ReadCounts, Readers, ReadSettings, Report
 from miner.records import PoolRecords, Row
 from miner.segments import Profile, Segment, SegmentUnavailable
+from miner.sending import SMALL
 from miner.writing import BelowQuorum, FragmentReceipt, SegmentWrite, WriteSettings
 
 __all__ = ["BelowQuorum", "Placed", "PoolSettings", "Release", "StoragePool"]
@@ -85,6 +87,7 @@ class StoragePool:
         self._clock = clock
         self._entropy = entropy
         self._settings = settings or PoolSettings()
+        self._company = Company()
         self._readers = Readers(
             peers, directory, clock, self._settings.read, report or (lambda _: None)
         )
@@ -102,7 +105,11 @@ class StoragePool:
         choice = self._choose(profile, segment.shard_bytes + RECORD_ROOM)
         deadline_ns = self._clock.now_ns() + _COMMIT_WITHIN_NS
         write = SegmentWrite(self._peers, self._clock, self._settings.write, segment, choice)
-        written = await write.run(shards)
+        if segment.shard_bytes > SMALL:
+            written = await write.run(shards)
+        else:
+            async with self._company:
+                written = await write.run(shards)
         placement = Placement(segment, written.holders)
         return Placed(placement, placement_rows(placement), written.receipts, deadline_ns)
 
