@@ -229,6 +229,7 @@ class _Step:
             content_type=row.content_type,
             headers=row.headers,
             metadata=row.metadata,
+            tags=row.tags,
             generation=row.generation,
             key=row.key,
             lease=self._lease.id,

@@ -89,6 +89,7 @@ class Multipart:
                 profile=store.profile(bucket, profile).name,
                 generation=generation,
                 key=wrapped,
+                tags=dict(attributes.tags),
             )
             transaction.put(Space.UPLOADS, upload_key(bucket.id, raw_key, upload_id), encode(row))
             return row
@@ -106,7 +107,7 @@ class Multipart:
             row = live_row(reader, bucket, raw_key)[1]
         if row is None or row.upload != raw_id:
             raise NoSuchUpload
-        attributes = Attributes(row.content_type, row.headers, row.metadata)
+        attributes = Attributes(row.content_type, row.headers, row.metadata, row.tags)
         algorithm = Algorithm(row.checksum.algorithm) if row.checksum else None
         composite = bool(row.checksum and row.checksum.parts)
         return Upload(bucket, key, upload_id, row.modified_ns, attributes, algorithm, composite)

@@ -1,6 +1,6 @@
 """ObjectService: the only way in which objects are put, read, copied and deleted."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 from chain.clock import Clock, Entropy
@@ -186,6 +186,15 @@ class ObjectService:
     ) -> ObjectVersion | None:
         """Remove a key; returns what was removed, None if there was nothing."""
         return await self._writing.delete(bucket, key, condition)
+
+    async def set_tags(
+        self, bucket: Bucket, key: str, version_id: str | None, tags: Mapping[str, str]
+    ) -> ObjectVersion:
+        """Replace the tags of the latest or the named version; all else of it stays.
+
+        Raises NoSuchKey, NoSuchVersion.
+        """
+        return await self._writing.set_tags(bucket, key, version_id, tags)
 
     async def copy(
         self,

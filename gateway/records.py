@@ -119,6 +119,7 @@ class VersionRow(ListedRow, frozen=True, array_like=True):
     upload: bytes  # the upload that made it; empty for a PUT
     streams: tuple[StreamRef, ...]
     parts: tuple[StoredPart, ...]
+    tags: dict[str, str] = {}
 
 
 class StreamRow(Row, frozen=True, array_like=True):
@@ -147,6 +148,7 @@ class UploadRow(Row, frozen=True, array_like=True):
     key: bytes  # version key of the object to be
     # Counts changes of the parts: who holds on this row holds on all of them.
     revision: int = 0
+    tags: dict[str, str] = {}
 
 
 class PartRow(Row, frozen=True, array_like=True):

@@ -66,7 +66,7 @@ def to_upload(bucket: Bucket, key: str, upload_id: bytes, row: UploadRow) -> Upl
         key,
         upload_id.hex(),
         row.started_ns,
-        Attributes(row.content_type, row.headers, row.metadata),
+        Attributes(row.content_type, row.headers, row.metadata, row.tags),
         Algorithm(row.algorithm) if row.algorithm else None,
         row.composite,
     )

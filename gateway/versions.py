@@ -5,6 +5,8 @@ whole row of a latest version that is too long for LIVE. A bucket without versio
 version alone; what it replaces is released in the same commit.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 
 from gateway.catalog.interface import Reader, Space
@@ -117,7 +119,7 @@ def to_version(
         size=row.size,
         etag=row.etag,
         modified_ns=row.modified_ns,
-        attributes=Attributes(row.content_type, row.headers, row.metadata),
+        attributes=Attributes(row.content_type, row.headers, row.metadata, row.tags),
         fid=row.fid,
         profile=row.profile,
         checksum=checksum,
@@ -193,13 +195,37 @@ def insert(  # noqa: PLR0917 - the order of a sentence
     row = msgspec.structs.replace(row, sequence=sequence)
     if old:
         remove(store, transaction, bucket, key, old)
-    live = whole = encode(row)
-    if len(row.streams) > LIVE_STREAMS:
-        transaction.put(Space.VERSIONS, version_key(bucket.id, key, sequence), whole)
-        live = encode(msgspec.structs.replace(row, streams=(), parts=()))
-    transaction.put(Space.LIVE, place, live)
+    whole = _put_rows(transaction, bucket, key, row)
     report(store, transaction, bucket, row, "put", receipts)
     return to_version(bucket, text_key(key), row, whole)
+
+
+def _put_rows(transaction: Transaction, bucket: Bucket, key: bytes, row: VersionRow) -> bytes:
+    """The rows of the latest version; its whole encoding."""
+    live = whole = encode(row)
+    if len(row.streams) > LIVE_STREAMS:
+        transaction.put(Space.VERSIONS, version_key(bucket.id, key, row.sequence), whole)
+        live = encode(msgspec.structs.replace(row, streams=(), parts=()))
+    transaction.put(Space.LIVE, live_key(bucket.id, key), live)
+    return whole
+
+
+def retag(
+    transaction: Transaction,
+    bucket: Bucket,
+    key: bytes,
+    version_id: str | None,
+    tags: Mapping[str, str],
+) -> ObjectVersion:
+    """Give a version other tags; all else stays. Raises NoSuchKey, NoSuchVersion."""
+    raw, row = live_row(transaction.reader, bucket, key)
+    if version_id is not None and (row is None or row.version != version_id):
+        raise NoSuchVersion
+    if row is None:
+        raise NoSuchKey
+    transaction.expect(Space.LIVE, live_key(bucket.id, key), raw)
+    row = msgspec.structs.replace(row, tags=dict(tags))
+    return to_version(bucket, text_key(key), row, _put_rows(transaction, bucket, key, row))
 
 
 def remove(

@@ -1,6 +1,6 @@
 """PUT, DELETE and COPY of whole objects."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 
 import msgspec
 from blake3 import blake3
@@ -41,6 +41,7 @@ from gateway.versions import (
     object_key,
     publish,
     remove,
+    retag,
     stored_version,
     version_row,
 )
@@ -210,6 +211,7 @@ class Writing:
                 upload=b"",
                 streams=(stream,),
                 parts=(),
+                tags=dict(attributes.tags),
             )
             transaction.charge(lease, charged)
             leaves = ingested.leaves if wanted.leaves else None
@@ -238,6 +240,17 @@ class Writing:
             return stored_version(bucket, key, raw, row)
 
         return await commit(store.catalog, store.pool, build)
+
+    async def set_tags(
+        self, bucket: Bucket, key: str, version_id: str | None, tags: Mapping[str, str]
+    ) -> ObjectVersion:
+        """See ObjectService.set_tags."""
+        raw_key = object_key(key)
+
+        def build(transaction: Transaction) -> ObjectVersion:
+            return retag(transaction, bucket, raw_key, version_id, tags)
+
+        return await commit(self._store.catalog, self._store.pool, build)
 
     async def copy(
         self,
@@ -328,6 +341,7 @@ class _Copy:
             content_type=attributes.content_type,
             headers=dict(attributes.headers),
             metadata=dict(attributes.metadata),
+            tags=dict(attributes.tags),
             generation=generation,
             key=wrapped,
             lease=lease.id,

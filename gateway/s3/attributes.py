@@ -10,6 +10,7 @@ from gateway.errors import InvalidArgument
 from gateway.model import Attributes, ObjectVersion
 from gateway.s3.checksums import HEADER_BYTES, encode, type_of
 from gateway.s3.errors import MetadataTooLarge
+from gateway.s3.tags import read_tags
 from gateway.s3.timestamps import http_date
 
 METADATA_MAX = 2048  # names and values, UTF-8
@@ -108,7 +109,7 @@ def read_attributes(headers: Mapping[str, str]) -> Attributes:
     content_type = headers.get("content-type") or "binary/octet-stream"
     if _CONTROL.search(content_type) or any(_CONTROL.search(v) for v in system.values()):
         raise InvalidArgument("Header values cannot hold control characters.")
-    return Attributes(content_type, system, read_metadata(headers))
+    return Attributes(content_type, system, read_metadata(headers), read_tags(headers))
 
 
 # ------------------------------------------------------------------ echoing
@@ -122,6 +123,13 @@ def header_value(text: str) -> bytes:
         return text.encode()
 
 
+def version_headers(version: ObjectVersion) -> Headers:
+    """The version's id; nothing in a bucket without versioning."""
+    if version.version_id == "null":
+        return []
+    return [(b"x-amz-version-id", version.version_id.encode())]
+
+
 def object_headers(version: ObjectVersion, *, checksum: bool) -> Headers:
     """The headers that describe a version, without Content-Length."""
     attributes = version.attributes
@@ -131,8 +139,9 @@ def object_headers(version: ObjectVersion, *, checksum: bool) -> Headers:
         (b"accept-ranges", b"bytes"),
         (b"content-type", attributes.content_type.encode("latin-1", "replace")),
     ]
-    if version.version_id != "null":
-        headers.append((b"x-amz-version-id", version.version_id.encode()))
+    headers += version_headers(version)
+    if attributes.tags:
+        headers.append((b"x-amz-tagging-count", b"%d" % len(attributes.tags)))
     for name, value in attributes.headers.items():
         if name in _SYSTEM_BYTES:
             headers.append((_SYSTEM_BYTES[name], value.encode("latin-1", "replace")))

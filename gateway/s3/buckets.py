@@ -122,9 +122,3 @@ async def fixed(exchange: Exchange, operation: ops.Fixed) -> Reply:
     if not operation.body:
         return Reply(operation.status)
     return xml_reply((xml.DECLARATION + operation.body).encode())
-
-
-async def get_object_tagging(exchange: Exchange, operation: ops.GetObjectTagging) -> Reply:
-    """An empty set: no object has tags."""
-    exchange.objects.head(exchange.bucket, operation.key, operation.version_id)
-    return xml_reply(xml.document("Tagging", "<TagSet></TagSet>"))

@@ -196,6 +196,13 @@ class InvalidTag(ProtocolError):
     message = "The tag provided was not a valid tag."
 
 
+class TooManyTags(ProtocolError):
+    """More tags than an object may have."""
+
+    code = "BadRequest"
+    message = "Object tags cannot be greater than 10"
+
+
 class InvalidCorsRule(ProtocolError):
     """A cross-origin rule that cannot be."""
 

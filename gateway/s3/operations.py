@@ -223,7 +223,23 @@ class PutObjectAcl(msgspec.Struct, frozen=True):
 
 
 class GetObjectTagging(msgspec.Struct, frozen=True):
-    """GET /bucket/key?tagging: no object has tags yet."""
+    """GET /bucket/key?tagging"""
+
+    bucket: str
+    key: str
+    version_id: str | None = None
+
+
+class PutObjectTagging(msgspec.Struct, frozen=True):
+    """PUT /bucket/key?tagging"""
+
+    bucket: str
+    key: str
+    version_id: str | None = None
+
+
+class DeleteObjectTagging(msgspec.Struct, frozen=True):
+    """DELETE /bucket/key?tagging"""
 
     bucket: str
     key: str
@@ -321,6 +337,8 @@ Operation = (
     | GetObjectAcl
     | PutObjectAcl
     | GetObjectTagging
+    | PutObjectTagging
+    | DeleteObjectTagging
     | GetObjectAttributes
     | CreateMultipartUpload
     | UploadPart

@@ -272,5 +272,7 @@ _OBJECT_ROUTES: dict[tuple[str, str], Callable[[str, str, str | None], Operation
     ("GET", "acl"): ops.GetObjectAcl,
     ("PUT", "acl"): ops.PutObjectAcl,
     ("GET", "tagging"): ops.GetObjectTagging,
+    ("PUT", "tagging"): ops.PutObjectTagging,
+    ("DELETE", "tagging"): ops.DeleteObjectTagging,
     ("GET", "attributes"): ops.GetObjectAttributes,
 }

@@ -106,8 +106,6 @@ _NUMBERED = {
 
 # (method, parameter) -> answer, for objects
 OBJECT_ANSWERS: dict[tuple[str, str], Answer] = {
-    ("PUT", "tagging"): _refused("PutObjectTagging"),
-    ("DELETE", "tagging"): _gone("DeleteObjectTagging"),
     ("GET", "legal-hold"): Answer("GetObjectLegalHold", error=errors.NoSuchObjectLockConfiguration),
     ("PUT", "legal-hold"): _refused("PutObjectLegalHold"),
     ("GET", "retention"): Answer("GetObjectRetention", error=errors.NoSuchObjectLockConfiguration),

@@ -1,63 +1,15 @@
-"""Tags of buckets.
-
-Rules: https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketTagging.html
-"""
-
-from collections.abc import Mapping
+"""Handlers of tags: of buckets, and of objects, whose versions stay the same."""
 
 import msgspec
 
 from gateway.s3 import operations as ops
-from gateway.s3 import xml
-from gateway.s3.errors import InvalidTag, MalformedXML, NoSuchTagSet
+from gateway.s3.attributes import version_headers
+from gateway.s3.errors import NoSuchTagSet
 from gateway.s3.exchange import Exchange, Reply, xml_reply
-from gateway.s3.xml_requests import DOCUMENT_MAX, child_text, parse_document
+from gateway.s3.tags import BUCKET_TAGS_MAX, OBJECT_TAGS_MAX, parse_tags, tags_document
+from gateway.s3.xml_requests import DOCUMENT_MAX
 
 SETTING = "tagging"
-KEY_MAX, VALUE_MAX = 128, 256  # characters
-BUCKET_TAGS_MAX = 50
-
-
-def parse_tags(data: bytes, *, most: int) -> dict[str, str]:
-    """The tags of a Tagging document. Raises MalformedXML, InvalidTag."""
-    tree = parse_document(data, "Tagging")
-    tag_set = tree.find("TagSet")
-    if tag_set is None or any(tag.tag != "Tag" for tag in tag_set):
-        raise MalformedXML
-    tags: dict[str, str] = {}
-    for tag in tag_set:
-        key, value = child_text(tag, "Key"), child_text(tag, "Value")
-        if key is None or value is None:
-            raise MalformedXML
-        if key in tags:
-            raise InvalidTag("Cannot provide multiple Tags with the same key", TagKey=key)
-        _check(key, value)
-        tags[key] = value
-    if len(tags) > most:
-        raise InvalidTag(f"Tags cannot be greater than {most}")
-    return tags
-
-
-def _check(key: str, value: str) -> None:
-    if not 1 <= len(key) <= KEY_MAX or not _is_text(key):
-        raise InvalidTag("The TagKey you have provided is invalid", TagKey=key)
-    if key.startswith("aws:"):
-        raise InvalidTag("System tags cannot be added/updated by requester", TagKey=key)
-    if len(value) > VALUE_MAX or not _is_text(value):
-        raise InvalidTag("The TagValue you have provided is invalid", TagKey=key, TagValue=value)
-
-
-def _is_text(text: str) -> bool:
-    return all(char.isalnum() or char.isspace() or char in "+-=._:/@" for char in text)
-
-
-def tags_document(tags: Mapping[str, str]) -> bytes:
-    """The inverse of `parse_tags`."""
-    rows = "".join(
-        f"<Tag><Key>{xml.escape(key)}</Key><Value>{xml.escape(value)}</Value></Tag>"
-        for key, value in tags.items()
-    )
-    return xml.document("Tagging", f"<TagSet>{rows}</TagSet>")
 
 
 async def put_bucket_tagging(exchange: Exchange, operation: ops.PutBucketTagging) -> Reply:
@@ -82,3 +34,26 @@ async def delete_bucket_tagging(exchange: Exchange, operation: ops.DeleteBucketT
     del operation
     await exchange.objects.set_setting(exchange.bucket, SETTING, None)
     return Reply(204)
+
+
+async def put_object_tagging(exchange: Exchange, operation: ops.PutObjectTagging) -> Reply:
+    """Replace the tags; the version stays."""
+    tags = parse_tags(await exchange.document(DOCUMENT_MAX), most=OBJECT_TAGS_MAX)
+    version = await exchange.objects.set_tags(
+        exchange.bucket, operation.key, operation.version_id, tags
+    )
+    return Reply(200, version_headers(version))
+
+
+async def get_object_tagging(exchange: Exchange, operation: ops.GetObjectTagging) -> Reply:
+    """The tags, none being an empty set."""
+    version = exchange.objects.head(exchange.bucket, operation.key, operation.version_id)
+    return xml_reply(tags_document(version.attributes.tags), version_headers(version))
+
+
+async def delete_object_tagging(exchange: Exchange, operation: ops.DeleteObjectTagging) -> Reply:
+    """204 whether or not there were tags."""
+    version = await exchange.objects.set_tags(
+        exchange.bucket, operation.key, operation.version_id, {}
+    )
+    return Reply(204, version_headers(version))

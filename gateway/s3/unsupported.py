@@ -13,7 +13,7 @@ _REFUSED_PREFIXES = (
     f"{_SSE}-",
     "x-amz-copy-source-server-side-encryption-",
 )
-_REFUSED = ("x-amz-tagging", "x-amz-write-offset-bytes", "x-amz-bucket-object-lock-enabled")
+_REFUSED = ("x-amz-write-offset-bytes", "x-amz-bucket-object-lock-enabled")
 BUCKET_ACLS = {"private": False, "public-read": True}
 _LATER_ACLS = ("public-read-write", "authenticated-read", "log-delivery-write", "aws-exec-read")
 _OWNER_ACLS = ("private", "bucket-owner-full-control", "bucket-owner-read")

@@ -1,6 +1,7 @@
 """Handlers of PUT, COPY and DELETE."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -19,12 +20,13 @@ from gateway.s3 import operations as ops
 from gateway.s3 import xml
 from gateway.s3.access import Action, allowed
 from gateway.s3.addressing import parse_copy_source
-from gateway.s3.attributes import Headers, read_attributes
+from gateway.s3.attributes import Headers, read_attributes, version_headers
 from gateway.s3.body import PUT_MAX
 from gateway.s3.checksums import HEADER_BYTES, encode, parse_algorithm, plan, type_of
 from gateway.s3.conditions import ANY, check_copy_source, failed, write_condition
 from gateway.s3.exchange import Exchange, Reply, xml_reply
 from gateway.s3.storage_classes import profile_of
+from gateway.s3.tags import read_tags
 from gateway.s3.timestamps import iso
 from gateway.s3.unsupported import check_expected_owner, check_object_acl, refuse_unsupported
 from gateway.s3.xml_requests import DOCUMENT_MAX, DeleteEntry, parse_delete
@@ -46,9 +48,7 @@ def write_headers(exchange: Exchange, version: ObjectVersion) -> Headers:
         kept = version.checksum
         headers.append((HEADER_BYTES[kept.algorithm], encode(kept).encode()))
         headers.append((b"x-amz-checksum-type", type_of(kept).encode()))
-    if version.version_id != "null":
-        headers.append((b"x-amz-version-id", version.version_id.encode()))
-    return headers + sse_headers(exchange)
+    return headers + version_headers(version) + sse_headers(exchange)
 
 
 def sse_headers(exchange: Exchange) -> Headers:
@@ -120,9 +120,10 @@ def find_source(exchange: Exchange, value: str) -> ObjectVersion:
 def copied_attributes(exchange: Exchange, source: ObjectVersion) -> tuple[Attributes | None, bool]:
     """(attributes or None to keep the source's, whether anything is asked to change)."""
     headers = exchange.request.headers
+    tags, retagged = _copied_tags(headers, source)
     directive = headers.get("x-amz-metadata-directive", "COPY")
     if directive == "REPLACE":
-        return read_attributes(headers), True
+        return replace(read_attributes(headers), tags=tags), True
     if directive != "COPY":
         raise InvalidArgument(
             "Unknown metadata directive.",
@@ -131,13 +132,29 @@ def copied_attributes(exchange: Exchange, source: ObjectVersion) -> tuple[Attrib
         )
     kept = {n: v for n, v in source.attributes.headers.items() if n not in _NOT_COPIED}
     given = {n: headers[n] for n in _NOT_COPIED if headers.get(n)}
-    changes = bool(given) or "x-amz-server-side-encryption" in headers
+    changes = bool(given) or retagged or "x-amz-server-side-encryption" in headers
     if given.get("x-amz-storage-class") == "STANDARD":
         del given["x-amz-storage-class"]
     merged = kept | given
-    if merged == source.attributes.headers:
+    if merged == source.attributes.headers and tags == source.attributes.tags:
         return None, changes
-    return replace(source.attributes, headers=merged), changes
+    return replace(source.attributes, headers=merged, tags=tags), changes
+
+
+def _copied_tags(
+    headers: Mapping[str, str], source: ObjectVersion
+) -> tuple[Mapping[str, str], bool]:
+    """The copy's tags by x-amz-tagging-directive, and whether they are others."""
+    directive = headers.get("x-amz-tagging-directive", "COPY")
+    if directive == "REPLACE":
+        return read_tags(headers), True
+    if directive != "COPY":
+        raise InvalidArgument(
+            "Unknown tagging directive.",
+            ArgumentName="x-amz-tagging-directive",
+            ArgumentValue=directive,
+        )
+    return source.attributes.tags, False
 
 
 async def copy_object(exchange: Exchange, operation: ops.CopyObject) -> Reply:
@@ -179,8 +196,7 @@ async def copy_object(exchange: Exchange, operation: ops.CopyObject) -> Reply:
     reply_headers = sse_headers(exchange)
     if source.version_id != "null":
         reply_headers.append((b"x-amz-copy-source-version-id", source.version_id.encode()))
-    if version.version_id != "null":
-        reply_headers.append((b"x-amz-version-id", version.version_id.encode()))
+    reply_headers += version_headers(version)
     return xml_reply(xml.document("CopyObjectResult", body), reply_headers)
 
 

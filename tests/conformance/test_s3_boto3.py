@@ -290,6 +290,75 @@ def test_a_bucket_s_tags_are_kept_replaced_and_removed(s3: Any) -> None:
     assert refused(s3.get_bucket_tagging, **where) == "NoSuchTagSet"
 
 
+def tags_of(s3: Any, key: str) -> dict[str, str]:
+    rows = s3.get_object_tagging(Bucket="test-bucket", Key=key)["TagSet"]
+    return {row["Key"]: row["Value"] for row in rows}
+
+
+def tag_set(**tags: str) -> dict[str, Any]:
+    return {"TagSet": [{"Key": key, "Value": value} for key, value in tags.items()]}
+
+
+def test_an_object_s_tags_come_with_it_and_are_changed_without_it(s3: Any) -> None:
+    where = {"Bucket": "test-bucket", "Key": "k"}
+    s3.put_object(**where, Body=b"x" * 100_000, Tagging="a=1&b%20c=%C3%A9")
+    assert tags_of(s3, "k") == {"a": "1", "b c": "é"}
+    before = s3.get_object(**where)
+    assert before["TagCount"] == 2
+    s3.put_object_tagging(**where, Tagging=tag_set(only="one"))
+    after = s3.head_object(**where)
+    assert tags_of(s3, "k") == {"only": "one"}
+    for same in ("ETag", "LastModified", "ContentLength"):
+        assert after[same] == before[same], "its version stays"
+    assert s3.get_object(**where)["Body"].read() == b"x" * 100_000
+    s3.delete_object_tagging(**where)
+    assert tags_of(s3, "k") == {}
+    assert "TagCount" not in s3.get_object(**where)
+    s3.put_object(**where, Body=b"y")
+    assert tags_of(s3, "k") == {}
+
+
+def test_copies_and_uploads_have_the_tags_that_were_asked_for(s3: Any) -> None:
+    s3.put_object(Bucket="test-bucket", Key="k", Body=b"x", Tagging="a=1")
+    source = {"Bucket": "test-bucket", "Key": "k"}
+    for target, options, tags in (
+        ("same", {}, {"a": "1"}),
+        ("other", {"TaggingDirective": "REPLACE", "Tagging": "b=2"}, {"b": "2"}),
+        ("none", {"TaggingDirective": "REPLACE"}, {}),
+        ("meta", {"MetadataDirective": "REPLACE", "Metadata": {"m": "1"}}, {"a": "1"}),
+        ("k", {"TaggingDirective": "REPLACE", "Tagging": "in=place"}, {"in": "place"}),
+    ):
+        s3.copy_object(Bucket="test-bucket", Key=target, CopySource=source, **options)
+        assert tags_of(s3, target) == tags, target
+    where = {"Bucket": "test-bucket", "Key": "parts"}
+    upload = s3.create_multipart_upload(**where, Tagging="made=of+parts")["UploadId"]
+    part = s3.upload_part(**where, UploadId=upload, PartNumber=1, Body=b"p")
+    s3.complete_multipart_upload(
+        **where,
+        UploadId=upload,
+        MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]},
+    )
+    assert tags_of(s3, "parts") == {"made": "of parts"}
+
+
+def test_tags_that_cannot_be_are_refused_and_nothing_is_stored(s3: Any) -> None:
+    where = {"Bucket": "test-bucket", "Key": "k"}
+    eleven = "&".join(f"k{n}=v" for n in range(11))
+    for tagging, code in ((eleven, "BadRequest"), ("a=1&a=2", "InvalidTag"),
+                          ("k=%", "InvalidArgument"), ("aws:k=v", "InvalidTag"),
+                          ("k=" + "v" * 257, "InvalidTag")):  # fmt: skip
+        assert refused(s3.put_object, **where, Body=b"x", Tagging=tagging) == code
+        assert refused(s3.create_multipart_upload, **where, Tagging=tagging) == code
+    assert refused(s3.head_object, **where) == "404"
+    assert refused(s3.put_object_tagging, **where, Tagging=tag_set(a="1")) == "NoSuchKey"
+    assert refused(s3.delete_object_tagging, **where) == "NoSuchKey"
+    s3.put_object(**where, Body=b"x")
+    many = tag_set(**{f"k{n}": "" for n in range(11)})
+    assert refused(s3.put_object_tagging, **where, Tagging=many) == "BadRequest"
+    assert refused(s3.put_object_tagging, **where, Tagging=tag_set(**{"<": "v"})) == "InvalidTag"
+    assert tags_of(s3, "k") == {}
+
+
 def test_pages_of_other_origins_are_served_as_the_rules_say(s3: Any, server: Server) -> None:
     rules = [
         {

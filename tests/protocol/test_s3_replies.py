@@ -150,7 +150,7 @@ async def put(app: S3App, headers: dict[str, str], body: list[bytes], **options:
         ({"content-length": "3", "x-amz-storage-class": "mirror"}, "200"),
         ({"content-length": "3", "x-amz-acl": "public-read"}, "AccessControlListNotSupported"),
         ({"content-length": "3", "x-amz-acl": "nonsense"}, "InvalidArgument"),
-        ({"content-length": "3", "x-amz-tagging": "a=b"}, "NotImplemented"),
+        ({"content-length": "3", "x-amz-tagging": "a=b&a=c"}, "InvalidTag"),
         ({"content-length": "3", "x-amz-object-lock-mode": "GOVERNANCE"}, "NotImplemented"),
         ({"content-length": "3", "x-amz-server-side-encryption": "AES256"}, "200"),
         ({"content-length": "3", "x-amz-server-side-encryption": "aws:kms"}, "NotImplemented"),

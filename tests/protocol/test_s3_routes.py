@@ -23,6 +23,7 @@ SERVED = {
     "GetBucketPolicyStatus", "GetObjectTagging", "GetObjectAttributes",
     "GetBucketCors", "PutBucketCors", "DeleteBucketCors",
     "GetBucketTagging", "PutBucketTagging", "DeleteBucketTagging",
+    "PutObjectTagging", "DeleteObjectTagging",
 }  # fmt: skip
 # Older or other names of the same request.
 SAME = {

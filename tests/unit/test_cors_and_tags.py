@@ -1,13 +1,21 @@
-"""Cross-origin rules: which page may ask, and documents of any origin."""
+"""Cross-origin rules and tags: which page may ask, and documents of any origin."""
+
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import StoreError
+from gateway.errors import InvalidArgument, StoreError
 from gateway.s3.cors import CorsRule, cors_document, parse_cors, preflight, reply_headers
-from gateway.s3.errors import CorsForbidden, InvalidCorsRule, MalformedXML
-from gateway.s3.tagging import parse_tags, tags_document
+from gateway.s3.errors import (
+    CorsForbidden,
+    InvalidCorsRule,
+    InvalidTag,
+    MalformedXML,
+    TooManyTags,
+)
+from gateway.s3.tags import parse_tags, read_tags, tags_document
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters="*"))
 PATTERNS = st.tuples(WORDS, st.sampled_from(["", "*"]), WORDS).map("".join).filter(bool)
@@ -118,6 +126,12 @@ TAGS = st.text(st.sampled_from("aZ9é +-=._:/@"), min_size=1, max_size=128)
 @given(st.dictionaries(TAGS.filter(lambda k: not k.startswith("aws:")), TAGS, max_size=50))
 def test_tags_survive_their_document(tags: dict[str, str]) -> None:
     assert parse_tags(tags_document(tags), most=50) == tags
+
+
+@given(st.text(max_size=60) | st.text("ab=&%+", max_size=20))
+def test_no_header_of_tags_is_more_than_refused(text: str) -> None:
+    with suppress(InvalidTag, TooManyTags, InvalidArgument):
+        assert len(read_tags({"x-amz-tagging": text.encode().decode("latin-1")})) <= 10
 
 
 @pytest.mark.parametrize(
