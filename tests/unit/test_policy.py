@@ -188,7 +188,7 @@ def test_hostile_patterns_take_no_time(word: str) -> None:
 def test_longer_strings_are_refused() -> None:
     for field in ("Action", "Resource", "Sid"):
         with pytest.raises(MalformedPolicy):
-            made({field: str(STATEMENT.get(field, "")) + "x" * STRING_MAX})
+            made({field: str(STATEMENT.get(field, "")) + "x" * (STRING_MAX + 1)})
 
 
 # ------------------------------------------------------------------ operators
