@@ -10,13 +10,16 @@ from random import Random
 
 import pytest
 
+from chain.ids import AccountId
 from chain.ledger.records import ACCOUNTS, Account, encode
 from chain.net.simulation import SimClock, simulate
 from gateway.catalog.interface import Add, Batch, Change, Delete, Put, Space
 from gateway.records import used_counter
 from miner.fragment import FragmentRecord, fragment_id
-from miner.segments import PROFILES, Segment
+from miner.placement import Holder, Placement, placement_rows
+from miner.segments import PROFILES, Profile, Segment
 from tests.simulation.whole.checks import check
+from tests.simulation.whole.gateways import below_quorum
 from tests.simulation.whole.load import Client
 from tests.simulation.whole.model import ABSENT, Model
 from tests.simulation.whole.network import SimulatedNetwork
@@ -136,6 +139,21 @@ def test_the_checks_find(harm: Callable[[Quiet], Awaitable[None]], finding: str)
         return found
 
     assert any(finding in problem for problem in simulate(main()))
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+def test_a_write_below_quorum_is_found(profile: Profile) -> None:
+    segment = Segment(profile, 1, (fragment_id(b"x"),) * profile.n)
+    miner = Holder(AccountId(bytes(32)))
+
+    def placement(held: int) -> bytes:
+        holders = (miner,) * held + (Holder(None),) * (profile.n - held)
+        (row, *_) = placement_rows(Placement(segment, holders))
+        assert row.value is not None
+        return row.value
+
+    assert not list(below_quorum(placement(profile.quorum)))
+    assert "was committed with" in next(below_quorum(placement(profile.quorum - 1)))
 
 
 def test_an_acknowledged_write_replaces_what_ended_before_it_began() -> None:

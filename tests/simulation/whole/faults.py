@@ -21,7 +21,8 @@ from tests.simulation.whole.processes import Process
 
 PASSING = (
     "silent", "silent", "slow", "lossy", "restart", "restart", "full", "cut", "wrong bytes",
-    "wrong length", "all links", "ledger away", "catalog away", "catalog disk", "lost answers",
+    "all but few full", "wrong length", "all links", "ledger away", "catalog away", "catalog disk",
+    "lost answers",
     "worker killed", "worker killed", "edge killed", "edge silent", "repair killed", "clock",
 )  # fmt: skip
 DESTROYING = ("emptied", "emptied", "drops", "rotten")
@@ -81,6 +82,7 @@ class Saboteur:
             "lossy": self._degraded(LOSSY),
             "restart": self._restart,
             "full": self._full,
+            "all but few full": self._all_but_few_full,
             "cut": self._cut,
             "wrong bytes": self._lying(Lie.BYTES),
             "wrong length": self._lying(Lie.LENGTH),
@@ -204,6 +206,19 @@ class Saboteur:
         store.full = True
         yield
         store.full = False
+
+    @asynccontextmanager
+    async def _all_but_few_full(self, _: int) -> AsyncIterator[None]:
+        """Room is left at one miner fewer than a write needs, and no two of them fail together."""
+        domains = self.network.shape.domains
+        few = self._random.sample(range(domains), self.network.shape.profile.quorum - 1)
+        roomy = [self._of_domain(domain)[0] for domain in few]
+        full = [miner.store for miner in self.network.miners if miner not in roomy]
+        for store in full:
+            store.full = True
+        yield
+        for store in full:
+            store.full = False
 
     def _lying(self, lie: Lie) -> Make:
         @asynccontextmanager

@@ -1,7 +1,7 @@
 """The gateway's programs: catalog process, repair, workers that serve clients, and edges."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from chain.genesis import Genesis
 from chain.keys.identity import Identity
 from chain.net.memory import MemoryNetwork, MemoryTransport
 from gateway.accounts import AccountService
-from gateway.catalog.interface import Batch, CatalogUnavailable, CommitUncertain
+from gateway.catalog.interface import Batch, CatalogUnavailable, CommitUncertain, Put, Space
 from gateway.catalog.memory import MemoryCatalog
 from gateway.catalog.pool_records import CatalogPoolRecords
 from gateway.keys import KeyRing
@@ -26,6 +26,7 @@ from gateway.store import StoreSettings
 from gateway.view import CatalogLeases, CatalogMiners
 from miner.client import MinerPeers
 from miner.owner import PoolOwner, Reports
+from miner.placement import Placement
 from miner.pool import StoragePool
 from miner.releaser import Releaser
 from miner.repair import Claims, Repairer, RepairSettings
@@ -58,6 +59,7 @@ class SharedCatalog(MemoryCatalog):
         self.up = False  # whether the catalog process runs
         self.broken = False  # its disk takes nothing
         self.losing = 0.0  # share of answers that are lost
+        self.problems: list[str] = []
         self._random = random
 
     async def commit(self, batch: Batch) -> int:
@@ -65,11 +67,32 @@ class SharedCatalog(MemoryCatalog):
         await asyncio.sleep(self._random.uniform(0.0, 0.002))
         if not self.up or self.broken:
             raise CatalogUnavailable("the catalog process is away")
+        fresh = self._fresh_placements(batch)
         sequence = await super().commit(batch)
+        self.problems += [problem for raw in fresh for problem in below_quorum(raw)]
         await asyncio.sleep(self._random.uniform(0.0, 0.002))
         if not self.up or (self.losing and self._random.random() < self.losing):
             raise CommitUncertain("the answer was lost")
         return sequence
+
+    def _fresh_placements(self, batch: Batch) -> list[bytes]:
+        """Of segments that were not there before: what repair writes may be worse for a while."""
+        with self.read() as reader:
+            return [
+                change.value
+                for change in batch.changes
+                if isinstance(change, Put)
+                and change.space is Space.PLACEMENT
+                and reader.get(Space.PLACEMENT, change.key) is None
+            ]
+
+
+def below_quorum(raw: bytes) -> Iterator[str]:
+    """What is acknowledged lies on as many miners as its profile promises."""
+    placement = Placement.parse(raw)
+    profile, held = placement.segment.profile, placement.segment.profile.n - len(placement.missing)
+    if held < profile.quorum:
+        yield f"a write was committed with {held} fragments; {profile.name} needs {profile.quorum}"
 
 
 @dataclass(frozen=True, slots=True)

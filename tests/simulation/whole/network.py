@@ -165,7 +165,8 @@ class SimulatedNetwork:
     @property
     def problems(self) -> list[str]:
         """What went wrong in programs that never should."""
-        return [problem for process in self.processes for problem in process.problems]
+        found = [problem for process in self.processes for problem in process.problems]
+        return [*self.catalog.problems, *found]
 
     async def begin(self, group: asyncio.TaskGroup) -> None:
         """Start all programs; return when clients can store."""
