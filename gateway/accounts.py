@@ -3,6 +3,7 @@
 import re
 import string
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -134,9 +135,8 @@ class AccountService:
             raw = reader.get(Space.ACCESS_KEYS, key)
             if raw is None:
                 return None
-            row = decode_kept(AccessKeyRow, raw)
-            account = reader.get(Space.ACCOUNTS, row.account.encode())
-        return Credential(access_key, row.secret, account_of(account)) if account else None
+            account = reader.get(Space.ACCOUNTS, decode_kept(AccessKeyRow, raw).account.encode())
+        return _credential_of(access_key, raw, account) if account else None
 
     def credentials(self, account_id: str) -> list[Credential]:
         """An account's key pairs. Raises NoSuchAccount."""
@@ -249,6 +249,12 @@ class AccountService:
             raise AccountExists("the id or the access key is taken") from conflict
         except CatalogUnavailable as error:
             raise unavailable(error) from error
+
+
+@lru_cache(maxsize=1024)
+def _credential_of(access_key: str, key_row: bytes, account: bytes) -> Credential:
+    """A key pair from its row and its account's row."""
+    return Credential(access_key, decode(AccessKeyRow, key_row).secret, account_of(account))
 
 
 def _scan(reader: Reader, limit: int) -> list[tuple[bytes, bytes]]:

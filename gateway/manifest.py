@@ -6,9 +6,9 @@ docs/specs/manifest.md.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import msgspec
 from blake3 import blake3
 
 from chain import dagcbor
@@ -32,8 +32,7 @@ class InvalidManifest(ValueError):
     """Not a manifest of this format, or one that contradicts itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamManifest:
+class StreamManifest(msgspec.Struct, frozen=True):
     """One stream: the digest of its sealed body, or its segments of one profile."""
 
     size: int
@@ -42,8 +41,7 @@ class StreamManifest:
     segments: tuple[Segment, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(msgspec.Struct, frozen=True):
     """An object: its owner's public encryption key and its streams in order."""
 
     owner: bytes

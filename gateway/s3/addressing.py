@@ -49,7 +49,7 @@ def parse_query(raw: bytes) -> tuple[tuple[str, str], ...]:
 
 def host_bucket(host: str, domains: Sequence[str]) -> str:
     """The bucket in a virtual-hosted `Host`, or "" (path style)."""
-    if host.startswith("["):  # an IPv6 literal
+    if not domains or host.startswith("["):  # an IPv6 literal
         return ""
     name = host.partition(":")[0].lower()
     for domain in domains:

@@ -33,7 +33,7 @@ from gateway.s3.exchange import XML_TYPE, Exchange, Reply
 from gateway.s3.handlers import HANDLERS
 from gateway.s3.request import Receive, Request, Send, parse_request, raw_target
 from gateway.s3.router import route
-from gateway.s3.sigv4 import Credentials
+from gateway.s3.sigv4 import EMPTY_SHA256, Credentials
 from gateway.s3.timestamps import http_date
 from gateway.s3.unsupported import check_expected_owner
 
@@ -248,7 +248,7 @@ async def _send_watched(reply: Reply, reading: _Tracked, send: Send) -> None:
 
 
 def _awaits_continue(scope: Mapping[str, Any]) -> bool:
-    return any(name == b"expect" for name, _ in scope["headers"])
+    return b"expect" in dict(scope["headers"])
 
 
 def _host_id(identifier: str) -> str:
@@ -257,7 +257,7 @@ def _host_id(identifier: str) -> str:
 
 def _check_empty(request: Request, body: RequestBody) -> None:
     """A signed payload hash of a request without a body must be that of nothing."""
-    if request.method in ("GET", "HEAD", "DELETE") and body.sha256 is not None:
+    if request.method in ("GET", "HEAD", "DELETE") and body.sha256 not in (None, EMPTY_SHA256):
         nothing = request.headers.get("content-length", "0") == "0" and not body.chunked_transfer
         if nothing:
             body.check_hash(b"")

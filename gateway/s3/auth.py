@@ -9,6 +9,8 @@ from gateway.s3.request import Request
 from gateway.s3.sigv2 import SigV2
 from gateway.s3.sigv4 import UNSIGNED_PAYLOAD, ChunkSigner, Credentials, SigV4
 
+_V4_PARAMETERS = frozenset(("X-Amz-Algorithm", "X-Amz-Signature", "X-Amz-Credential"))
+
 
 class Caller(msgspec.Struct, frozen=True):
     """A proved account, or nobody; and what the signature says about the body."""
@@ -29,9 +31,7 @@ class Authenticator:
         """Raises AuthError and what the schemes raise."""
         header = request.headers.get("authorization")
         query = request.query
-        v4_query = any(
-            name in query for name in ("X-Amz-Algorithm", "X-Amz-Signature", "X-Amz-Credential")
-        )
+        v4_query = not query.keys().isdisjoint(_V4_PARAMETERS)
         v2_query = "AWSAccessKeyId" in query or ("Signature" in query and not v4_query)
         if (header is not None) + v4_query + v2_query > 1:
             raise InvalidArgument(

@@ -1,7 +1,6 @@
 """What a handler gets and what it gives back."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,12 +23,11 @@ if TYPE_CHECKING:
 XML_TYPE = (b"content-type", b"application/xml")
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(msgspec.Struct):
     """A status, headers, and a body: `body`, then what `stream` gives (`length` bytes in all)."""
 
     status: int = 200
-    headers: Headers = field(default_factory=list)
+    headers: Headers = msgspec.field(default_factory=list)
     body: Buffer = b""
     stream: AsyncGenerator[Buffer] | None = None
     length: int | None = None
