@@ -234,11 +234,14 @@ class Committer:
         damaged: set[bytes] = set()
         try:
             suspects = {key for job in jobs if isinstance(job, DropDamaged) for key in job.keys}
+            # A put of what is here gets a receipt for it, so that must be whole.
+            index = self._journal.index
+            suspects.update(put.new.key for put in puts if index.get(put.new.key) is not None)
             damaged.update(self._damaged(list(suspects)))
             if damaged:
                 self._journal.commit([], list(damaged), now_ns)
             held = {put.new.key for put in puts}.intersection(drops)
-            held.update(key for key in drops if self._journal.index.get(key) is not None)
+            held.update(key for key in drops if index.get(key) is not None)
             outcome = self._journal.commit([put.new for put in puts], drops, now_ns)
             for job in jobs:
                 if isinstance(job, Confirm):

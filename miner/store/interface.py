@@ -2,7 +2,8 @@
 
 Rules:
 1. `put` returns after its batch is on stable storage; everything in one batch shares a `Batch`.
-2. A fragment that is already there is not written again, but is a member of the new batch.
+2. A fragment that is already there is read back: if it is whole it is not written again, but is a
+   member of the new batch; if not it is written anew.
 3. What `drop` returned from is gone for good, whatever happens to the process.
 4. A full or failing disk refuses writes; reads and drops go on.
 """

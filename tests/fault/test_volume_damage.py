@@ -69,6 +69,27 @@ async def test_rot_anywhere_in_a_record_is_found(tmp_path: Path, where: str) -> 
     await store.close()
 
 
+@pytest.mark.parametrize("where", ["payload", "head"])
+async def test_a_put_of_what_rotted_is_written_anew(tmp_path: Path, where: str) -> None:
+    store = open_store(tmp_path)
+    made = await fill(store, "a", "b", length=100_000)
+    path = volume(tmp_path)
+    flip(path, place_of(path, made[0]) + {"payload": 7, "head": -3}[where])
+    keys = [record.key for record, _ in made]
+    before = path.stat().st_size
+    for put in [store.put(*each) for each in made]:
+        await put
+    assert await store.damaged(keys) == []
+    assert await whole(store, made) == [True, True]
+    written = path.stat().st_size - before  # a tombstone and one fragment: the other was whole
+    assert made[0][0].size < written < 2 * made[0][0].size
+    await store.close()
+    again = open_store(tmp_path, boot="another")  # the index is made again from the volumes
+    assert await again.damaged(keys) == []
+    assert await whole(again, made) == [True, True]
+    await again.close()
+
+
 async def test_a_check_reads_the_disk_and_leaves_the_page_cache_alone(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     made = await fill(store, "a", "b", length=9_000_000)
