@@ -80,33 +80,43 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class SigningKeys:
-    """Derived keys by (secret, day, region, service).
+    """HMACs under derived keys by (secret, day, region, service).
 
-    Four HMACs cost 5 µs, so they are kept; at `limit` entries the cache starts anew.
+    Deriving a key takes four HMACs (5 µs), so it is kept, already inside an HMAC: a copy of that
+    costs 4 µs less at each request than `hmac.digest`. At `limit` entries the cache starts anew.
     """
 
     def __init__(self, limit: int = 1024) -> None:
         self._limit = limit
-        self._keys: dict[tuple[str, str, str, str], bytes] = {}
+        self._keyed: dict[tuple[str, str, str, str], hmac.HMAC] = {}
 
-    def get(self, secret: str, scope: Scope) -> bytes:
+    def get(self, secret: str, scope: Scope) -> hmac.HMAC:
+        """To be copied, not fed."""
         name = (secret, scope.date, scope.region, scope.service)
-        key = self._keys.get(name)
-        if key is None:
+        keyed = self._keyed.get(name)
+        if keyed is None:
             key = f"AWS4{secret}".encode()
             for step in (scope.date, scope.region, scope.service, "aws4_request"):
                 key = hmac.digest(key, step.encode(), "sha256")
-            if len(self._keys) >= self._limit:
-                self._keys.clear()
-            self._keys[name] = key
-        return key
+            keyed = hmac.new(key, digestmod="sha256")
+            if len(self._keyed) >= self._limit:
+                self._keyed.clear()
+            self._keyed[name] = keyed
+        return keyed
+
+
+def sign(keyed: hmac.HMAC, text: bytes) -> str:
+    """The signature of `text`, lower-case hex."""
+    signature = keyed.copy()
+    signature.update(text)
+    return signature.hexdigest()
 
 
 class ChunkSigner:
     """The running signature of a STREAMING-AWS4-HMAC-SHA256-PAYLOAD body."""
 
-    def __init__(self, key: bytes, timestamp: str, scope: str, seed: str) -> None:
-        self._key = key
+    def __init__(self, keyed: hmac.HMAC, timestamp: str, scope: str, seed: str) -> None:
+        self._keyed = keyed
         self._context = f"{timestamp}\n{scope}\n"
         self._previous = seed
 
@@ -120,7 +130,7 @@ class ChunkSigner:
 
     def _check(self, kind: str, rest: str, signature: str) -> None:
         text = f"{kind}\n{self._context}{self._previous}\n{rest}"
-        expected = hmac.digest(self._key, text.encode(), "sha256").hex()
+        expected = sign(self._keyed, text.encode())
         if not hmac.compare_digest(expected.encode(), signature.encode()):
             raise SignatureDoesNotMatch
         self._previous = expected
@@ -337,12 +347,12 @@ class SigV4:
         credential = self._credentials(claim.scope.access_key)
         if credential is None:
             raise InvalidAccessKeyId(AWSAccessKeyId=claim.scope.access_key)
-        key = self._keys.get(credential.secret_key, claim.scope)
+        keyed = self._keys.get(credential.secret_key, claim.scope)
         canonical, sent = canonical_path(request.raw_path), request.raw_path.decode("latin-1")
         # Some clients sign the path as they send it; that covers the same bytes.
         for path in (canonical,) if canonical == sent else (canonical, sent):
             text = string_to_sign(request, claim, timestamp, payload, path)
-            expected = hmac.digest(key, text, "sha256").hex()
+            expected = sign(keyed, text)
             if hmac.compare_digest(expected.encode(), claim.signature.encode()):
                 break
         else:
@@ -352,7 +362,7 @@ class SigV4:
             raise InvalidToken
         chunks = None
         if payload.startswith("STREAMING-AWS4-HMAC-SHA256-PAYLOAD"):
-            chunks = ChunkSigner(key, timestamp, claim.scope.text, expected)
+            chunks = ChunkSigner(keyed, timestamp, claim.scope.text, expected)
         return Verified(credential.account, payload, chunks)
 
 

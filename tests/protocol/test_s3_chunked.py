@@ -51,7 +51,7 @@ def encode(
 
 
 def decoder(length: int, *, signed: bool, trailer: bool) -> ChunkedDecoder:
-    signer = ChunkSigner(KEY, TIME, SCOPE, SEED) if signed else None
+    signer = ChunkSigner(hmac.new(KEY, digestmod="sha256"), TIME, SCOPE, SEED) if signed else None
     return ChunkedDecoder(length, signer, trailer=trailer)
 
 
