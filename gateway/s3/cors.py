@@ -159,10 +159,12 @@ def preflight(rules: Iterable[CorsRule], headers: Mapping[str, str]) -> Reply:
             if rule.max_age is not None:
                 granted.append((b"access-control-max-age", b"%d" % rule.max_age))
             return Reply(200, granted)
-    raise CorsForbidden("CORSResponse: This CORS request is not allowed. This is usually because "
-                        "the evalution of Origin, request method / Access-Control-Request-Method "
-                        "or Access-Control-Request-Headers are not whitelisted by the resource's "
-                        "CORS spec.", Method=method, ResourceType="OBJECT")  # fmt: skip
+    raise CorsForbidden(
+        "CORSResponse: This CORS request is not allowed: no rule of the bucket has its origin, "
+        "method and headers.",
+        Method=method,
+        ResourceType="OBJECT",
+    )
 
 
 def _granted(rule: CorsRule, origin: str) -> Headers:
