@@ -130,6 +130,9 @@ class Asks:
         finally:
             deadline.cancel()
             self._forget(number)
+            # An error that was raised here holds this frame, and the future holds the error: with
+            # them the caller's frames, and what those had received, waited for the collector.
+            del entry, future
 
     def _admit(self, size: int) -> None:
         window = self._window

@@ -11,6 +11,7 @@ from chain.net.memory import Faults, MemoryTransport
 from chain.net.simulation import simulate
 from miner import reading
 from miner.client import Health
+from miner.fragment import fragment_key
 from miner.placement import Placement
 from miner.pool import BelowQuorum, PoolSettings
 from miner.reading import ReadSettings
@@ -182,10 +183,17 @@ def test_a_read_outlives_a_restart_of_its_miners() -> None:
     simulate(run())
 
 
-def test_a_read_leaves_nothing_for_the_collector_to_free() -> None:
+@pytest.mark.parametrize("harm", ["silent", "dropped", "gone"])
+def test_a_read_leaves_nothing_for_the_collector_to_free(harm: str) -> None:
     async def run() -> None:
         grid, data, segment, placement = await made()
-        grid.silence(holder(placement, 1))  # hedged, restored, cancelled
+        miner = holder(placement, 1)
+        if harm == "silent":
+            grid.silence(miner)  # hedged, restored, cancelled
+        elif harm == "dropped":
+            await grid.stores[miner].drop([fragment_key(segment.id, 1)])  # an error, restored
+        else:
+            grid.network.leave(grid.name(miner))
         reads: list[weakref.ref[object]] = []
         kept = reading._RangeRead.__init__
 
