@@ -44,6 +44,7 @@ from gateway.records import (
     UploadRow,
     VersionRow,
     decode,
+    pack_etag,
     part_key,
 )
 from gateway.store import Lease, Store, account_keys
@@ -58,7 +59,7 @@ from gateway.versions import (
     publish,
     to_version,
 )
-from gateway.writing import UID_BYTES, stored_manifest
+from gateway.writing import stored_manifest
 
 PART_MIN = 5 << 20
 # Of one slice: rows of parts, and segments that go into the manifest. Each takes about 5 ms.
@@ -98,7 +99,7 @@ class Completion:
     ) -> ObjectVersion:
         """Make the object; again, after it was made, answer the same."""
         store = self._store
-        uid, lease = store.entropy(UID_BYTES), store.lease(upload.bucket)
+        uid, lease = store.new_id(), store.lease(upload.bucket)
         for _ in range(ATTEMPTS):
             gathered = await self._gather(upload, named)
             build = partial(
@@ -220,7 +221,7 @@ class _Step:
             version=NULL,
             sequence=0,
             size=sum(part.size for part in parts),
-            etag=object_etag(parts),
+            stored_etag=pack_etag(object_etag(parts)),
             modified_ns=self._store.clock.now_ns(),
             profile=row.profile,
             checksum=None,

@@ -45,7 +45,7 @@ from gateway.upload_rows import (
     upload_row,
 )
 from gateway.versions import bucket_row, live_row, object_key, text_key
-from gateway.writing import UID_BYTES, add_stream, etag_algorithm, etag_of, packed_receipts
+from gateway.writing import add_stream, etag_algorithm, etag_of, packed_receipts
 
 
 class Multipart:
@@ -190,9 +190,7 @@ class Multipart:
             leaves=bucket.publishes and store.publisher is not None,
             length=length,
         )
-        ingested = await self._ingest.take(
-            body, wanted, store.keys.new_key(), store.entropy(UID_BYTES)
-        )
+        ingested = await self._ingest.take(body, wanted, store.keys.new_key(), store.new_id())
         if verify:
             verify(ingested.digests)
         version_key = store.keys.unwrap_for(keys, row.generation, row.key)

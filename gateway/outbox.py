@@ -169,11 +169,12 @@ def _next_batch(reader: Reader, height: int) -> Batch:
     changes.append(Put(Space.META, _PENDING, _pack(pending)))
     kept = _pack(_Leaves(height, b"".join(hashes)))
     changes.append(Put(Space.BATCHES, number.to_bytes(8, "big"), kept))
+    # In the order of their keys, which fills their pages; stable: a put comes before its delete.
     changes += [
         Put(Space.LEAVES, entry.uid, _pack((number, index)))
         if entry.operation == "put"
         else Delete(Space.LEAVES, entry.uid)
-        for index, entry in enumerate(objects)
+        for index, entry in sorted(enumerate(objects), key=lambda pair: pair[1].uid)
     ]
     unchanged = [Equals(Space.RELEASED, miner, raw) for miner, raw in freed]
     return Batch([Equals(Space.META, _NUMBER, last), *unchanged], changes)

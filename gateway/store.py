@@ -11,7 +11,7 @@ from gateway.catalog.interface import Catalog, Change, Reader, Space
 from gateway.errors import InvalidStorageClass, QuotaExceeded
 from gateway.keys import AccountKeys, KeyRing
 from gateway.model import Account, Bucket, ObjectVersion
-from gateway.records import AccountRow, BucketRow, decode
+from gateway.records import AccountRow, BucketRow, decode, ordered_id
 from gateway.segments import Engine, SegmentSink
 from miner.pool import Release
 from miner.records import Row
@@ -115,6 +115,10 @@ class Store:
     settings: StoreSettings
     engine: Engine
     reads: BufferPool
+
+    def new_id(self) -> bytes:
+        """The name of a new stream or version."""
+        return ordered_id(self.clock.now_ns(), self.entropy)
 
     def profile(self, bucket: Bucket, name: str) -> Profile:
         """By name, else the bucket's, else the network's. Raises InvalidStorageClass."""

@@ -29,6 +29,7 @@ from gateway.records import (
     decode,
     encode,
     live_key,
+    pack_etag,
 )
 from gateway.store import Lease, Store, account_keys
 from gateway.transaction import Transaction, commit, segments_of
@@ -47,7 +48,6 @@ from gateway.versions import (
 )
 from miner.writing import FragmentReceipt
 
-UID_BYTES = 16
 _RECEIPTS = msgspec.msgpack.Encoder()
 
 
@@ -159,9 +159,7 @@ class Writing:
             leaves=bucket.publishes and store.publisher is not None,
             length=length,
         )
-        ingested = await self._ingest.take(
-            body, wanted, store.keys.new_key(), store.entropy(UID_BYTES)
-        )
+        ingested = await self._ingest.take(body, wanted, store.keys.new_key(), store.new_id())
         if verify:
             verify(ingested.digests)
         return await self._commit_put(
@@ -180,7 +178,9 @@ class Writing:
         condition: WriteCondition,
     ) -> ObjectVersion:
         store = self._store
-        version_key, uid = store.keys.new_key(), store.entropy(UID_BYTES)
+        version_key = store.keys.new_key()
+        # Named only now: rows that are committed in the order of their names fill their pages.
+        ingested = msgspec.structs.replace(ingested, id=store.new_id())
         manifest = stream_manifest(ingested)
         charged = ingested.charged
         digests = ingested.digests
@@ -193,11 +193,11 @@ class Writing:
                 version=NULL,
                 sequence=0,
                 size=ingested.size,
-                etag=etag_of(digests, store.settings.etag),
+                stored_etag=pack_etag(etag_of(digests, store.settings.etag)),
                 modified_ns=store.clock.now_ns(),
                 profile=wanted.profile.name,
                 checksum=StoredChecksum(keep.value, digests.values[keep], 0) if keep else None,
-                uid=uid,
+                uid=ingested.id,  # it is the stream's first version
                 fid=fid(Manifest(keys.owner, (manifest,))),
                 content_type=attributes.content_type,
                 headers=dict(attributes.headers),
@@ -315,7 +315,7 @@ class _Copy:
         self._row = row
         self._bucket = bucket
         self._key = key
-        self._uid = store.entropy(UID_BYTES)
+        self._uid = store.new_id()
         self._version_key = store.keys.new_key()
 
     def row(
@@ -358,9 +358,13 @@ class _Copy:
             return msgspec.structs.replace(stream, key=wrapped)
         # A few KiB: a second row of the same sealed bytes is cheaper than counting users.
         body = self._contents.inline_body(transaction.reader, stream)
-        copied = msgspec.structs.replace(stream, key=wrapped, id=self._store.entropy(UID_BYTES))
+        copied = msgspec.structs.replace(stream, key=wrapped, id=self._own_id())
         transaction.put(Space.BODIES, copied.id, body)
         return copied
+
+    def _own_id(self) -> bytes:
+        """For a stream of the copy's own: the version's name, if it is the only one."""
+        return self._uid if len(self._row.streams) == 1 else self._store.new_id()
 
 
 def _has_checksum(row: VersionRow, algorithm: Algorithm) -> bool:

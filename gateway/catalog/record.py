@@ -22,7 +22,7 @@ _HEADER = struct.Struct("<4sIIQQ")
 HEADER_BYTES = _HEADER.size + 4
 _FRAME = struct.Struct("<BBHII")
 FRAME_BYTES = _FRAME.size
-_PLACE = struct.Struct("<QQI")
+_PLACE, _OLD_PLACE = struct.Struct("<III"), struct.Struct("<QQI")
 _U32 = struct.Struct("<I")
 
 PUT, DELETE = 1, 2
@@ -70,13 +70,13 @@ class Place(NamedTuple):
     length: int  # of the value
 
     def pack(self) -> bytes:
-        """As a row of the index: 20 bytes."""
+        """As a row of the index: 12 bytes."""
         return _PLACE.pack(*self)
 
     @classmethod
     def unpack(cls, raw: bytes) -> "Place":
-        """Inverse of `pack`."""
-        return cls(*_PLACE.unpack(raw))
+        """From its row; the first release wrote 20 bytes."""
+        return cls._make((_OLD_PLACE if len(raw) == _OLD_PLACE.size else _PLACE).unpack(raw))
 
 
 def crc32c(data: Buffer) -> int:

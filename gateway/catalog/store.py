@@ -36,8 +36,10 @@ from gateway.catalog.log import FILE_BYTES, NO_SPACE, Log, LogFailed, file_numbe
 logger = logging.getLogger(__name__)
 
 KIND = "catalog"
-# One entry per older version that can be upgraded: see chain/format.py.
-UPGRADES: dict[int, Upgrade] = {}
+FORMAT = 2
+# One entry per older version that can be upgraded: see chain/format.py. What version 1 wrote is
+# read as it is; the number keeps its program away from rows and places that it cannot read.
+UPGRADES: dict[int, Upgrade] = {1: lambda _: None}
 FIRST = Position(0, 1, record.FILE_HEADER_BYTES)
 # Records that one index transaction takes at replay.
 _REPLAY_RECORDS = 2048
@@ -91,7 +93,7 @@ class CatalogStore:
         """
         lock = lock_directory(directory)
         try:
-            open_store(directory, KIND, record.FORMAT, UPGRADES)
+            open_store(directory, KIND, FORMAT, UPGRADES)
             store = cls(directory, disk or Disk(), settings or StoreSettings())
             store._lock = lock
             store._start(entropy, boot(), salvage=salvage)

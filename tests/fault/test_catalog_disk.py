@@ -14,6 +14,7 @@ from gateway.catalog.interface import (
     CatalogDamaged,
     CatalogUnavailable,
     CommitUncertain,
+    Delete,
     Exists,
     Put,
     Space,
@@ -21,7 +22,7 @@ from gateway.catalog.interface import (
 from gateway.catalog.local import LocalCatalog
 from gateway.catalog.log import LogFailed, file_numbers, file_path
 from gateway.catalog.record import crc32c, frame_bytes
-from gateway.catalog.store import CatalogStore
+from gateway.catalog.store import CatalogStore, StoreSettings
 from tests.fault.catalog_tools import (
     SMALL,
     Crash,
@@ -334,6 +335,45 @@ async def test_rows_leave_the_log_with_the_checkpoint_and_bodies_move_once(tmp_p
     assert [row(store, LIVE, b"%03d" % n) for n in range(120)] == [bytes(100)] * 120
     assert [body(store, b"%03d" % n) for n in range(120)] == [b"%03d" % n * 60 for n in range(120)]
     store.close()
+
+
+async def test_what_deleted_objects_took_comes_back(tmp_path: Path) -> None:
+    catalog = LocalCatalog.open(tmp_path, settings=StoreSettings(1 << 18, 1 << 28))
+    names = [b"%016d" % number for number in range(500)]
+    kept = names[::50]
+    for name in names:
+        changes = [Put(BODIES, name, name * 256), Put(Space.LEAVES, name, bytes(10))]
+        await catalog.commit(Batch((), changes))
+    compactor = Compactor(catalog, NEVER)
+    await compactor.work(force=True)
+    full = _sizes(tmp_path)
+    assert full["log"] > 500 * 4096
+    for name in set(names) - set(kept):
+        await catalog.commit(Batch((), [Delete(BODIES, name), Delete(Space.LEAVES, name)]))
+    await compactor.work(force=True)
+    await compactor.work(force=True)  # the checkpoint takes over what the first round wrote
+    for space in (BODIES, Space.LEAVES):
+        with catalog.store.index.begin() as rows:
+            assert [key for key, _ in rows.scan(space, b"", None, 999)] == kept
+            stat = rows.transaction.stat(catalog.store.index.spaces[space])
+        assert stat["leaf_pages"] == 1
+    left = _sizes(tmp_path)
+    # What is live, and the file being written: the deletions themselves are in it, or went.
+    assert left["log"] < len(kept) * 4200 + (1 << 16)
+    assert left["checkpoint"] < full["checkpoint"] / 2
+    await catalog.close()
+    store = open_store(tmp_path, boot="another boot")
+    assert [body(store, name) for name in kept] == [name * 256 for name in kept]
+    assert count(store, BODIES) == count(store, Space.LEAVES) == len(kept)
+    store.close()
+
+
+def _sizes(directory: Path) -> dict[str, int]:
+    """Bytes of each folder, without what is zeroed ahead."""
+    return {
+        name: sum(len(path.read_bytes().rstrip(b"\0")) for path in (directory / name).iterdir())
+        for name in ("log", "checkpoint")
+    }
 
 
 def test_a_checkpoint_of_the_first_release_is_restored(tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ from gateway.catalog.bodies import LogReader, Snapshot
 from gateway.catalog.compaction import CompactionSettings
 from gateway.catalog.interface import Batch, CatalogUnavailable, Delete, Put, Space
 from gateway.catalog.log import LogFailed
-from gateway.catalog.record import FORMAT
-from gateway.catalog.store import KIND, CatalogStore
+from gateway.catalog.store import FORMAT, KIND, CatalogStore
 from tests.conformance.catalog_suite import Model, apply_to_model
 from tests.fault.catalog_tools import SMALL, compact_here
 from tests.fault.lossy_disk import LossyDisk, PowerCut

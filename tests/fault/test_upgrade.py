@@ -18,6 +18,7 @@ from chain.application import Application
 from chain.genesis import parse
 from chain.ledger.lmdb_store import LmdbStore, add_checksums, forget_version_1
 from gateway.catalog.interface import Space
+from gateway.catalog.record import Place
 from gateway.catalog.store import CatalogStore
 from tests.clients.running import RunningNetwork
 from tests.fault.ledger_tools import everything
@@ -37,7 +38,9 @@ def rows(catalog: Path) -> dict[Space, list[tuple[bytes, bytes]]]:
     store = CatalogStore.open(catalog)
     try:
         with store.index.begin() as index:
-            return {space: index.scan(space, b"\x00", None, 10_000) for space in Space}
+            found = {space: index.scan(space, b"\x00", None, 10_000) for space in Space}
+            found[Space.BODIES] = [(k, Place.unpack(v).pack()) for k, v in found[Space.BODIES]]
+            return found
     finally:
         store.close()
 
