@@ -15,7 +15,7 @@ from gateway.errors import (
     TooManyBuckets,
 )
 from gateway.listing import after_prefix
-from gateway.model import Account, Bucket
+from gateway.model import ACCESS_SETTINGS, Account, Bucket
 from gateway.records import (
     BucketRow,
     SettingsRow,
@@ -130,9 +130,12 @@ class Buckets:
                 values.pop(name, None)
             else:
                 values[name] = value
-            transaction.expect(
-                Space.BUCKETS, bucket.name.encode(), bucket_row(transaction.reader, bucket)
-            )
+            place, held = bucket.name.encode(), bucket_row(transaction.reader, bucket)
+            transaction.expect(Space.BUCKETS, place, held)
+            row, guarded = decode(BucketRow, held), not ACCESS_SETTINGS.isdisjoint(values)
+            if row.guarded is not guarded:
+                changed = msgspec.structs.replace(row, guarded=guarded)
+                transaction.put(Space.BUCKETS, place, encode(changed))
             transaction.expect(Space.META, key, raw)
             if values:
                 transaction.put(Space.META, key, encode(SettingsRow(values)))

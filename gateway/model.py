@@ -29,6 +29,11 @@ class Credential:
     account: Account
 
 
+# Settings that every request to the bucket is judged by: BucketRow says whether there are any.
+ACCESS_POLICY, ACCESS_BLOCK = "policy", "publicAccessBlock"
+ACCESS_SETTINGS = frozenset({ACCESS_POLICY, ACCESS_BLOCK})
+
+
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """A bucket. `id` stays with its content; a deleted name may come back under another id."""
@@ -41,6 +46,7 @@ class Bucket:
     public: bool = False  # anonymous read and list
     publishes: bool = False  # gives its objects IPFS CIDs
     profile: str = ""  # erasure profile; "" is the network's default
+    guarded: bool = False  # has one of ACCESS_SETTINGS
 
 
 class Algorithm(StrEnum):

@@ -59,6 +59,7 @@ class BucketRow(Row, frozen=True, array_like=True):
     public: bool
     publishes: bool
     profile: str
+    guarded: bool = False  # its settings have a policy or a public access block
 
 
 class SettingsRow(Row, frozen=True, array_like=True):

@@ -168,6 +168,7 @@ def bucket_of(name: str, raw: bytes, owner: bytes) -> Bucket:
         public=row.public,
         publishes=row.publishes,
         profile=row.profile,
+        guarded=row.guarded,
     )
 
 

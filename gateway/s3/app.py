@@ -17,23 +17,27 @@ from chain.net.http import ClientDisconnected
 from chain.net.rpc import current_request
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import (
-    AccessDenied,
     InvalidRange,
+    NoSuchKey,
     ServiceUnavailable,
     SlowDown,
     StoreError,
 )
+from gateway.model import Bucket
 from gateway.s3 import cors, xml
-from gateway.s3.access import Action, allowed
+from gateway.s3.access import Action
 from gateway.s3.attributes import Headers
 from gateway.s3.auth import Authenticator
 from gateway.s3.body import RequestBody
 from gateway.s3.config import S3Config
 from gateway.s3.exchange import XML_TYPE, Exchange, Reply
 from gateway.s3.handlers import HANDLERS
+from gateway.s3.operations import DeleteObjects, Operation, name_of
+from gateway.s3.permission import Permission
 from gateway.s3.request import Receive, Request, Send, parse_request, raw_target
 from gateway.s3.router import route
 from gateway.s3.sigv4 import EMPTY_SHA256, Credentials
+from gateway.s3.tags import HEADER as TAGGING
 from gateway.s3.timestamps import http_date
 from gateway.s3.unsupported import check_expected_owner
 
@@ -105,14 +109,19 @@ class S3App:
         bucket = None
         if handler.action is not Action.SERVICE:
             bucket = self._objects.bucket(request.bucket)
-        if not allowed(caller.account, handler.action, bucket):
-            raise AccessDenied
+        permission = Permission(request, caller.account, self._objects, now)
+        _check_access(permission, handler.action, operation, bucket, request)
         if bucket is not None:
             check_expected_owner(request.headers, bucket, "x-amz-expected-bucket-owner")
         body = RequestBody(request, caller)
         _check_empty(request, body)
-        exchange = Exchange(request, caller, body, self._objects, self._config, bucket)
-        return await handler.serve(exchange, operation)
+        exchange = Exchange(request, caller, body, self._objects, self._config, bucket, permission)
+        try:
+            return await handler.serve(exchange, operation)
+        except NoSuchKey:
+            if bucket is not None:
+                permission.hide_missing(bucket)
+            raise
 
     def _cross_origin(self, request: Request) -> Headers:
         """What the bucket's rules let a page of another origin see of a reply, also of an error."""
@@ -209,6 +218,27 @@ class _Tracked:
     async def receive(self) -> Any:
         self.started = True
         return await self._receive()
+
+
+def _check_access(
+    permission: Permission,
+    action: Action,
+    operation: Operation,
+    bucket: Bucket | None,
+    request: Request,
+) -> None:
+    """Raises AccessDenied. Names are made for the rules of a guarded bucket alone."""
+    if bucket is None or not bucket.guarded:
+        permission.check(action, bucket, "")
+        return
+    if isinstance(operation, DeleteObjects):
+        return  # each key is asked for itself
+    version_id = getattr(operation, "version_id", None)
+    permission.check(action, bucket, name_of(operation), request.key, version_id)
+    if request.headers.get("x-amz-acl", "").startswith("public-"):
+        permission.check_public_acl(bucket)
+    if request.key and TAGGING in request.headers:
+        permission.check(action, bucket, "PutObjectTagging", request.key)
 
 
 def _is_departure(error: Exception) -> bool:

@@ -80,6 +80,8 @@ async def put_bucket_acl(exchange: Exchange, operation: ops.PutBucketAcl) -> Rep
         public = parse_acl(data, exchange.bucket.owner.id)
     if public is None:
         raise NotImplementedHere("Only private and public-read are implemented.")
+    if public:
+        exchange.permission.check_public_acl(exchange.bucket)
     await exchange.objects.configure_bucket(operation.bucket, public=public)
     return Reply(200)
 
@@ -102,13 +104,6 @@ async def put_object_acl(exchange: Exchange, operation: ops.PutObjectAcl) -> Rep
     if canned is None and parse_acl(data, bucket.owner.id) is not bucket.public:
         raise InvalidArgument("Objects take their bucket's access.")
     return Reply(200)
-
-
-async def get_policy_status(exchange: Exchange, operation: ops.GetBucketPolicyStatus) -> Reply:
-    """Whether everybody may read the bucket."""
-    del operation
-    flag = "TRUE" if exchange.bucket.public else "FALSE"
-    return xml_reply(xml.document("PolicyStatus", f"<IsPublic>{flag}</IsPublic>"))
 
 
 async def fixed(exchange: Exchange, operation: ops.Fixed) -> Reply:

@@ -250,6 +250,20 @@ class NoSuchBucketPolicy(NotConfigured):
     message = "The bucket policy does not exist"
 
 
+class MalformedPolicy(ProtocolError):
+    """A bucket policy that does not follow the grammar; the message says why."""
+
+    code = "MalformedPolicy"
+    message = "Policies must be valid JSON and the first byte must be '{'"
+
+
+class PolicyTooLarge(ProtocolError):
+    """A bucket policy of more than 20 KiB."""
+
+    code = "PolicyTooLarge"
+    message = "The policy exceeds the maximum allowed document size."
+
+
 class NoSuchTagSet(NotConfigured):
     """No bucket tags."""
 

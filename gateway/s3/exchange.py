@@ -15,6 +15,7 @@ from gateway.s3.body import RequestBody
 from gateway.s3.checksums import plan
 from gateway.s3.config import S3Config
 from gateway.s3.errors import MissingRequestBody
+from gateway.s3.permission import Permission
 from gateway.s3.request import Request
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Exchange(msgspec.Struct, frozen=True):
     objects: "ObjectService"
     config: S3Config
     found: Bucket | None  # the bucket the operation names
+    permission: Permission
 
     @property
     def bucket(self) -> Bucket:

@@ -58,6 +58,42 @@ class PutBucketAcl(msgspec.Struct, frozen=True):
     bucket: str
 
 
+class PutBucketPolicy(msgspec.Struct, frozen=True):
+    """PUT /bucket?policy"""
+
+    bucket: str
+
+
+class GetBucketPolicy(msgspec.Struct, frozen=True):
+    """GET /bucket?policy"""
+
+    bucket: str
+
+
+class DeleteBucketPolicy(msgspec.Struct, frozen=True):
+    """DELETE /bucket?policy"""
+
+    bucket: str
+
+
+class PutPublicAccessBlock(msgspec.Struct, frozen=True):
+    """PUT /bucket?publicAccessBlock"""
+
+    bucket: str
+
+
+class GetPublicAccessBlock(msgspec.Struct, frozen=True):
+    """GET /bucket?publicAccessBlock"""
+
+    bucket: str
+
+
+class DeletePublicAccessBlock(msgspec.Struct, frozen=True):
+    """DELETE /bucket?publicAccessBlock"""
+
+    bucket: str
+
+
 class GetBucketPolicyStatus(msgspec.Struct, frozen=True):
     """GET /bucket?policyStatus"""
 
@@ -316,6 +352,12 @@ Operation = (
     | GetBucketLocation
     | GetBucketAcl
     | PutBucketAcl
+    | PutBucketPolicy
+    | GetBucketPolicy
+    | DeleteBucketPolicy
+    | PutPublicAccessBlock
+    | GetPublicAccessBlock
+    | DeletePublicAccessBlock
     | GetBucketPolicyStatus
     | PutBucketCors
     | GetBucketCors

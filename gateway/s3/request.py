@@ -24,6 +24,7 @@ class Request(msgspec.Struct, frozen=True):
     key: str  # "" for a bucket or the service
     virtual_hosted: bool
     secure: bool
+    client: str  # the peer's address, "" if it has none
     receive: Receive
 
 
@@ -60,5 +61,6 @@ def parse_request(scope: Mapping[str, Any], receive: Receive, domains: Sequence[
         key=key,
         virtual_hosted=bool(virtual),
         secure=scope.get("scheme") == "https",
+        client=(scope.get("client") or ("",))[0],
         receive=receive,
     )

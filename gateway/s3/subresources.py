@@ -49,14 +49,12 @@ def _settings(
 
 # (method, parameter) -> answer, for buckets
 BUCKET_ANSWERS: dict[tuple[str, str], Answer] = {
-    **_settings("policy", "BucketPolicy", errors.NoSuchBucketPolicy),
     **_settings("website", "BucketWebsite", errors.NoSuchWebsiteConfiguration),
     **_settings("encryption", "BucketEncryption", errors.EncryptionConfigurationNotFound),
     **_settings("replication", "BucketReplication", errors.ReplicationConfigurationNotFound),
     **_settings(
         "ownershipControls", "BucketOwnershipControls", errors.OwnershipControlsNotFound
     ),
-    **_settings("publicAccessBlock", "PublicAccessBlock", errors.NoSuchPublicAccessBlock),
     **_settings(
         "lifecycle", "BucketLifecycleConfiguration", errors.NoSuchLifecycleConfiguration,
         delete="DeleteBucketLifecycle",
@@ -122,7 +120,18 @@ OBJECT_ANSWERS: dict[tuple[str, str], Answer] = {
 }
 
 SERVED_BUCKET = frozenset(
-    {"acl", "cors", "location", "policyStatus", "tagging", "uploads", "versions", "delete"}
+    {
+        "acl",
+        "cors",
+        "location",
+        "policy",
+        "policyStatus",
+        "publicAccessBlock",
+        "tagging",
+        "uploads",
+        "versions",
+        "delete",
+    }
 )
 SERVED_OBJECT = frozenset({"acl", "attributes", "tagging", "uploads", "uploadId"})
 BUCKET_PARAMETERS = SERVED_BUCKET | {name for _, name in BUCKET_ANSWERS} | _NUMBERED.keys()

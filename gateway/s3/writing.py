@@ -2,23 +2,21 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import (
-    AccessDenied,
     InvalidArgument,
     InvalidRequest,
     NoSuchKey,
     NoSuchVersion,
     StoreError,
 )
-from gateway.model import Attributes, Bucket, ObjectVersion, WriteCondition
+from gateway.model import Attributes, ObjectVersion, WriteCondition
 from gateway.s3 import operations as ops
 from gateway.s3 import xml
-from gateway.s3.access import Action, allowed
+from gateway.s3.access import Action
 from gateway.s3.addressing import parse_copy_source
 from gateway.s3.attributes import Headers, read_attributes, version_headers
 from gateway.s3.body import PUT_MAX
@@ -31,9 +29,6 @@ from gateway.s3.timestamps import iso
 from gateway.s3.unsupported import check_expected_owner, check_object_acl, refuse_unsupported
 from gateway.s3.xml_requests import DOCUMENT_MAX, DeleteEntry, parse_delete
 from gateway.transaction import unavailable
-
-if TYPE_CHECKING:
-    from gateway.objects import ObjectService
 
 # Deletions of one DeleteObjects under way at once: they share group commits.
 DELETES_AT_ONCE = 64
@@ -109,10 +104,13 @@ def find_source(exchange: Exchange, value: str) -> ObjectVersion:
     headers = exchange.request.headers
     named = parse_copy_source(value)
     bucket = exchange.objects.bucket(named.bucket)
-    if not allowed(exchange.caller.account, Action.READ, bucket):
-        raise AccessDenied
+    exchange.permission.check(Action.READ, bucket, "GetObject", named.key, named.version_id)
     check_expected_owner(headers, bucket, "x-amz-source-expected-bucket-owner")
-    version = exchange.objects.head(bucket, named.key, named.version_id)
+    try:
+        version = exchange.objects.head(bucket, named.key, named.version_id)
+    except NoSuchKey:
+        exchange.permission.hide_missing(bucket)
+        raise
     check_copy_source(headers, version.etag, version.modified_ns // _NS)
     return version
 
@@ -224,7 +222,7 @@ async def delete_objects(exchange: Exchange, operation: ops.DeleteObjects) -> Re
 
     async def remove(index: int, entry: DeleteEntry) -> None:
         async with slots:
-            rows[index] = await _delete_entry(exchange.objects, exchange.bucket, entry, quiet=quiet)
+            rows[index] = await _delete_entry(exchange, entry, quiet=quiet)
 
     async with asyncio.TaskGroup() as group:
         for index, entry in enumerate(entries):
@@ -232,17 +230,20 @@ async def delete_objects(exchange: Exchange, operation: ops.DeleteObjects) -> Re
     return xml_reply(xml.document("DeleteResult", "".join(rows)))
 
 
-async def _delete_entry(
-    objects: "ObjectService", bucket: Bucket, entry: DeleteEntry, *, quiet: bool
-) -> str:
+async def _delete_entry(exchange: Exchange, entry: DeleteEntry, *, quiet: bool) -> str:
+    bucket = exchange.bucket
     version = "" if entry.version_id is None else (
         f"<VersionId>{xml.escape(entry.version_id)}</VersionId>"
     )  # fmt: skip
     name = f"<Key>{xml.escape(entry.key)}</Key>{version}"
     condition = ANY if entry.etag is None else WriteCondition(if_match=entry.etag.strip('"'))
     try:
+        if bucket.guarded:
+            exchange.permission.check(
+                Action.WRITE, bucket, "DeleteObject", entry.key, entry.version_id
+            )
         _check_version(entry.version_id)
-        await objects.delete(bucket, entry.key, condition=condition)
+        await exchange.objects.delete(bucket, entry.key, condition=condition)
     except (StoreError, CatalogUnavailable) as failure:
         error = failure if isinstance(failure, StoreError) else unavailable(failure)
         text = f"<Code>{error.code}</Code><Message>{xml.escape(error.text)}</Message>"

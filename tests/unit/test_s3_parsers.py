@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import InvalidStorageClass, StoreError
-from gateway.model import Account, Algorithm, Bucket
+from gateway.model import Algorithm
 from gateway.s3 import xml
-from gateway.s3.access import Action, allowed
 from gateway.s3.addressing import host_bucket, parse_copy_source, parse_query, split_path
 from gateway.s3.attributes import decode_metadata, encode_metadata, read_attributes
 from gateway.s3.checksums import upload_checksum
@@ -232,20 +231,7 @@ def test_namespaces_and_order_of_elements_do_not_matter() -> None:
     assert (entries[0].key, entries[0].etag, quiet) == (" k&ü ", "e", False)
 
 
-# ------------------------------------------------------------------ access and time
-def test_the_access_decision() -> None:
-    owner, other = Account("o", "O"), Account("x", "X")
-    private, public = Bucket("b", b"", owner, 0), Bucket("b", b"", owner, 0, public=True)
-    for anybody in (owner, other, None):
-        assert allowed(anybody, Action.PREFLIGHT, private), "it tells rules, and no browser signs"
-    for action in set(Action) - {Action.PREFLIGHT}:
-        assert allowed(owner, action, private)
-        assert not allowed(other, action, private)
-        assert not allowed(None, action, private)
-        for caller in (other, None):
-            assert allowed(caller, action, public) == (action is Action.READ)
-        assert not allowed(None, action, None)
-        assert allowed(other, action, None) == (action is Action.SERVICE)
+# ------------------------------------------------------------------ time
 
 
 @given(st.integers(0, 4_000_000_000))
