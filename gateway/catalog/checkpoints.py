@@ -6,9 +6,12 @@ They are compressed: a third of an index's pages is free space, and keys and con
 
 import logging
 import os
-import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from io import RawIOBase
 from pathlib import Path
+from typing import cast
 
+import google_crc32c
 import lmdb
 from isal import isal_zlib
 
@@ -19,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _COPY_BYTES = 1 << 20
 _LEVEL = 1
+_BROKEN = cast("type[Exception]", isal_zlib.error)  # its stub calls the class an instance
 _PLAIN, _PACKED = ".mdb", ".mdb.z"  # the first release did not compress
 
 
@@ -94,21 +98,51 @@ class Checkpoints:
             os.close(descriptor)
 
     def restore(self, target: Path) -> Path | None:
-        """Copy the newest checkpoint that is whole to `target`; None if there is none."""
+        """Copy the newest checkpoint that is whole to `target`; None if there is none.
+
+        `target` gets its name last: half an index would be trusted by the next start.
+        Raises OSError.
+        """
+        temporary = target.with_name("new")
         for _, checksum, path in self._found():
-            if file_checksum(path) == checksum:
-                if path.name.endswith(_PACKED):
-                    _unpack(path, target)
-                else:
-                    shutil.copyfile(path, target)
+            try:
+                whole = _copy_out(path, temporary) == checksum
+            except _BROKEN:
+                whole = False
+            if whole:
+                self.disk.reached("name restored index")
+                self.disk.replace(temporary, target)
                 return path
+            self.disk.remove(temporary)
             logger.error("%s does not have its checksum; looking for an older one", path)
         return None
 
 
-def _unpack(source: Path, target: Path) -> None:
+def _copy_out(source: Path, target: Path) -> int:
+    """Copy or unpack a checkpoint; returns the CRC-32C of `source`.
+
+    A thread writes what this one unpacks: for a million objects half the time, at the same CPU.
+    """
+    packed, checksum = source.name.endswith(_PACKED), 0
     unpacker = isal_zlib.decompressobj()
-    with source.open("rb") as file, target.open("wb") as out:
+    with (
+        source.open("rb") as file,
+        target.open("wb", buffering=0) as out,
+        ThreadPoolExecutor(1, "restore") as other,
+    ):
+        writing: Future[None] | None = None
         while some := file.read(_COPY_BYTES):
-            out.write(unpacker.decompress(some))
-        out.write(unpacker.flush())
+            checksum = google_crc32c.extend(checksum, some)
+            data = unpacker.decompress(some) if packed else some
+            if writing is not None:
+                writing.result()
+            writing = other.submit(_write_all, out, data)
+        if writing is not None:
+            writing.result()
+    return checksum
+
+
+def _write_all(out: RawIOBase, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[out.write(view) :]

@@ -376,6 +376,47 @@ def _sizes(directory: Path) -> dict[str, int]:
     }
 
 
+def test_a_kill_while_a_checkpoint_is_unpacked_leaves_no_half_index(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    for number in range(200):
+        store.commit([put(LIVE, b"%03d" % number, bytes(300))])
+    compact_here(store, NEVER)
+    store.abandon()
+    disk = FailingDisk()
+    disk.crash_at = "name restored index"
+    with pytest.raises(Crash):
+        open_store(tmp_path, disk, boot="second")
+    assert (tmp_path / "index" / "new").stat().st_size > 200 * 300
+    assert not (tmp_path / "index" / "data.mdb").exists()
+    store = open_store(tmp_path, boot="second")
+    assert count(store, LIVE) == 200
+    assert not (tmp_path / "index" / "new").exists()
+    store.close()
+
+
+@pytest.mark.parametrize("place", [1, 100, -1, None])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, place: int | None) -> None:
+    store = open_store(tmp_path)
+    for number in range(50):
+        store.commit([put(LIVE, b"%03d" % number, b"v" * 300)])
+    store.checkpoint()
+    store.abandon()
+    (path,) = (tmp_path / "checkpoint").iterdir()
+    raw = bytearray(path.read_bytes())
+    if place is None:  # in a row of one that is not compressed
+        path.unlink()
+        raw = bytearray(zlib.decompress(raw))
+        place = raw.index(b"v" * 300) + 9
+        path = path.with_name(f"{path.name.partition('-')[0]}-{crc32c(raw):08x}.mdb")
+    raw[place] ^= 0x40
+    path.write_bytes(raw)
+    store = open_store(tmp_path, boot="second")
+    rows = [row(store, LIVE, b"%03d" % number) for number in range(50)]
+    assert rows == [b"v" * 300] * 50, "the log still has everything"
+    assert sorted(one.name for one in (tmp_path / "index").iterdir()) == ["data.mdb", "lock.mdb"]
+    store.close()
+
+
 def test_a_checkpoint_of_the_first_release_is_restored(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     store.commit([put(LIVE, b"a", b"1")])
