@@ -68,13 +68,19 @@ class Group:
         return self.plain + self.count * TAG
 
     def ranges(self, segment: Segment) -> list[tuple[int, int]]:
-        """Where ciphertext and then tags stand in the segment, cut where its shards end."""
+        """Where ciphertext and then tags stand in the segment, cut where its shards end.
+
+        The group's tags are the last of these bytes. One that ends the segment takes all tags, to
+        be one run: else the last shard is asked twice, and if others are lost a third time, for
+        all of it.
+        """
         start = (self.first - self.segment * self.stream.segment_chunks) * CHUNK
         chunks = -(-segment.length // (CHUNK + TAG))
-        tags = segment.length - chunks * TAG + start // CHUNK * TAG
+        tags = segment.length - chunks * TAG
         if start + self.plain == tags:
-            spans = [(start, tags + self.count * TAG)]
+            spans = [(start, segment.length)]
         else:
+            tags += start // CHUNK * TAG
             spans = [(start, start + self.plain), (tags, tags + self.count * TAG)]
         size = segment.shard_bytes
         if size < _CUT_FROM:
@@ -121,11 +127,12 @@ class Sealed:
     def __init__(self, group: Group, pieces: Sequence[Buffer]) -> None:
         self._group = group
         self._pieces = [memoryview(piece) for piece in pieces]
+        self._tags = sum(map(len, pieces)) - group.count * TAG
 
     def open(self, number: int, out: memoryview) -> None:
         """Open the group's chunk `number` into `out` (as long as it). Raises SealBroken."""
         group = self._group
-        at, tag = number * CHUNK, group.plain + number * TAG
+        at, tag = number * CHUNK, self._tags + number * TAG
         cipher = self._run(at, min(at + CHUNK, group.plain))
         marks = self._run(tag, tag + TAG)
         opener = group.stream.opener
