@@ -134,6 +134,10 @@ def test_a_copy_needs_both_its_source_and_its_target(s3: Any, bob: Any) -> None:
     for key, source in (("bob/k", "secret/k"), ("open/k", "open/k"), ("bob/k", "none")):
         code = refused(bob.copy_object, Bucket=NAME, Key=key, CopySource=f"{NAME}/{source}")
         assert code == "AccessDenied"
+    bob.create_bucket(Bucket="bobs")
+    code = refused(bob.copy_object, Bucket="bobs", Key="k", CopySource=f"{NAME}/open/none")
+    assert code == "AccessDenied", "which keys there are is not for everybody"
+    bob.delete_bucket(Bucket="bobs")
     put(s3, statement("s3:*", Resource=[ARN, ARN + "/*"]), statement(
         "s3:PutObject", Effect="Deny",
         Condition={"StringNotLike": {"s3:x-amz-copy-source": f"{NAME}/open/*"}},

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from gateway.model import Account, Bucket
+from gateway.model import ACCESS_BLOCK, ACCESS_POLICY, Account, Bucket
 from gateway.policy.document import Policy, parse_policy
 from gateway.policy.evaluation import Asked
 from gateway.s3.access import Action, PublicAccessBlock, Rules, decide
 from gateway.s3.permission import request_context
+from tests.conformance.s3_server import ALICE, fresh_store
 from tests.protocol.s3_asgi import NOW, as_request
 
 OWNER, OTHER = Account("o", "O"), Account("x", "X")
@@ -97,6 +98,17 @@ def test_every_decision_has_a_reason() -> None:
     denied = decide(OTHER, Action.READ, PUBLIC, Rules(policy("Deny")), lambda: asked)
     assert (denied.allowed, denied.reason) == (False, "statement 1 denies it")
     assert decide(None, Action.WRITE, PUBLIC).reason == "nothing allows it"
+
+
+async def test_a_bucket_is_guarded_as_long_as_it_has_a_policy_or_a_block() -> None:
+    objects = await fresh_store()
+    bucket = await objects.create_bucket(ALICE.account, "bucket")
+    steps = [("cors", b"x", False), (ACCESS_POLICY, b"x", True), (ACCESS_BLOCK, b"x", True),
+             (ACCESS_POLICY, None, True), (ACCESS_BLOCK, None, False)]  # fmt: skip
+    for name, value, guarded in steps:
+        await objects.set_setting(bucket, name, value)
+        assert objects.bucket("bucket").guarded is guarded
+    assert objects.setting(bucket, "cors") == b"x"
 
 
 # ------------------------------------------------------------------ context

@@ -162,7 +162,9 @@ def test_wildcards_agree_with_a_plain_definition(pattern: str, text: str) -> Non
 
 
 def test_variables_are_taken_as_they_are_and_never_as_wildcards() -> None:
-    for name, key, fits in (("ann", "ann/x", True), ("*", "bob/x", False), ("*", "*/x", True)):
+    for name, key, fits in (
+        ("ann", "ann/x", True), ("*", "bob/x", False), ("*", "*/x", True), ("?", "a/x", False),
+    ):  # fmt: skip
         context = {"aws:username": (name,)}
         assert matches("${aws:UserName}/*", key, context, variables=True) is fits
     assert not matches("${aws:username}/*", "ann/x", {}, variables=True)
@@ -258,6 +260,11 @@ def test_quantifiers_look_at_every_value_of_the_request() -> None:
     assert not conditioned("ForAnyValue:StringEquals", key, wanted, "c", "d")
     assert conditioned("ForAnyValue:StringNotEquals", key, wanted, "c", "a")
     assert not conditioned("ForAllValues:StringNotEquals", key, wanted, "c", "a")
+
+
+def test_a_negated_operator_holds_when_no_value_of_the_request_fits() -> None:
+    assert not conditioned("StringNotEquals", "s3:prefix", "a", "a", "b")
+    assert conditioned("StringNotEquals", "s3:prefix", "a", "b", "c")
 
 
 # ------------------------------------------------------------------ the decision
