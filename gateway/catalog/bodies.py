@@ -1,14 +1,16 @@
 """Reading bodies and rows: a snapshot of the index, and positioned reads of the log."""
 
 import os
+import struct
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from gateway.catalog import record
 from gateway.catalog.disk import Disk
-from gateway.catalog.index import Index
-from gateway.catalog.interface import CatalogDamaged, Space
+from gateway.catalog.index import DAMAGE, Index
+from gateway.catalog.interface import CatalogDamaged, CatalogUnavailable, Space
 from gateway.catalog.judge import unpack_counter
 from gateway.catalog.log import file_path
 from gateway.catalog.record import Damaged, Place
@@ -16,6 +18,8 @@ from gateway.catalog.record import Damaged, Place
 OPEN_FILES_MAX = 64
 # How often a body may move while one reader looks for it.
 _LOOKS_MAX = 8
+# The second: a row of BODIES that is no place.
+_DAMAGE = (*DAMAGE, struct.error)
 
 
 class LogReader:
@@ -73,12 +77,18 @@ class LogReader:
 
 
 class Snapshot:
-    """A Reader: rows from the index, bodies from the log."""
+    """A Reader: rows from the index, bodies from the log.
 
-    __slots__ = ("_index", "_log", "_rows")
+    `damaged` is told what shows that the index is damaged; who reads it gets CatalogUnavailable,
+    since the index is made again from the log.
+    """
 
-    def __init__(self, index: Index, log: LogReader) -> None:
-        self._index, self._log = index, log
+    __slots__ = ("_damaged", "_index", "_log", "_rows")
+
+    def __init__(
+        self, index: Index, log: LogReader, damaged: Callable[[str], None] | None = None
+    ) -> None:
+        self._index, self._log, self._damaged = index, log, damaged
         self._rows = index.begin()
 
     def __enter__(self) -> Self:
@@ -89,28 +99,43 @@ class Snapshot:
 
     def get(self, space: Space, key: bytes) -> bytes | None:
         """See Reader."""
-        value = self._rows.get(space, key)
-        if space == Space.BODIES and value is not None:
-            return self._body(key, Place.unpack(value))
+        try:
+            value = self._rows.get(space, key)
+            if space == Space.BODIES and value is not None:
+                return self._body(key, Place.unpack(value))
+        except _DAMAGE as error:
+            raise self._tell(error) from error
         return value
 
     def has(self, space: Space, key: bytes) -> bool:
         """Whether there is such a row."""
-        return self._rows.get(space, key) is not None
+        try:
+            return self._rows.get(space, key) is not None
+        except _DAMAGE as error:
+            raise self._tell(error) from error
 
     def counter(self, key: bytes) -> int:
         """See Reader."""
-        return unpack_counter(self._rows.get(Space.COUNTERS, key))
+        return unpack_counter(self.get(Space.COUNTERS, key))
 
     def scan(
         self, space: Space, start: bytes, end: bytes | None, limit: int, *, reverse: bool = False
     ) -> list[tuple[bytes, bytes]]:
         """See Reader."""
-        rows = self._rows.scan(space, start, end, limit, reverse=reverse)
-        if space != Space.BODIES:
-            return rows
-        bodies = ((key, self._body(key, Place.unpack(value))) for key, value in rows)
-        return [(key, body) for key, body in bodies if body is not None]
+        try:
+            rows = self._rows.scan(space, start, end, limit, reverse=reverse)
+            if space != Space.BODIES:
+                return rows
+            bodies = ((key, self._body(key, Place.unpack(value))) for key, value in rows)
+            return [(key, body) for key, body in bodies if body is not None]
+        except _DAMAGE as error:
+            raise self._tell(error) from error
+
+    def _tell(self, error: Exception) -> CatalogUnavailable:
+        reason = f"{type(error).__name__}: {error}"
+        if self._damaged is not None:
+            self._damaged(reason)
+        return CatalogUnavailable(f"the catalog's index is damaged and made again: {reason}")
 
     def _body(self, key: bytes, place: Place | None) -> bytes | None:
         for _ in range(_LOOKS_MAX):

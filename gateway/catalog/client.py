@@ -30,6 +30,7 @@ from gateway.catalog.protocol import (
     COMMITTED,
     Commit,
     Committed,
+    IndexDamaged,
     Outcome,
     encode_batch,
     refusals,
@@ -98,7 +99,8 @@ class CatalogClient:
         self._index = index
         self._shared = index is not None
         self._file = 0
-        self._index_id = b""
+        self._index_id = index.identifier if index else b""
+        self._told = b""  # which index's damage the writer knows of
         self._reads = 0
         self._turn: _Shared | None = None
         self._thread = 0
@@ -137,7 +139,27 @@ class CatalogClient:
         if self._reads % _LOOK_EVERY == 0:
             self._look()
         index = self._index
-        return Snapshot(self._open() if index is None else index, self._log)
+        return Snapshot(self._open() if index is None else index, self._log, self._damaged)
+
+    def _damaged(self, reason: str) -> None:
+        """Have the index made again; of each index it is said once."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return  # another thread's; the loop will meet it too
+        if self._told != self._index_id:
+            self._told = self._index_id
+            task = loop.create_task(self._tell(IndexDamaged(self._index_id, reason)))
+            self._messages.add(task)
+            task.add_done_callback(self._answered)
+
+    async def _tell(self, message: IndexDamaged) -> None:
+        logger.error("the catalog's index is damaged: %s", message.reason)
+        try:
+            await self._peer.ask(message, timeout=COMMIT_SECONDS)
+        except (Unreachable, RemoteError) as error:
+            logger.warning("the catalog's writer was not told: %s", error)
+            self._told = b""
 
     def _open(self) -> Index:
         try:

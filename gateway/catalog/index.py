@@ -21,6 +21,8 @@ READERS_MAX = 1024
 ID_BYTES = 16
 # A catalog that ended so often right after its start has its index made again.
 STARTS_MAX = 2
+# LMDB's errors that no sound index gives.
+DAMAGE = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError)
 _COPY_BYTES = 1 << 20
 _DATABASES_MAX = 64
 _POSITION = struct.Struct("<QQQ")

@@ -31,7 +31,7 @@ class LocalCatalog:
 
     def read(self) -> AbstractContextManager[Reader]:
         """See Catalog."""
-        return Snapshot(self.store.index, self._log)
+        return Snapshot(self.store.index, self._log, self.writer.distrust)
 
     async def commit(self, batch: Batch) -> int:
         """See Catalog."""

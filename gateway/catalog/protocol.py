@@ -48,6 +48,17 @@ class Commit(Message[Committed], frozen=True, array_like=True):
     batches: list[msgspec.Raw]
 
 
+class Heard(msgspec.Struct, frozen=True, array_like=True):
+    """The report came; the index is made again if it is about the one in use."""
+
+
+class IndexDamaged(Message[Heard], frozen=True, array_like=True):
+    """Reading the index of this identifier gave what no sound index gives."""
+
+    index_id: bytes
+    reason: str
+
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Batch, strict=True).decode
 _BATCH_MAX = (16 << 20) - 64  # what the body of one message carries

@@ -18,7 +18,14 @@ from gateway.catalog.interface import (
 )
 from gateway.catalog.local import LocalCatalog
 from gateway.catalog.once import NotBegun, Once, Repeated
-from gateway.catalog.protocol import Commit, Committed, Outcome, decode_batch
+from gateway.catalog.protocol import (
+    Commit,
+    Committed,
+    Heard,
+    IndexDamaged,
+    Outcome,
+    decode_batch,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +45,7 @@ class CatalogService:
 
     def handlers(self) -> Handlers:
         """The service's table, to serve alone or together with others."""
-        return Handlers().on(Commit, self.commit)
+        return Handlers().on(Commit, self.commit).on(IndexDamaged, self.damaged)
 
     async def commit(self, message: Commit, caller: Caller) -> Committed:
         """Judge and commit. Refusals carry the codes of protocol.py."""
@@ -54,6 +61,14 @@ class CatalogService:
             raise RemoteError(protocol.NOT_BEGUN, self._once.session.hex()) from None
         except Repeated:
             raise RemoteError(protocol.REPEATED, "this message came before") from None
+
+    async def damaged(self, message: IndexDamaged, caller: Caller) -> Heard:
+        """End, so that the next start makes the index again; not for one that was replaced."""
+        if not caller.local:
+            raise RemoteError("forbidden", "the catalog serves its own machine only")
+        if message.index_id == self._index_id:
+            self.catalog.writer.distrust(message.reason[:REASON_MAX])
+        return Heard()
 
     async def _commit(self, message: Commit) -> Committed:
         batches: list[Batch | BadBatch] = []

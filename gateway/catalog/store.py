@@ -23,7 +23,7 @@ from gateway.catalog.bodies import LogReader
 from gateway.catalog.checkpoints import Checkpoints
 from gateway.catalog.disk import Disk, boot_id
 from gateway.catalog.group import Group, Move
-from gateway.catalog.index import ID_BYTES, MAP_BYTES, Index, Position, Rows, StateFile
+from gateway.catalog.index import DAMAGE, ID_BYTES, MAP_BYTES, Index, Position, Rows, StateFile
 from gateway.catalog.interface import (
     Batch,
     CatalogDamaged,
@@ -45,7 +45,6 @@ FIRST = Position(0, 1, record.FILE_HEADER_BYTES)
 _REPLAY_RECORDS = 2048
 # Freeing 64 MiB takes the file system some milliseconds, in which no commit is made.
 _REMOVE_FILES = 1
-_DAMAGE = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError)
 
 Item = Batch | Sequence[Move]
 # A sequence number, or why the batch was refused: a condition, or a body that had to be compared.
@@ -169,7 +168,14 @@ class CatalogStore:
 
     def settle(self) -> None:
         """Say that this start went well. Raises OSError."""
-        self._state.settle()
+        if self.failed is None:
+            self._state.settle()
+
+    def distrust(self, reason: str) -> LogFailed:
+        """The index is damaged: the store is of no more use, and the next start makes it again."""
+        self.failed = LogFailed(f"the index is damaged and will be made again: {reason}")
+        self._state.distrust()
+        return self.failed
 
     def abandon(self) -> None:
         """Let go of everything as a crash would, apart from this process's handles."""
@@ -286,10 +292,8 @@ class CatalogStore:
         except OSError as error:
             kind = CatalogFull if error.errno in NO_SPACE else CatalogUnavailable
             raise kind(f"the catalog's log cannot be written: {error}") from error
-        except _DAMAGE as error:
-            self.failed = LogFailed(f"the index is damaged and will be made again: {error}")
-            self._state.distrust()
-            raise self.failed from error
+        except DAMAGE as error:
+            raise self.distrust(str(error)) from error
         except lmdb.Error as error:
             raise CatalogFull(f"the index cannot be written: {error}") from error
 

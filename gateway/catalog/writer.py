@@ -182,6 +182,18 @@ class CatalogWriter:
             else:
                 entry.future.set_result(outcome)
 
+    def distrust(self, reason: str) -> None:
+        """A reader met damage in the index: stop, and let the next start make it again.
+
+        May be called in any thread.
+        """
+        self._loop.call_soon_threadsafe(self._distrust, reason)
+
+    def _distrust(self, reason: str) -> None:
+        if self.store.failed is None:
+            logger.error("%s", self.store.distrust(reason))
+        self.failed.set()
+
     async def close(self) -> None:
         """Commit what is queued, then end the thread. The store stays open."""
         if not self._closed:

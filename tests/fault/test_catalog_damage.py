@@ -1,6 +1,8 @@
 """Flipped bits in the catalog's files: the index is made again, a damaged log is told."""
 
+import asyncio
 import shutil
+import struct
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -9,14 +11,21 @@ from typing import Any
 import lmdb
 import pytest
 
+from chain.clock import SystemClock
+from chain.net.memory import MemoryNetwork, MemoryTransport
 from chain.process import NodeError
-from gateway.catalog.interface import CatalogFull, Space
+from gateway.catalog.client import CatalogClient
+from gateway.catalog.index import Rows
+from gateway.catalog.interface import CatalogFull, CatalogUnavailable, Space
+from gateway.catalog.local import LocalCatalog
 from gateway.catalog.log import LogFailed, file_numbers, file_path
+from gateway.catalog.protocol import IndexDamaged
+from gateway.catalog.service import WriterStopped, run_catalog
 from gateway.catalog.store import CatalogStore
 from gateway.cli import main
 from gateway.nodes.catalog import _opened
 from gateway.transaction import unavailable
-from tests.fault.catalog_tools import SMALL, FailingDisk, open_store, put
+from tests.fault.catalog_tools import SMALL, FailingDisk, open_store, put, row
 from tests.fault.flips import flip
 from tests.fault.forked import Forks
 
@@ -100,6 +109,58 @@ def test_damage_that_lmdb_finds_while_it_works_has_the_index_made_again(tmp_path
     store.abandon()
     store = open_store(tmp_path)
     assert store.index.identifier != name
+    store.close()
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["catalog process", "worker"])
+@pytest.mark.parametrize(
+    "error", [lmdb.CorruptedError("mdb_page_search"), struct.error("no place")], ids=type
+)
+async def test_damage_that_a_reader_meets_has_the_index_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, own: bool
+) -> None:
+    catalog = LocalCatalog.open(tmp_path, boot=lambda: "boot", settings=SMALL)
+    transport = MemoryTransport(MemoryNetwork())
+    client = CatalogClient(
+        tmp_path, transport.connect("memory://catalog"), index=catalog.store.index
+    )
+    name = catalog.store.index.identifier
+
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    async def serve_and_read() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(
+                run_catalog(catalog, transport, "memory://catalog", SystemClock(), asyncio.Event())
+            )
+            await asyncio.sleep(0)
+            await client.commit(put(Space.LIVE, b"a", b"1"))
+            old = transport.connect("memory://catalog")
+            await old.ask(IndexDamaged(b"an index that was replaced", ""), timeout=5)
+            assert not catalog.writer.failed.is_set()
+            old.close()
+            with monkeypatch.context() as patch:
+                patch.setattr(Rows, "get", broken)
+                patch.setattr(Rows, "scan", broken)
+                with (catalog if own else client).read() as reader:
+                    for _ in range(3):
+                        with pytest.raises(CatalogUnavailable, match="made again"):
+                            reader.get(Space.LIVE, b"a")
+                        with pytest.raises(CatalogUnavailable, match="made again"):
+                            reader.scan(Space.LIVE, b"a", None, 1)
+            await asyncio.wait_for(catalog.writer.failed.wait(), 5)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await serve_and_read()
+    assert caught.group_contains(WriterStopped, match="will be made again")
+    catalog.store.settle()  # a job that was waiting meanwhile
+    await catalog.close()
+    await client.close()
+    assert (tmp_path / "index-state").read_text() == "damaged\n"
+    store = open_store(tmp_path)
+    assert store.index.identifier != name
+    assert row(store, Space.LIVE, b"a") == b"1"
     store.close()
 
 
