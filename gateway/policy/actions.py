@@ -57,6 +57,7 @@ _VERSIONED = frozenset({
     "GetObject", "DeleteObject", "GetObjectAcl", "PutObjectAcl", "GetObjectTagging",
     "PutObjectTagging", "DeleteObjectTagging", "GetObjectAttributes", "GetObjectTorrent",
 })  # fmt: skip
+_OF_UPLOADS = ("abortmultipartupload", "listmultipartuploadparts")  # what else is about a key
 _RESOURCE = "arn:aws:s3:::"
 
 
@@ -81,3 +82,16 @@ def concerns(resource: str, bucket: str) -> bool:
         return True
     name = resource.removeprefix(_RESOURCE).partition("/")[0]
     return name == bucket or any(sign in name for sign in "*?$")
+
+
+def applies_to(action: str, resource: str) -> bool:
+    """Whether a resource of a policy is of the kind that a (lower-case) action is about.
+
+    Wildcards in an action, or in a bucket's name, may be of either kind.
+    """
+    name = resource.removeprefix(_RESOURCE)
+    if "*" in action or "?" in action or any(sign in name.partition("/")[0] for sign in "*?$"):
+        return True
+    about = action.removeprefix("s3:")
+    of_objects = ("object" in about and "bucketobjectlock" not in about) or about in _OF_UPLOADS
+    return of_objects is ("/" in name)

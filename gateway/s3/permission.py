@@ -15,7 +15,14 @@ import msgspec
 from gateway.errors import AccessDenied, NoSuchKey, NoSuchVersion, NotImplementedHere
 from gateway.model import ACCESS_BLOCK, ACCESS_POLICY, Account, Bucket
 from gateway.policy.actions import action_of, resource_of
-from gateway.policy.document import Policy, parse_policy
+from gateway.policy.document import (
+    ANYBODY,
+    MalformedPolicy,
+    Policy,
+    PolicyTooLarge,
+    Statement,
+    parse_policy,
+)
 from gateway.policy.evaluation import Asked
 from gateway.policy.patterns import Context
 from gateway.s3.access import Action, Decision, PublicAccessBlock, Rules, decide
@@ -40,8 +47,23 @@ _LISTS = ("prefix", "delimiter", "max-keys")
 _STORED_TAG = "s3:existingobjecttag/"
 _GIVEN_TAG = "s3:requestobjecttag"
 
-# Policies hardly ever change, and are asked at every request.
-kept_policy = lru_cache(maxsize=256)(parse_policy)
+# What stands for a policy that cannot be read: its owner may still replace it.
+_DENY_ALL = Policy(
+    (Statement(False, frozenset({ANYBODY}), ("*",), ("*",), sid="unreadable policy"),)
+)
+
+
+@lru_cache(maxsize=256)
+def kept_policy(document: bytes) -> Policy:
+    """A stored policy; policies hardly ever change, and are asked at every request.
+
+    One that this release does not understand (a later one stored it) denies everything.
+    """
+    try:
+        return parse_policy(document)
+    except (MalformedPolicy, PolicyTooLarge) as problem:
+        log.warning("a stored policy cannot be read and denies everything: %s", problem)
+        return _DENY_ALL
 
 
 def rules_of(objects: "ObjectService", bucket: Bucket) -> Rules | None:

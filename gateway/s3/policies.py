@@ -9,8 +9,8 @@ import msgspec
 from gateway.errors import AccessDenied
 from gateway.model import ACCESS_BLOCK, ACCESS_POLICY, Bucket
 from gateway.policy import document
-from gateway.policy.actions import concerns
-from gateway.policy.document import Policy
+from gateway.policy.actions import applies_to, concerns
+from gateway.policy.document import Policy, Statement
 from gateway.policy.evaluation import is_public
 from gateway.s3 import operations as ops
 from gateway.s3 import xml
@@ -46,7 +46,18 @@ def checked_policy(data: bytes, bucket: Bucket) -> Policy:
     resources = [one for statement in policy.statements for one in statement.resources]
     if not all(concerns(one, bucket.name) for one in resources):
         raise MalformedPolicy("Policy has invalid resource")
+    if not all(_fits_together(statement) for statement in policy.statements):
+        raise MalformedPolicy("Action does not apply to any resource(s) in statement")
     return policy
+
+
+def _fits_together(statement: Statement) -> bool:
+    if statement.not_actions or statement.not_resources:
+        return True
+    return all(
+        any(applies_to(action, resource) for resource in statement.resources)
+        for action in statement.actions
+    )
 
 
 async def put_policy(exchange: Exchange, operation: ops.PutBucketPolicy) -> Reply:

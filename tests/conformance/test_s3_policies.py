@@ -69,9 +69,11 @@ def test_a_policy_comes_back_as_it_was_given_and_goes(s3: Any) -> None:
         ("no json", "MalformedPolicy"), ("{}", "MalformedPolicy"),
         (json.dumps({"Statement": [statement("s3:GetObject", Resource="arn:aws:s3:::other/*")]}),
          "MalformedPolicy"),
+        (json.dumps({"Statement": [statement("s3:GetObject", "")]}), "MalformedPolicy"),
+        (json.dumps({"Statement": [statement("s3:ListBucket")]}), "MalformedPolicy"),
         ("{" + " " * 20_480, "PolicyTooLarge"), ("{" + " " * (1 << 20), "PolicyTooLarge"),
     ],
-    ids=["text", "empty", "other bucket", "20 KiB", "1 MiB"],
+    ids=["text", "empty", "other bucket", "no keys", "no bucket", "20 KiB", "1 MiB"],
 )  # fmt: skip
 def test_a_bad_policy_is_refused_and_the_old_one_stays(s3: Any, document: str, code: str) -> None:
     before = put(s3, statement("s3:GetObject"))

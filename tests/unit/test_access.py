@@ -10,7 +10,7 @@ from gateway.model import ACCESS_BLOCK, ACCESS_POLICY, Account, Bucket
 from gateway.policy.document import Policy, parse_policy
 from gateway.policy.evaluation import Asked
 from gateway.s3.access import Action, PublicAccessBlock, Rules, decide
-from gateway.s3.permission import request_context
+from gateway.s3.permission import kept_policy, request_context
 from tests.conformance.s3_server import ALICE, fresh_store
 from tests.protocol.s3_asgi import NOW, as_request
 
@@ -91,6 +91,13 @@ def test_the_block_ignores_public_acls_and_restricts_public_policies() -> None:
         assert not may(OTHER, bucket, Rules(policy("Allow"), restrict))
         assert may(OWNER, bucket, Rules(policy("Allow"), restrict))
     assert may(OTHER, PRIVATE, Rules(policy("Allow", principal={"AWS": "x"}), restrict))
+
+
+def test_a_stored_policy_that_cannot_be_read_denies_all_but_its_repair() -> None:
+    rules = Rules(kept_policy(b'{"Version": "2077-01-01"}'))
+    assert not may(OWNER, PUBLIC, rules)
+    assert not may(OTHER, PUBLIC, rules)
+    assert may(OWNER, PUBLIC, rules, Action.CONFIGURE, "s3:PutBucketPolicy")
 
 
 def test_every_decision_has_a_reason() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.policy.actions import action_of, concerns, resource_of
+from gateway.policy.actions import action_of, applies_to, concerns, resource_of
 from gateway.policy.document import (
     DOCUMENT_MAX,
     STRING_MAX,
@@ -392,3 +392,16 @@ def test_every_operation_of_the_model_has_an_action() -> None:
 def test_a_resource_is_of_its_bucket() -> None:
     assert all(concerns(f"arn:aws:s3:::{name}", "b") for name in ("b", "b/k", "b*", "*", "?/x"))
     assert not any(concerns(f"arn:aws:s3:::{name}", "b") for name in ("c", "c/b", "bb/*"))
+
+
+@pytest.mark.parametrize(
+    ("action", "bucket", "keys"),
+    [("s3:getobject", False, True), ("s3:abortmultipartupload", False, True),
+     ("s3:listbucket", True, False), ("s3:listbucketmultipartuploads", True, False),
+     ("s3:getbucketobjectlockconfiguration", True, False), ("s3:get*", True, True)],
+)  # fmt: skip
+def test_an_action_is_about_buckets_or_about_objects(action: str, bucket: bool, keys: bool) -> None:
+    assert applies_to(action, resource_of("b")) is bucket
+    assert applies_to(action, resource_of("b", "*")) is keys
+    assert applies_to(action, "*")
+    assert applies_to(action, "arn:aws:s3:::b*")
