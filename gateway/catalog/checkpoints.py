@@ -104,7 +104,7 @@ class Checkpoints:
         temporary = target.with_name("new")
         for _, checksum, path in self._found():
             try:
-                whole = _copy_out(path, temporary) == checksum
+                whole = self._copy_out(path, temporary) == checksum
             except _BROKEN:
                 whole = False
             if whole:
@@ -115,13 +115,18 @@ class Checkpoints:
             logger.error("%s does not have its checksum; looking for an older one", path)
         return None
 
-
-def _copy_out(source: Path, target: Path) -> int:
-    """Copy or unpack a checkpoint; returns the CRC-32C of `source`."""
-    packed, checksum = source.name.endswith(_PACKED), 0
-    unpacker = isal_zlib.decompressobj()
-    with source.open("rb") as file, target.open("wb") as out:
-        while some := file.read(_COPY_BYTES):
-            checksum = google_crc32c.extend(checksum, some)
-            out.write(unpacker.decompress(some) if packed else some)
-    return checksum
+    def _copy_out(self, source: Path, target: Path) -> int:
+        """Copy or unpack a checkpoint; returns the CRC-32C of `source`."""
+        unpacker, checksum, at = isal_zlib.decompressobj(), 0, 0
+        packed = source.name.endswith(_PACKED)
+        descriptor = self.disk.create(target)
+        try:
+            with source.open("rb") as file:
+                while some := file.read(_COPY_BYTES):
+                    checksum = google_crc32c.extend(checksum, some)
+                    piece = unpacker.decompress(some) if packed else some
+                    self.disk.write(descriptor, piece, at)
+                    at += len(piece)
+        finally:
+            os.close(descriptor)
+        return checksum
