@@ -43,7 +43,9 @@ async def fetch(base: str, path: str) -> tuple[int, bytes]:
                     if len(raw) > REPLY_BYTES_MAX:
                         return 0, b""
             finally:
-                writer.close()
+                # Not closed in order: for a TLS goodbye the loop may not live long enough.
+                writer.transport.abort()
+                await writer.wait_closed()
     except (OSError, TimeoutError):
         return 0, b""
     return _parse(raw)
