@@ -50,16 +50,17 @@ class Once(Generic[T]):
         Raises NotBegun, Repeated, and what `work` raises.
         """
         known = self._client(session, client, number)
+        if number <= known.highest - WINDOW:
+            raise Repeated
         answered = known.answers.get(number)
         if answered is not None:
             return await asyncio.shield(answered)
-        if number <= known.highest - WINDOW:
-            raise Repeated
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         known.answers[number] = future
         known.highest = max(known.highest, number)
-        for old in [n for n in known.answers if n <= known.highest - WINDOW]:
-            del known.answers[old]
+        # The oldest first; one that overtook others goes a little later.
+        while (oldest := next(iter(known.answers))) <= known.highest - WINDOW:
+            del known.answers[oldest]
         try:
             result = await work()
         except BaseException as error:
