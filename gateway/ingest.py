@@ -115,7 +115,7 @@ class Meter:
 
 
 class Ingest:
-    """Seals bodies. `key` and `stream_id` are fresh for each call."""
+    """Seals bodies. `key` is fresh for each call; so is `stream_id`, or it is given later."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

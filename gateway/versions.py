@@ -92,13 +92,19 @@ def _whole(reader: Reader, bucket: Bucket, key: bytes, row: VersionRow) -> Versi
 
 def find(reader: Reader, bucket: Bucket, key: str, version_id: str | None) -> ObjectVersion:
     """The latest or the named version. Raises NoSuchKey, NoSuchVersion."""
-    raw, row = live_row(reader, bucket, object_key(key))
+    return stored_version(bucket, key, *_named(reader, bucket, object_key(key), version_id))
+
+
+def _named(
+    reader: Reader, bucket: Bucket, key: bytes, version_id: str | None
+) -> tuple[bytes, VersionRow]:
+    """The LIVE row and the whole version of what is asked for."""
+    raw, row = live_row(reader, bucket, key)
     if version_id is not None and (row is None or row.version != version_id):
         raise NoSuchVersion
-    if row is None:
+    if raw is None or row is None:
         raise NoSuchKey
-    assert raw is not None
-    return stored_version(bucket, key, raw, row)
+    return raw, row
 
 
 def stored_version(bucket: Bucket, key: str, raw: bytes, row: VersionRow) -> ObjectVersion:
@@ -218,11 +224,7 @@ def retag(
     tags: Mapping[str, str],
 ) -> ObjectVersion:
     """Give a version other tags; all else stays. Raises NoSuchKey, NoSuchVersion."""
-    raw, row = live_row(transaction.reader, bucket, key)
-    if version_id is not None and (row is None or row.version != version_id):
-        raise NoSuchVersion
-    if row is None:
-        raise NoSuchKey
+    raw, row = _named(transaction.reader, bucket, key, version_id)
     transaction.expect(Space.LIVE, live_key(bucket.id, key), raw)
     row = msgspec.structs.replace(row, tags=dict(tags))
     return to_version(bucket, text_key(key), row, _put_rows(transaction, bucket, key, row))

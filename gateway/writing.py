@@ -159,7 +159,7 @@ class Writing:
             leaves=bucket.publishes and store.publisher is not None,
             length=length,
         )
-        ingested = await self._ingest.take(body, wanted, store.keys.new_key(), store.new_id())
+        ingested = await self._ingest.take(body, wanted, store.keys.new_key(), b"")
         if verify:
             verify(ingested.digests)
         return await self._commit_put(
