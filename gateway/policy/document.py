@@ -11,9 +11,8 @@ from gateway.policy.keys import is_key
 from gateway.policy.operators import OPERATORS, Requirement
 
 DOCUMENT_MAX = 20 * 1024  # bytes of a bucket's policy; AWS's limit
-STRING_MAX = (
-    2048  # characters; twice the longest key. A pattern of 20,000 takes a second to compile
-)
+# Characters; twice the longest key. A pattern of 20,000 takes a second to compile.
+STRING_MAX = 2048
 VERSIONS = ("2008-10-17", "2012-10-17")
 _FIELDS = frozenset({
     "Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource",

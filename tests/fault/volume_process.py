@@ -13,7 +13,7 @@ from unittest import mock
 from chain.clock import SystemClock
 from chain.keys.identity import Identity
 from chain.net.memory import MemoryNetwork, MemoryTransport
-from chain.net.transport import Payload, Peer
+from chain.net.transport import Buffer, Payload, Peer
 from miner.fragment import FragmentRecord
 from miner.protocol import DropFragments, NewFragment, StoreFragments
 from miner.service import MinerService
@@ -118,7 +118,7 @@ def open_store(directory: Path, points: Points | None = None) -> VolumeStore:
     )
 
 
-def _new(record: FragmentRecord, payload: object) -> NewFragment:
+def _new(record: FragmentRecord, payload: Buffer) -> NewFragment:
     segment = record.segment
     return NewFragment(
         segment.profile.name,
@@ -127,7 +127,7 @@ def _new(record: FragmentRecord, payload: object) -> NewFragment:
         segment.length,
         segment.fragments,
         record.index,
-        Payload(bytes(payload)),  # type: ignore[call-overload]
+        Payload(bytes(payload)),
     )
 
 
