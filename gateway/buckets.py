@@ -15,7 +15,7 @@ from gateway.errors import (
     TooManyBuckets,
 )
 from gateway.listing import after_prefix
-from gateway.model import ACCESS_SETTINGS, Account, Bucket
+from gateway.model import Account, Bucket
 from gateway.records import (
     BucketRow,
     SettingsRow,
@@ -115,9 +115,11 @@ class Buckets:
 
     def setting(self, bucket: Bucket, name: str) -> bytes | None:
         """See ObjectService.setting."""
+        if name not in bucket.settings:
+            return None
         with self._store.catalog.read() as reader:
             raw = reader.get(Space.META, settings_key(bucket.id))
-        return None if raw is None else decode(SettingsRow, raw).values.get(name)
+        return None if raw is None else decode_kept(SettingsRow, raw).values.get(name)
 
     async def set_setting(self, bucket: Bucket, name: str, value: bytes | None) -> None:
         """See ObjectService.set_setting."""
@@ -132,9 +134,9 @@ class Buckets:
                 values[name] = value
             place, held = bucket.name.encode(), bucket_row(transaction.reader, bucket)
             transaction.expect(Space.BUCKETS, place, held)
-            row, guarded = decode(BucketRow, held), not ACCESS_SETTINGS.isdisjoint(values)
-            if row.guarded is not guarded:
-                changed = msgspec.structs.replace(row, guarded=guarded)
+            row, names = decode(BucketRow, held), tuple(sorted(values))
+            if row.settings != names:
+                changed = msgspec.structs.replace(row, settings=names)
                 transaction.put(Space.BUCKETS, place, encode(changed))
             transaction.expect(Space.META, key, raw)
             if values:

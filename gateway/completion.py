@@ -231,6 +231,7 @@ class _Step:
             headers=row.headers,
             metadata=row.metadata,
             tags=row.tags,
+            extra=row.extra,
             generation=row.generation,
             key=row.key,
             lease=self._lease.id,

@@ -29,7 +29,7 @@ class Credential:
     account: Account
 
 
-# Settings that every request to the bucket is judged by: BucketRow says whether there are any.
+# Settings that every request to the bucket is judged by.
 ACCESS_POLICY, ACCESS_BLOCK = "policy", "publicAccessBlock"
 ACCESS_SETTINGS = frozenset({ACCESS_POLICY, ACCESS_BLOCK})
 
@@ -46,6 +46,7 @@ class Bucket:
     public: bool = False  # anonymous read and list
     publishes: bool = False  # gives its objects IPFS CIDs
     profile: str = ""  # erasure profile; "" is the network's default
+    settings: frozenset[str] = frozenset()  # names of those it has: see ObjectService.setting
     guarded: bool = False  # has one of ACCESS_SETTINGS
 
 
@@ -79,6 +80,32 @@ class Digests(msgspec.Struct, frozen=True):
 Verifier = Callable[[Digests], None]
 
 
+class Encryption(msgspec.Struct, frozen=True, array_like=True):
+    """What a client was promised of an object's encryption, beside the sealing all objects have."""
+
+    algorithm: str  # AES256, aws:kms, aws:kms:dsse; SSE-C for a key of the client's
+    key: str = ""  # KMS: the key's id; SSE-C: the key's MD5, base64
+    bucket_key: bool = False
+    context: str = ""  # KMS: base64 as given
+
+
+class Lock(msgspec.Struct, frozen=True, array_like=True):
+    """What keeps a version from being deleted."""
+
+    mode: str = ""  # GOVERNANCE, COMPLIANCE, or none
+    until_ns: int = 0
+    hold: bool = False  # legal hold
+
+
+class Extra(msgspec.Struct, frozen=True, array_like=True):
+    """What few objects have. Stored as it is, fields are added at the end."""
+
+    acl: bytes = b""  # as gateway/s3 packs it; empty: private
+    encryption: Encryption | None = None
+    lock: Lock | None = None
+    replication: str = ""  # PENDING, COMPLETED, FAILED, REPLICA
+
+
 class Attributes(msgspec.Struct, frozen=True):
     """What a client says about an object, stored and echoed."""
 
@@ -89,6 +116,7 @@ class Attributes(msgspec.Struct, frozen=True):
     # x-amz-meta-NAME without the prefix: lower-case name -> value
     metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     tags: Mapping[str, str] = msgspec.field(default_factory=dict)
+    extra: Extra | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ class Multipart:
                 generation=generation,
                 key=wrapped,
                 tags=dict(attributes.tags),
+                extra=attributes.extra,
             )
             transaction.put(Space.UPLOADS, upload_key(bucket.id, raw_key, upload_id), encode(row))
             return row

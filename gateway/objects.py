@@ -1,6 +1,6 @@
 """ObjectService: the only way in which objects are put, read, copied and deleted."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 from chain.clock import Clock, Entropy
@@ -187,14 +187,19 @@ class ObjectService:
         """Remove a key; returns what was removed, None if there was nothing."""
         return await self._writing.delete(bucket, key, condition)
 
-    async def set_tags(
-        self, bucket: Bucket, key: str, version_id: str | None, tags: Mapping[str, str]
+    async def amend(
+        self,
+        bucket: Bucket,
+        key: str,
+        version_id: str | None,
+        change: Callable[[Attributes], Attributes],
     ) -> ObjectVersion:
-        """Replace the tags of the latest or the named version; all else of it stays.
+        """Give the latest or the named version the tags and extras that `change` makes of its own.
 
-        Raises NoSuchKey, NoSuchVersion.
+        All else of it stays. `change` may be called more than once, and what it raises gets out;
+        so do NoSuchKey and NoSuchVersion.
         """
-        return await self._writing.set_tags(bucket, key, version_id, tags)
+        return await self._writing.amend(bucket, key, version_id, change)
 
     async def copy(
         self,

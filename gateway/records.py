@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.catalog.interface import KEY_MAX
+from gateway.model import Extra
 
 FORMAT = b"\x01"
 # Of a VersionRow as it is written now; those of FORMAT are read as they are.
@@ -59,7 +60,7 @@ class BucketRow(Row, frozen=True, array_like=True):
     public: bool
     publishes: bool
     profile: str
-    guarded: bool = False  # its settings have a policy or a public access block
+    settings: tuple[str, ...] = ()  # names of those that its SettingsRow has
 
 
 class SettingsRow(Row, frozen=True, array_like=True):
@@ -136,6 +137,7 @@ class VersionRow(ListedRow, frozen=True, array_like=True):
     streams: tuple[StreamRef, ...]
     parts: tuple[StoredPart, ...]
     tags: dict[str, str] = {}
+    extra: Extra | None = None
 
 
 class StreamRow(Row, frozen=True, array_like=True):
@@ -165,6 +167,7 @@ class UploadRow(Row, frozen=True, array_like=True):
     # Counts changes of the parts: who holds on this row holds on all of them.
     revision: int = 0
     tags: dict[str, str] = {}
+    extra: Extra | None = None
 
 
 class PartRow(Row, frozen=True, array_like=True):

@@ -10,7 +10,7 @@ from gateway.buffers import BufferPool
 from gateway.catalog.interface import Catalog, Change, Reader, Space
 from gateway.errors import InvalidStorageClass, QuotaExceeded
 from gateway.keys import AccountKeys, KeyRing
-from gateway.model import Account, Bucket, ObjectVersion
+from gateway.model import ACCESS_SETTINGS, Account, Bucket, ObjectVersion
 from gateway.records import AccountRow, BucketRow, decode, ordered_id
 from gateway.segments import Engine, SegmentSink
 from miner.pool import Release
@@ -168,7 +168,8 @@ def bucket_of(name: str, raw: bytes, owner: bytes) -> Bucket:
         public=row.public,
         publishes=row.publishes,
         profile=row.profile,
-        guarded=row.guarded,
+        settings=frozenset(row.settings),
+        guarded=not ACCESS_SETTINGS.isdisjoint(row.settings),
     )
 
 

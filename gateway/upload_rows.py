@@ -2,10 +2,10 @@
 
 from gateway.catalog.interface import Reader, Space
 from gateway.errors import NoSuchUpload
-from gateway.model import Algorithm, Attributes, Bucket, Checksum, PartSummary, Upload
+from gateway.model import Algorithm, Bucket, Checksum, PartSummary, Upload
 from gateway.records import PartRow, UploadRow, decode, part_key, upload_key
 from gateway.transaction import Transaction
-from gateway.versions import object_key
+from gateway.versions import attributes_of, object_key
 
 PARTS_MAX = 10_000
 UPLOAD_ID_BYTES = 16
@@ -66,7 +66,7 @@ def to_upload(bucket: Bucket, key: str, upload_id: bytes, row: UploadRow) -> Upl
         key,
         upload_id.hex(),
         row.started_ns,
-        Attributes(row.content_type, row.headers, row.metadata, row.tags),
+        attributes_of(row),
         Algorithm(row.algorithm) if row.algorithm else None,
         row.composite,
     )

@@ -5,7 +5,7 @@ whole row of a latest version that is too long for LIVE. A bucket without versio
 version alone; what it replaces is released in the same commit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import msgspec
 
@@ -32,6 +32,7 @@ from gateway.records import (
     OutboxRow,
     PublishJob,
     StoredChecksum,
+    UploadRow,
     VersionRow,
     decode_kept,
     decode_version,
@@ -125,7 +126,7 @@ def to_version(
         size=row.size,
         etag=row.etag,
         modified_ns=row.modified_ns,
-        attributes=Attributes(row.content_type, row.headers, row.metadata, row.tags),
+        attributes=attributes_of(row),
         fid=row.fid,
         profile=row.profile,
         checksum=checksum,
@@ -145,6 +146,11 @@ def to_version(
         complete=row.complete,
         record=raw or encode(row),
     )
+
+
+def attributes_of(row: VersionRow | UploadRow) -> Attributes:
+    """What the client said about the object."""
+    return Attributes(row.content_type, row.headers, row.metadata, row.tags, row.extra)
 
 
 def to_checksum(stored: StoredChecksum | None) -> Checksum | None:
@@ -216,17 +222,18 @@ def _put_rows(transaction: Transaction, bucket: Bucket, key: bytes, row: Version
     return whole
 
 
-def retag(
+def amend(
     transaction: Transaction,
     bucket: Bucket,
     key: bytes,
     version_id: str | None,
-    tags: Mapping[str, str],
+    change: Callable[[Attributes], Attributes],
 ) -> ObjectVersion:
-    """Give a version other tags; all else stays. Raises NoSuchKey, NoSuchVersion."""
+    """Give a version other tags or extras. Raises NoSuchKey, NoSuchVersion."""
     raw, row = _named(transaction.reader, bucket, key, version_id)
     transaction.expect(Space.LIVE, live_key(bucket.id, key), raw)
-    row = msgspec.structs.replace(row, tags=dict(tags))
+    changed = change(attributes_of(row))
+    row = msgspec.structs.replace(row, tags=dict(changed.tags), extra=changed.extra)
     return to_version(bucket, text_key(key), row, _put_rows(transaction, bucket, key, row))
 
 

@@ -1,6 +1,6 @@
 """PUT, DELETE and COPY of whole objects."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import msgspec
 from blake3 import blake3
@@ -35,6 +35,7 @@ from gateway.store import Lease, Store, account_keys
 from gateway.transaction import Transaction, commit, segments_of
 from gateway.versions import (
     NULL,
+    amend,
     bucket_row,
     insert,
     judge,
@@ -42,7 +43,6 @@ from gateway.versions import (
     object_key,
     publish,
     remove,
-    retag,
     stored_version,
     version_row,
 )
@@ -212,6 +212,7 @@ class Writing:
                 streams=(stream,),
                 parts=(),
                 tags=dict(attributes.tags),
+                extra=attributes.extra,
             )
             transaction.charge(lease, charged)
             leaves = ingested.leaves if wanted.leaves else None
@@ -241,14 +242,18 @@ class Writing:
 
         return await commit(store.catalog, store.pool, build)
 
-    async def set_tags(
-        self, bucket: Bucket, key: str, version_id: str | None, tags: Mapping[str, str]
+    async def amend(
+        self,
+        bucket: Bucket,
+        key: str,
+        version_id: str | None,
+        change: Callable[[Attributes], Attributes],
     ) -> ObjectVersion:
-        """See ObjectService.set_tags."""
+        """See ObjectService.amend."""
         raw_key = object_key(key)
 
         def build(transaction: Transaction) -> ObjectVersion:
-            return retag(transaction, bucket, raw_key, version_id, tags)
+            return amend(transaction, bucket, raw_key, version_id, change)
 
         return await commit(self._store.catalog, self._store.pool, build)
 
@@ -269,7 +274,7 @@ class Writing:
                 "The specified copy source is larger than the maximum allowable size for a copy "
                 f"source: {STREAM_MAX}"
             )
-        attributes = attributes or source.attributes
+        attributes = attributes or msgspec.structs.replace(source.attributes, extra=None)
         row = version_row(source)
         inline = all(stream.inline for stream in row.streams)
         target = self._store.profile(bucket, profile) if profile else None
@@ -342,6 +347,7 @@ class _Copy:
             headers=dict(attributes.headers),
             metadata=dict(attributes.metadata),
             tags=dict(attributes.tags),
+            extra=attributes.extra,
             generation=generation,
             key=wrapped,
             lease=lease.id,

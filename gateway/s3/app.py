@@ -129,7 +129,7 @@ class S3App:
             return []
         try:
             bucket = self._objects.bucket(request.bucket)
-            raw = self._objects.setting(bucket, cors.SETTING)
+            raw = self._objects.setting(bucket, "cors")
         except (StoreError, CatalogUnavailable):
             return []
         if raw is None:

@@ -1,7 +1,7 @@
 """Cross-origin resource sharing: a bucket's rules, preflights, and headers of replies.
 
 Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/cors.html and the Fetch standard. Pure
-but for the handlers at the end.
+but for the handler at the end.
 """
 
 import re
@@ -18,12 +18,10 @@ from gateway.s3.errors import (
     CorsWithoutOrigin,
     InvalidCorsRule,
     MalformedXML,
-    NoSuchCORSConfiguration,
 )
-from gateway.s3.exchange import Exchange, Reply, xml_reply
-from gateway.s3.xml_requests import DOCUMENT_MAX, child_text, child_texts, parse_document
+from gateway.s3.exchange import Exchange, Reply
+from gateway.s3.xml_requests import child_text, child_texts, parse_document
 
-SETTING = "cors"
 RULES_MAX = 100
 ID_MAX = 255
 METHODS = frozenset({"GET", "PUT", "HEAD", "POST", "DELETE"})
@@ -182,38 +180,13 @@ def _granted(rule: CorsRule, origin: str) -> Headers:
     return [*granted, _VARY]
 
 
-# ------------------------------------------------------------------ handlers
-async def put_cors(exchange: Exchange, operation: ops.PutBucketCors) -> Reply:
-    """Replace the rules."""
-    del operation
-    rules = parse_cors(await exchange.document(DOCUMENT_MAX))
-    await exchange.objects.set_setting(exchange.bucket, SETTING, msgspec.msgpack.encode(rules))
-    return Reply(200)
-
-
-async def get_cors(exchange: Exchange, operation: ops.GetBucketCors) -> Reply:
-    """The rules."""
-    del operation
-    raw = exchange.objects.setting(exchange.bucket, SETTING)
-    if raw is None:
-        raise NoSuchCORSConfiguration(BucketName=exchange.bucket.name)
-    return xml_reply(cors_document(decode_rules(raw)))
-
-
-async def delete_cors(exchange: Exchange, operation: ops.DeleteBucketCors) -> Reply:
-    """204 whether or not there were rules."""
-    del operation
-    await exchange.objects.set_setting(exchange.bucket, SETTING, None)
-    return Reply(204)
-
-
 async def answer_preflight(exchange: Exchange, operation: ops.Preflight) -> Reply:
     """OPTIONS, for anybody: a browser signs no preflight."""
     del operation
     headers = exchange.request.headers
     if "origin" not in headers:
         raise CorsWithoutOrigin
-    raw = exchange.objects.setting(exchange.bucket, SETTING)
+    raw = exchange.objects.setting(exchange.bucket, "cors")
     if raw is None:
         raise CorsForbidden("CORSResponse: CORS is not enabled for this bucket.")
     return preflight(decode_rules(raw), headers)

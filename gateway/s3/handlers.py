@@ -4,7 +4,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from gateway.s3 import buckets, cors, listing, multipart, policies, reading, tagging, writing
+from gateway.s3 import (
+    buckets,
+    cors,
+    listing,
+    multipart,
+    policies,
+    reading,
+    settings,
+    tagging,
+    writing,
+)
 from gateway.s3 import operations as ops
 from gateway.s3.access import Action
 from gateway.s3.exchange import Exchange, Reply
@@ -57,18 +67,9 @@ _on(ops.PutObjectAcl, Action.CONFIGURE, buckets.put_object_acl)
 _on(ops.GetObjectTagging, Action.READ, tagging.get_object_tagging)
 _on(ops.PutObjectTagging, Action.WRITE, tagging.put_object_tagging)
 _on(ops.DeleteObjectTagging, Action.WRITE, tagging.delete_object_tagging)
-_on(ops.PutBucketPolicy, Action.CONFIGURE, policies.put_policy)
-_on(ops.GetBucketPolicy, Action.CONFIGURE, policies.get_policy)
-_on(ops.DeleteBucketPolicy, Action.CONFIGURE, policies.delete_policy)
+_on(ops.PutSetting, Action.CONFIGURE, settings.put_setting)
+_on(ops.GetSetting, Action.CONFIGURE, settings.get_setting)
+_on(ops.DeleteSetting, Action.CONFIGURE, settings.delete_setting)
 _on(ops.GetBucketPolicyStatus, Action.CONFIGURE, policies.get_policy_status)
-_on(ops.PutPublicAccessBlock, Action.CONFIGURE, policies.put_block)
-_on(ops.GetPublicAccessBlock, Action.CONFIGURE, policies.get_block)
-_on(ops.DeletePublicAccessBlock, Action.CONFIGURE, policies.delete_block)
-_on(ops.PutBucketCors, Action.CONFIGURE, cors.put_cors)
-_on(ops.GetBucketCors, Action.CONFIGURE, cors.get_cors)
-_on(ops.DeleteBucketCors, Action.CONFIGURE, cors.delete_cors)
 _on(ops.Preflight, Action.PREFLIGHT, cors.answer_preflight)
-_on(ops.PutBucketTagging, Action.CONFIGURE, tagging.put_bucket_tagging)
-_on(ops.GetBucketTagging, Action.CONFIGURE, tagging.get_bucket_tagging)
-_on(ops.DeleteBucketTagging, Action.CONFIGURE, tagging.delete_bucket_tagging)
 _on(ops.Fixed, Action.CONFIGURE, buckets.fixed)

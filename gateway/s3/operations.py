@@ -58,82 +58,34 @@ class PutBucketAcl(msgspec.Struct, frozen=True):
     bucket: str
 
 
-class PutBucketPolicy(msgspec.Struct, frozen=True):
-    """PUT /bucket?policy"""
-
-    bucket: str
-
-
-class GetBucketPolicy(msgspec.Struct, frozen=True):
-    """GET /bucket?policy"""
-
-    bucket: str
-
-
-class DeleteBucketPolicy(msgspec.Struct, frozen=True):
-    """DELETE /bucket?policy"""
-
-    bucket: str
-
-
-class PutPublicAccessBlock(msgspec.Struct, frozen=True):
-    """PUT /bucket?publicAccessBlock"""
-
-    bucket: str
-
-
-class GetPublicAccessBlock(msgspec.Struct, frozen=True):
-    """GET /bucket?publicAccessBlock"""
-
-    bucket: str
-
-
-class DeletePublicAccessBlock(msgspec.Struct, frozen=True):
-    """DELETE /bucket?publicAccessBlock"""
-
-    bucket: str
-
-
 class GetBucketPolicyStatus(msgspec.Struct, frozen=True):
     """GET /bucket?policyStatus"""
 
     bucket: str
 
 
-class PutBucketCors(msgspec.Struct, frozen=True):
-    """PUT /bucket?cors"""
+class PutSetting(msgspec.Struct, frozen=True):
+    """PUT of one of a bucket's settings (gateway/s3/settings.py)."""
 
+    name: str  # in S3's model
     bucket: str
+    parameter: str
 
 
-class GetBucketCors(msgspec.Struct, frozen=True):
-    """GET /bucket?cors"""
+class GetSetting(msgspec.Struct, frozen=True):
+    """GET of one."""
 
+    name: str
     bucket: str
+    parameter: str
 
 
-class DeleteBucketCors(msgspec.Struct, frozen=True):
-    """DELETE /bucket?cors"""
+class DeleteSetting(msgspec.Struct, frozen=True):
+    """DELETE of one."""
 
+    name: str
     bucket: str
-
-
-class PutBucketTagging(msgspec.Struct, frozen=True):
-    """PUT /bucket?tagging"""
-
-    bucket: str
-
-
-class GetBucketTagging(msgspec.Struct, frozen=True):
-    """GET /bucket?tagging"""
-
-    bucket: str
-
-
-class DeleteBucketTagging(msgspec.Struct, frozen=True):
-    """DELETE /bucket?tagging"""
-
-    bucket: str
+    parameter: str
 
 
 class Preflight(msgspec.Struct, frozen=True):
@@ -352,19 +304,10 @@ Operation = (
     | GetBucketLocation
     | GetBucketAcl
     | PutBucketAcl
-    | PutBucketPolicy
-    | GetBucketPolicy
-    | DeleteBucketPolicy
-    | PutPublicAccessBlock
-    | GetPublicAccessBlock
-    | DeletePublicAccessBlock
     | GetBucketPolicyStatus
-    | PutBucketCors
-    | GetBucketCors
-    | DeleteBucketCors
-    | PutBucketTagging
-    | GetBucketTagging
-    | DeleteBucketTagging
+    | PutSetting
+    | GetSetting
+    | DeleteSetting
     | Preflight
     | Fixed
     | ListObjects
@@ -393,7 +336,7 @@ Operation = (
 
 def name_of(operation: Operation) -> str:
     """The operation's name in S3's model."""
-    if isinstance(operation, Fixed):
+    if isinstance(operation, Fixed | PutSetting | GetSetting | DeleteSetting):
         return operation.name
     if isinstance(operation, GetObject) and operation.head:
         return "HeadObject"

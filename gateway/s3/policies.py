@@ -1,16 +1,13 @@
-"""Handlers of bucket policies and of the public access block.
+"""Bucket policies and the public access block: their documents and what they are checked for.
 
 Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketPolicy.html and
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutPublicAccessBlock.html
 """
 
-import msgspec
-
 from gateway.errors import AccessDenied
-from gateway.model import ACCESS_BLOCK, ACCESS_POLICY, Bucket
 from gateway.policy import document
 from gateway.policy.actions import applies_to, concerns
-from gateway.policy.document import Policy, Statement
+from gateway.policy.document import Statement
 from gateway.policy.evaluation import is_public
 from gateway.s3 import operations as ops
 from gateway.s3 import xml
@@ -18,13 +15,11 @@ from gateway.s3.access import PublicAccessBlock
 from gateway.s3.errors import (
     MalformedPolicy,
     MalformedXML,
-    NoSuchBucketPolicy,
-    NoSuchPublicAccessBlock,
     PolicyTooLarge,
 )
 from gateway.s3.exchange import Exchange, Reply, xml_reply
 from gateway.s3.permission import rules_of
-from gateway.s3.xml_requests import DOCUMENT_MAX, child_text, parse_document
+from gateway.s3.xml_requests import child_text, parse_document
 
 _BLOCK = "PublicAccessBlockConfiguration"
 _FIELDS = {
@@ -35,20 +30,17 @@ _FIELDS = {
 }
 
 
-def checked_policy(data: bytes, bucket: Bucket) -> Policy:
-    """A policy that is about this bucket. Raises MalformedPolicy, PolicyTooLarge."""
+def checked_policy(data: bytes) -> bytes:
+    """A policy's document when it is one. Raises MalformedPolicy, PolicyTooLarge."""
     try:
         policy = document.parse_policy(data)
     except document.PolicyTooLarge:
         raise PolicyTooLarge from None
     except document.MalformedPolicy as problem:
         raise MalformedPolicy(str(problem)) from None
-    resources = [one for statement in policy.statements for one in statement.resources]
-    if not all(concerns(one, bucket.name) for one in resources):
-        raise MalformedPolicy("Policy has invalid resource")
     if not all(_fits_together(statement) for statement in policy.statements):
         raise MalformedPolicy("Action does not apply to any resource(s) in statement")
-    return policy
+    return data
 
 
 def _fits_together(statement: Statement) -> bool:
@@ -60,31 +52,16 @@ def _fits_together(statement: Statement) -> bool:
     )
 
 
-async def put_policy(exchange: Exchange, operation: ops.PutBucketPolicy) -> Reply:
-    """Replace the policy."""
-    del operation
-    data = await exchange.document(DOCUMENT_MAX)
-    policy = checked_policy(data, exchange.bucket)
-    rules = rules_of(exchange.objects, exchange.bucket)
+def check_policy(exchange: Exchange, data: bytes) -> None:
+    """Raises MalformedPolicy for resources elsewhere, AccessDenied where none may be public."""
+    bucket = exchange.bucket
+    policy = document.parse_policy(data)
+    resources = [one for statement in policy.statements for one in statement.resources]
+    if not all(concerns(one, bucket.name) for one in resources):
+        raise MalformedPolicy("Policy has invalid resource")
+    rules = rules_of(exchange.objects, bucket)
     if rules is not None and rules.block.block_public_policy and is_public(policy):
         raise AccessDenied
-    await exchange.objects.set_setting(exchange.bucket, ACCESS_POLICY, data)
-    return Reply(204)
-
-
-async def get_policy(exchange: Exchange, operation: ops.GetBucketPolicy) -> Reply:
-    """The document, byte for byte."""
-    data = exchange.objects.setting(exchange.bucket, ACCESS_POLICY)
-    if data is None:
-        raise NoSuchBucketPolicy(BucketName=operation.bucket)
-    return Reply(200, [(b"content-type", b"application/json")], data)
-
-
-async def delete_policy(exchange: Exchange, operation: ops.DeleteBucketPolicy) -> Reply:
-    """204 whether or not there was one."""
-    del operation
-    await exchange.objects.set_setting(exchange.bucket, ACCESS_POLICY, None)
-    return Reply(204)
 
 
 async def get_policy_status(exchange: Exchange, operation: ops.GetBucketPolicyStatus) -> Reply:
@@ -112,29 +89,10 @@ def parse_block(data: bytes) -> PublicAccessBlock:
     return PublicAccessBlock(**values)
 
 
-async def put_block(exchange: Exchange, operation: ops.PutPublicAccessBlock) -> Reply:
-    """Replace the configuration."""
-    del operation
-    block = parse_block(await exchange.document(DOCUMENT_MAX))
-    await exchange.objects.set_setting(exchange.bucket, ACCESS_BLOCK, msgspec.msgpack.encode(block))
-    return Reply(200)
-
-
-async def get_block(exchange: Exchange, operation: ops.GetPublicAccessBlock) -> Reply:
-    """All four switches."""
-    data = exchange.objects.setting(exchange.bucket, ACCESS_BLOCK)
-    if data is None:
-        raise NoSuchPublicAccessBlock(BucketName=operation.bucket)
-    block = msgspec.msgpack.decode(data, type=PublicAccessBlock)
+def block_document(block: PublicAccessBlock) -> bytes:
+    """All four switches: the inverse of `parse_block`."""
     rows = "".join(
         f"<{element}>{str(getattr(block, field)).lower()}</{element}>"
         for element, field in _FIELDS.items()
     )
-    return xml_reply(xml.document(_BLOCK, rows))
-
-
-async def delete_block(exchange: Exchange, operation: ops.DeletePublicAccessBlock) -> Reply:
-    """204 whether or not there was one."""
-    del operation
-    await exchange.objects.set_setting(exchange.bucket, ACCESS_BLOCK, None)
-    return Reply(204)
+    return xml.document(_BLOCK, rows)

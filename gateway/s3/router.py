@@ -7,6 +7,7 @@ from gateway.s3 import operations as ops
 from gateway.s3.errors import MethodNotAllowed
 from gateway.s3.operations import PAGE_MAX, Fixed, Operation
 from gateway.s3.request import Request
+from gateway.s3.settings import SETTINGS
 from gateway.s3.subresources import (
     BUCKET_PARAMETERS,
     OBJECT_ANSWERS,
@@ -25,6 +26,7 @@ OVERRIDES = {
     "response-expires": "expires",
 }
 PART_MAX = 10_000
+_BUCKET_PARAMETERS = BUCKET_PARAMETERS | SETTINGS.keys()
 
 
 def route(request: Request) -> Operation:
@@ -114,13 +116,23 @@ def _route_service(request: Request) -> Operation:
 
 def _route_bucket(request: Request) -> Operation:
     query, method = request.query, request.method
-    parameter = _subresource(query, BUCKET_PARAMETERS)
+    parameter = _subresource(query, _BUCKET_PARAMETERS)
     if (method, parameter) == ("POST", ""):
         raise NotImplementedHere("Uploads by browser forms are not implemented.")
     parse = _BUCKET_ROUTES.get((method, parameter))
     if parse is not None:
         return parse(request.bucket, query)
+    if parameter in SETTINGS:
+        return _route_setting(request, parameter)
     return _fixed(bucket_answer(method, parameter, numbered="id" in query), request)
+
+
+def _route_setting(request: Request, parameter: str) -> Operation:
+    kind = _OF_SETTINGS.get(request.method)
+    name = SETTINGS[parameter].operation(request.method)
+    if kind is None or not name:
+        raise MethodNotAllowed(Method=request.method)
+    return kind(name, request.bucket, parameter)
 
 
 def _route_uploads(bucket: str, query: Mapping[str, str]) -> Operation:
@@ -169,6 +181,11 @@ def _route_versions(bucket: str, query: Mapping[str, str]) -> Operation:
     )
 
 
+_OF_SETTINGS: dict[str, Callable[[str, str, str], Operation]] = {
+    "PUT": ops.PutSetting,
+    "GET": ops.GetSetting,
+    "DELETE": ops.DeleteSetting,
+}
 BucketRoute = Callable[[str, Mapping[str, str]], Operation]
 _BUCKET_ROUTES: dict[tuple[str, str], BucketRoute] = {
     ("GET", ""): _route_list,
@@ -179,18 +196,6 @@ _BUCKET_ROUTES: dict[tuple[str, str], BucketRoute] = {
     ("GET", "location"): lambda bucket, _: ops.GetBucketLocation(bucket),
     ("GET", "acl"): lambda bucket, _: ops.GetBucketAcl(bucket),
     ("PUT", "acl"): lambda bucket, _: ops.PutBucketAcl(bucket),
-    ("PUT", "cors"): lambda bucket, _: ops.PutBucketCors(bucket),
-    ("GET", "cors"): lambda bucket, _: ops.GetBucketCors(bucket),
-    ("DELETE", "cors"): lambda bucket, _: ops.DeleteBucketCors(bucket),
-    ("PUT", "tagging"): lambda bucket, _: ops.PutBucketTagging(bucket),
-    ("GET", "tagging"): lambda bucket, _: ops.GetBucketTagging(bucket),
-    ("DELETE", "tagging"): lambda bucket, _: ops.DeleteBucketTagging(bucket),
-    ("PUT", "policy"): lambda bucket, _: ops.PutBucketPolicy(bucket),
-    ("GET", "policy"): lambda bucket, _: ops.GetBucketPolicy(bucket),
-    ("DELETE", "policy"): lambda bucket, _: ops.DeleteBucketPolicy(bucket),
-    ("PUT", "publicAccessBlock"): lambda bucket, _: ops.PutPublicAccessBlock(bucket),
-    ("GET", "publicAccessBlock"): lambda bucket, _: ops.GetPublicAccessBlock(bucket),
-    ("DELETE", "publicAccessBlock"): lambda bucket, _: ops.DeletePublicAccessBlock(bucket),
     ("GET", "policyStatus"): lambda bucket, _: ops.GetBucketPolicyStatus(bucket),
     ("GET", "versions"): _route_versions,
     ("GET", "uploads"): _route_uploads,

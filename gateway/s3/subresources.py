@@ -122,12 +122,8 @@ OBJECT_ANSWERS: dict[tuple[str, str], Answer] = {
 SERVED_BUCKET = frozenset(
     {
         "acl",
-        "cors",
         "location",
-        "policy",
         "policyStatus",
-        "publicAccessBlock",
-        "tagging",
         "uploads",
         "versions",
         "delete",

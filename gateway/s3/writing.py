@@ -136,7 +136,7 @@ def copied_attributes(exchange: Exchange, source: ObjectVersion) -> tuple[Attrib
     merged = kept | given
     if merged == source.attributes.headers and tags == source.attributes.tags:
         return None, changes
-    return replace(source.attributes, headers=merged, tags=tags), changes
+    return replace(source.attributes, headers=merged, tags=tags, extra=None), changes
 
 
 def _copied_tags(

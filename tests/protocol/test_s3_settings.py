@@ -1,0 +1,54 @@
+"""Every setting of a bucket is put, got and deleted in the same way."""
+
+import pytest
+
+from gateway.s3.settings import SETTINGS
+from tests.protocol.s3_asgi import make_app, signed_call
+
+DOCUMENTS = {
+    "cors": b"<CORSConfiguration><CORSRule><AllowedMethod>GET</AllowedMethod>"
+    b"<AllowedOrigin>*</AllowedOrigin></CORSRule></CORSConfiguration>",
+    "tagging": b"<Tagging><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></Tagging>",
+    "policy": b'{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*",'
+    b'"Action":"s3:GetObject","Resource":"arn:aws:s3:::bucket/*"}]}',
+    "publicAccessBlock": b"<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls>"
+    b"</PublicAccessBlockConfiguration>",
+}
+
+
+def test_each_setting_has_a_document_here() -> None:
+    assert DOCUMENTS.keys() == SETTINGS.keys()
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+async def test_a_setting_is_there_from_its_put_to_its_delete(name: str) -> None:
+    app = await make_app()
+    assert (await signed_call(app, "PUT", "/bucket")).status == 200
+    target, setting = f"/bucket?{name}", SETTINGS[name]
+    before = await signed_call(app, "GET", target)
+    put = await signed_call(app, "PUT", target, {}, DOCUMENTS[name])
+    assert put.status == setting.put_status, put.body
+    got = await signed_call(app, "GET", target)
+    assert (got.status, got.headers["content-type"]) == (200, setting.content_type[1].decode())
+    # What GET gave can be put again, and is the same.
+    again = await signed_call(app, "PUT", target, {}, got.body)
+    assert again.status == setting.put_status
+    assert (await signed_call(app, "GET", target)).body == got.body
+    deleted = await signed_call(app, "DELETE", target)
+    assert deleted.status == (204 if setting.operation("DELETE") else 405)
+    if deleted.status == 204:
+        after = await signed_call(app, "GET", target)
+        assert (after.status, after.code) == (before.status, before.code)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+async def test_what_is_no_document_changes_nothing(name: str) -> None:
+    app = await make_app()
+    assert (await signed_call(app, "PUT", "/bucket")).status == 200
+    target = f"/bucket?{name}"
+    await signed_call(app, "PUT", target, {}, DOCUMENTS[name])
+    before = await signed_call(app, "GET", target)
+    for garbage in (b"", b"<", b"{}", b"<Other/>", b"\xff" * 100, DOCUMENTS[name][:-3]):
+        refused = await signed_call(app, "PUT", target, {}, garbage)
+        assert refused.status == 400, (garbage, refused.body)
+    assert (await signed_call(app, "GET", target)).body == before.body
