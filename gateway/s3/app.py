@@ -31,8 +31,9 @@ from gateway.s3.auth import Authenticator
 from gateway.s3.body import RequestBody
 from gateway.s3.config import S3Config
 from gateway.s3.exchange import XML_TYPE, Exchange, Reply
+from gateway.s3.forms import read_form
 from gateway.s3.handlers import HANDLERS
-from gateway.s3.operations import DeleteObjects, Operation, name_of
+from gateway.s3.operations import DeleteObjects, Operation, PostObject, name_of
 from gateway.s3.permission import Permission
 from gateway.s3.request import Receive, Request, Send, parse_request, raw_target
 from gateway.s3.router import route
@@ -105,6 +106,9 @@ class S3App:
         now = self._clock.now_ns() / 1e9
         caller = self._authenticator.authenticate(request, now)
         operation = route(request)
+        if isinstance(operation, PostObject):
+            request, caller, form = await read_form(request, self._authenticator, now)
+            operation = PostObject(request.bucket, request.key, form)
         handler = HANDLERS[type(operation)]
         bucket = None
         if handler.action is not Action.SERVICE:

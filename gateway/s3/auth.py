@@ -1,5 +1,7 @@
 """Who asks: chooses the signature scheme of a request and checks it."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from gateway.errors import InvalidArgument
@@ -47,6 +49,17 @@ class Authenticator:
         if v2_query:
             return Caller(self._sigv2().verify_query(request, now), payload)
         return Caller(None, payload)
+
+    def authenticate_form(self, fields: Mapping[str, str]) -> Caller:
+        """Who signed a form's policy; nobody without any signature.
+
+        `fields` by lower-case name. Raises AuthError, InvalidArgument.
+        """
+        if "x-amz-signature" in fields or "x-amz-credential" in fields:
+            return Caller(self._v4.verify_policy(fields))
+        if "signature" in fields or "awsaccesskeyid" in fields:
+            return Caller(self._sigv2().verify_policy(fields))
+        return Caller()
 
     def _by_header(self, request: Request, header: str, now: float) -> Caller:
         scheme = header.partition(" ")[0]

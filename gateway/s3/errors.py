@@ -264,6 +264,36 @@ class PolicyTooLarge(ProtocolError):
     message = "The policy exceeds the maximum allowed document size."
 
 
+class MalformedPOSTRequest(ProtocolError):
+    """A form that is no well-formed multipart/form-data."""
+
+    code = "MalformedPOSTRequest"
+    message = "The body of your POST request is not well-formed multipart/form-data."
+
+
+class MaxPostPreDataLengthExceeded(ProtocolError):
+    """The fields of a form are longer than any form needs."""
+
+    code = "MaxPostPreDataLengthExceededError"
+    message = "Your POST request fields preceding the upload file were too large."
+
+
+class InvalidPolicyDocument(ProtocolError):
+    """The policy of a form cannot be read."""
+
+    code = "InvalidPolicyDocument"
+    message = (
+        "The content of the form does not meet the conditions specified in the policy document."
+    )
+
+
+class PolicyViolated(ProtocolError):
+    """A form that its policy does not allow, or not any more."""
+
+    code, status = "AccessDenied", HTTPStatus.FORBIDDEN
+    message = "Invalid according to Policy."
+
+
 class NoSuchTagSet(NotConfigured):
     """No bucket tags."""
 

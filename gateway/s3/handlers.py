@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from gateway.s3 import (
     buckets,
     cors,
+    forms,
     listing,
     multipart,
     policies,
@@ -41,6 +42,7 @@ def _on(
 
 _on(ops.GetObject, Action.READ, reading.get_object)
 _on(ops.PutObject, Action.WRITE, writing.put_object)
+_on(ops.PostObject, Action.WRITE, forms.post_object)
 _on(ops.DeleteObject, Action.WRITE, writing.delete_object)
 _on(ops.CopyObject, Action.WRITE, writing.copy_object)
 _on(ops.DeleteObjects, Action.WRITE, writing.delete_objects)

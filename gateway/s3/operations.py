@@ -5,6 +5,7 @@ configuration, "not configured", or NotImplemented.
 """
 
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 
@@ -178,6 +179,14 @@ class PutObject(msgspec.Struct, frozen=True):
     key: str
 
 
+class PostObject(msgspec.Struct, frozen=True):
+    """POST /bucket of a form with a file. The key is known once the form was read."""
+
+    bucket: str
+    key: str = ""
+    form: Any = None  # gateway.s3.forms.Form, then
+
+
 class CopyObject(msgspec.Struct, frozen=True):
     """PUT /bucket/key with x-amz-copy-source"""
 
@@ -317,6 +326,7 @@ Operation = (
     | DeleteObjects
     | GetObject
     | PutObject
+    | PostObject
     | CopyObject
     | DeleteObject
     | GetObjectAcl
@@ -340,4 +350,6 @@ def name_of(operation: Operation) -> str:
         return operation.name
     if isinstance(operation, GetObject) and operation.head:
         return "HeadObject"
+    if isinstance(operation, PostObject):
+        return "PutObject"
     return type(operation).__name__

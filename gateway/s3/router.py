@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from gateway.errors import InvalidArgument, NotImplementedHere
+from gateway.errors import InvalidArgument, NotImplementedHere, PreconditionFailed
 from gateway.s3 import operations as ops
 from gateway.s3.errors import MethodNotAllowed
 from gateway.s3.operations import PAGE_MAX, Fixed, Operation
@@ -118,13 +118,24 @@ def _route_bucket(request: Request) -> Operation:
     query, method = request.query, request.method
     parameter = _subresource(query, _BUCKET_PARAMETERS)
     if (method, parameter) == ("POST", ""):
-        raise NotImplementedHere("Uploads by browser forms are not implemented.")
+        return _route_form(request)
     parse = _BUCKET_ROUTES.get((method, parameter))
     if parse is not None:
         return parse(request.bucket, query)
     if parameter in SETTINGS:
         return _route_setting(request, parameter)
     return _fixed(bucket_answer(method, parameter, numbered="id" in query), request)
+
+
+def _route_form(request: Request) -> Operation:
+    if "x-amz-request-route" in request.headers:
+        raise NotImplementedHere("WriteGetObjectResponse is of S3 Object Lambda.")
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise PreconditionFailed(
+            "Bucket POST must be of the enclosure-type multipart/form-data",
+            Condition="Bucket POST must be of the enclosure-type multipart/form-data",
+        )
+    return ops.PostObject(request.bucket)
 
 
 def _route_setting(request: Request, parameter: str) -> Operation:

@@ -6,7 +6,7 @@ boto3 and `aws s3 presign` still choose it for presigned URLs against custom end
 
 import hmac
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 
 from gateway.model import Account, Credential
@@ -19,7 +19,7 @@ from gateway.s3.errors import (
     SignatureDoesNotMatch,
 )
 from gateway.s3.request import Request
-from gateway.s3.sigv4 import SKEW_SECONDS, timestamp_seconds
+from gateway.s3.sigv4 import SKEW_SECONDS, require_fields, timestamp_seconds
 
 # Query parameters that belong to the signed resource.
 SIGNED_PARAMETERS = frozenset(
@@ -110,6 +110,20 @@ class SigV2:
         if now > int(expires):
             raise RequestExpired(Expires=expires, ServerTime=str(int(now)))
         return account
+
+    def verify_policy(self, fields: Mapping[str, str]) -> Account:
+        """Check the signature of a form's policy. Raises AuthError, InvalidArgument."""
+        require_fields(fields, "policy", "awsaccesskeyid", "signature")
+        access_key = fields["awsaccesskeyid"]
+        credential = self._credentials(access_key)
+        if credential is None:
+            raise InvalidAccessKeyId(AWSAccessKeyId=access_key)
+        expected = signature_of(credential.secret_key, fields["policy"])
+        if not hmac.compare_digest(expected.encode(), fields["signature"].encode()):
+            raise SignatureDoesNotMatch(AWSAccessKeyId=access_key)
+        if fields.get("x-amz-security-token"):
+            raise InvalidToken
+        return credential.account
 
     def _check(self, request: Request, access_key: str, signature: str, date: str) -> Account:
         credential = self._credentials(access_key)

@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 
+from gateway.errors import InvalidArgument
 from gateway.model import Account, Credential
 from gateway.s3.errors import (
     AuthError,
@@ -278,6 +279,18 @@ def string_to_sign(
     return f"{ALGORITHM}\n{timestamp}\n{claim.scope.text}\n{digest}".encode("latin-1", "replace")
 
 
+def require_fields(fields: Mapping[str, str], *names: str) -> None:
+    """Raises InvalidArgument for a form without one of them."""
+    for name in names:
+        if not fields.get(name):
+            raise InvalidArgument(
+                f"Bucket POST must contain a field named '{name}'.  If it is specified, please "
+                "check the order of the fields.",
+                ArgumentName=name,
+                ArgumentValue="",
+            )
+
+
 # ------------------------------------------------------------------ verification
 class SigV4:
     """Checks requests against the accounts' secrets."""
@@ -329,6 +342,29 @@ class SigV4:
         _check_expiry(signed_at, query["X-Amz-Expires"], now)
         payload = request.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD)
         return self._verify(request, claim, timestamp, payload, query.get("X-Amz-Security-Token"))
+
+    def verify_policy(self, fields: Mapping[str, str]) -> Account:
+        """Check the signature of a form's policy; the policy itself says until when it is good.
+
+        Raises AuthError, InvalidArgument.
+        """
+        refuse = AuthorizationQueryParametersError
+        require_fields(fields, "policy", "x-amz-credential", "x-amz-date", "x-amz-signature")
+        if fields.get("x-amz-algorithm") != ALGORITHM:
+            raise refuse(f'X-Amz-Algorithm only supports "{ALGORITHM}"')
+        if timestamp_seconds(fields["x-amz-date"]) is None:
+            raise refuse("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
+        scope = parse_scope(fields["x-amz-credential"], refuse)
+        self._check_scope(scope, fields["x-amz-date"], refuse)
+        credential = self._credentials(scope.access_key)
+        if credential is None:
+            raise InvalidAccessKeyId(AWSAccessKeyId=scope.access_key)
+        expected = sign(self._keys.get(credential.secret_key, scope), fields["policy"].encode())
+        if not hmac.compare_digest(expected.encode(), fields["x-amz-signature"].encode()):
+            raise SignatureDoesNotMatch(AWSAccessKeyId=scope.access_key)
+        if fields.get("x-amz-security-token"):
+            raise InvalidToken
+        return credential.account
 
     def _check_scope(self, scope: Scope, timestamp: str, refuse: type[AuthError]) -> None:
         if scope.service != "s3":

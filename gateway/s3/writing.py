@@ -1,10 +1,11 @@
 """Handlers of PUT, COPY and DELETE."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from msgspec.structs import replace
 
+from chain.net.transport import Buffer
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import (
     InvalidArgument,
@@ -13,7 +14,7 @@ from gateway.errors import (
     NoSuchVersion,
     StoreError,
 )
-from gateway.model import Attributes, ObjectVersion, WriteCondition
+from gateway.model import Attributes, ObjectVersion, Verifier, WriteCondition
 from gateway.s3 import operations as ops
 from gateway.s3 import xml
 from gateway.s3.access import Action
@@ -71,28 +72,39 @@ def check_before_body(exchange: Exchange, key: str, condition: WriteCondition) -
 
 async def put_object(exchange: Exchange, operation: ops.PutObject) -> Reply:
     """Store the body; every claim about it is judged before it becomes visible."""
-    headers, body = exchange.request.headers, exchange.body
+    body = exchange.body
+    version = await store_upload(exchange, operation.key, body, body.upload_length())
+    return Reply(200, write_headers(exchange, version))
+
+
+async def store_upload(
+    exchange: Exchange,
+    key: str,
+    body: AsyncIterator[Buffer],
+    length: int | None,
+    judging: Callable[[Verifier], Verifier] | None = None,
+) -> ObjectVersion:
+    """Store `body` as the request's headers say; `judging` makes a verifier that asks more."""
+    headers = exchange.request.headers
     refuse_unsupported(headers)
     check_object_acl(headers, exchange.bucket)
-    length = body.upload_length()
     attributes = read_attributes(headers)
     profile = profile_of(headers.get("x-amz-storage-class"))
-    integrity = plan(headers, body)
+    integrity = plan(headers, exchange.body)
     condition = write_condition(headers)
-    check_before_body(exchange, operation.key, condition)
-    version = await exchange.objects.put(
+    check_before_body(exchange, key, condition)
+    return await exchange.objects.put(
         exchange.bucket,
-        operation.key,
+        key,
         body,
         attributes,
         length=length,
         algorithms=integrity.algorithms,
         keep=integrity.keep,
-        verify=integrity.verify,
+        verify=judging(integrity.verify) if judging else integrity.verify,
         condition=condition,
         profile=profile,
     )
-    return Reply(200, write_headers(exchange, version))
 
 
 # ------------------------------------------------------------------ copy

@@ -89,3 +89,28 @@ def test_another_account_sees_nothing_until_the_bucket_is_public(
     with pytest.raises(ClientError, match="AccessDenied"):
         bob.get_object(Bucket="mine", Key="k")
     plain_network.cumulus("bucket", "rm", "mine", "--force")
+
+
+def test_a_form_made_by_boto3_is_posted_by_somebody_without_keys(network: RunningNetwork) -> None:
+    import ssl
+
+    import httpx
+
+    trust = ssl.create_default_context(cafile=network.authority) if network.authority else True
+    client = network.boto()
+    client.create_bucket(Bucket="forms")
+    made = client.generate_presigned_post(
+        "forms", "in/${filename}", Conditions=[["content-length-range", 1, 3 * MIB]]
+    )
+    body = random.Random(3).randbytes(2 * MIB)
+    for file, status in ((body, 204), (body * 2, 400)):
+        answer = httpx.post(
+            made["url"],
+            data=made["fields"],
+            files={"file": ("picture.png", file)},
+            verify=trust,
+        )
+        assert answer.status_code == status, answer.text
+    assert client.get_object(Bucket="forms", Key="in/picture.png")["Body"].read() == body
+    client.delete_object(Bucket="forms", Key="in/picture.png")
+    client.delete_bucket(Bucket="forms")
