@@ -14,6 +14,7 @@ from gateway.s3.errors import InvalidURI
 
 KEY_BYTES_MAX = 1024
 QUERY_PAIRS_MAX = 256
+_SITE = ".s3-website."
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
@@ -56,6 +57,12 @@ def host_bucket(host: str, domains: Sequence[str]) -> str:
         if name.endswith(domain) and name[-len(domain) - 1 : -len(domain)] == ".":
             return name[: -len(domain) - 1]
     return ""
+
+
+def site_bucket(host: str, domains: Sequence[str]) -> str:
+    """The bucket of a website's `Host`, BUCKET.s3-website.DOMAIN, or ""."""
+    bucket = host_bucket(host, domains) if _SITE in host else ""
+    return bucket.removesuffix(_SITE[:-1]) if bucket.endswith(_SITE[:-1]) else ""
 
 
 def split_path(raw_path: bytes, virtual_bucket: str = "") -> tuple[str, str]:

@@ -38,6 +38,7 @@ from gateway.s3.permission import Permission
 from gateway.s3.request import Receive, Request, Send, parse_request, raw_target
 from gateway.s3.router import route
 from gateway.s3.sigv4 import EMPTY_SHA256, Credentials
+from gateway.s3.sites import serve_site
 from gateway.s3.tags import HEADER as TAGGING
 from gateway.s3.timestamps import http_date
 from gateway.s3.unsupported import check_expected_owner
@@ -104,6 +105,8 @@ class S3App:
         request = parse_request(scope, reading.receive, self._config.domains)
         reading.request = request
         now = self._clock.now_ns() / 1e9
+        if request.site:
+            return await serve_site(request, self._objects, self._config, now)
         caller = self._authenticator.authenticate(request, now)
         operation = route(request)
         if isinstance(operation, PostObject):

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.s3.addressing import host_bucket, parse_query, split_path
+from gateway.s3.addressing import host_bucket, parse_query, site_bucket, split_path
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -26,6 +26,7 @@ class Request(msgspec.Struct, frozen=True):
     secure: bool
     client: str  # the peer's address, "" if it has none
     receive: Receive
+    site: bool = False  # a visitor of the bucket's website
 
 
 def join_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -48,7 +49,9 @@ def parse_request(scope: Mapping[str, Any], receive: Receive, domains: Sequence[
     """Raises InvalidURI, KeyTooLong."""
     headers = join_headers(scope["headers"])
     raw_path = raw_target(scope)
-    virtual = host_bucket(headers.get("host", ""), domains)
+    host = headers.get("host", "")
+    site = site_bucket(host, domains)
+    virtual = site or host_bucket(host, domains)
     bucket, key = split_path(raw_path, virtual)
     pairs = parse_query(scope.get("query_string", b""))
     return Request(
@@ -63,4 +66,5 @@ def parse_request(scope: Mapping[str, Any], receive: Receive, domains: Sequence[
         secure=scope.get("scheme") == "https",
         client=(scope.get("client") or ("",))[0],
         receive=receive,
+        site=bool(site),
     )

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.errors import StoreError
-from gateway.s3 import cors, errors, policies, tags
+from gateway.s3 import cors, errors, policies, tags, website
 from gateway.s3 import operations as ops
 from gateway.s3.access import PublicAccessBlock
 from gateway.s3.exchange import XML_TYPE, Exchange, Reply
@@ -77,6 +77,11 @@ SETTINGS: dict[str, Setting] = {
         check=policies.check_policy,
         put_status=204,
         content_type=(b"content-type", b"application/json"),
+    ),
+    "website": Setting(
+        noun="BucketWebsite",
+        form=_packed(website.parse_website, website.website_document, website.Website),
+        missing=errors.NoSuchWebsiteConfiguration,
     ),
     "publicAccessBlock": Setting(
         noun="PublicAccessBlock",

@@ -94,3 +94,23 @@ def test_a_missing_bucket_is_the_error_that_aws_gives(network: RunningNetwork) -
     done = network.aws("s3", "ls", "s3://there-is-none", check=False)
     assert done.returncode != 0
     assert "NoSuchBucket" in done.stderr
+
+
+def test_a_directory_becomes_a_website(network: RunningNetwork, tmp_path: Path) -> None:
+    import httpx
+
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.html").write_text("<h1>docs</h1>")
+    (tmp_path / "lost.html").write_text("<h1>lost</h1>")
+    network.aws("s3api", "create-bucket", "--bucket", "site", "--acl", "public-read")
+    network.aws("s3", "cp", "--recursive", tmp_path, "s3://site/", "--only-show-errors")
+    pages = ("--index-document", "index.html", "--error-document", "lost.html")
+    network.aws("s3", "website", "s3://site", *pages)
+    host = {"host": "site.s3-website.localhost"}
+    for path, status, page in (("/docs/", 200, "docs"), ("/none", 404, "lost")):
+        url = network.url("s3") + path
+        # The network's own certificate names other hosts: which it is, is not the point here.
+        answer = httpx.get(url, headers=host, verify=False)
+        assert (answer.status_code, answer.text) == (status, f"<h1>{page}</h1>")
+        assert answer.headers["content-type"] == "text/html"
+    network.aws("s3", "rb", "s3://site", "--force")

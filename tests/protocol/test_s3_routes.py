@@ -26,6 +26,7 @@ SERVED = {
     "GetBucketCors", "PutBucketCors", "DeleteBucketCors",
     "GetBucketTagging", "PutBucketTagging", "DeleteBucketTagging",
     "PutObjectTagging", "DeleteObjectTagging",
+    "GetBucketWebsite", "PutBucketWebsite", "DeleteBucketWebsite",
 }  # fmt: skip
 # Older or other names of the same request.
 SAME = {

@@ -9,6 +9,8 @@ DOCUMENTS = {
     "cors": b"<CORSConfiguration><CORSRule><AllowedMethod>GET</AllowedMethod>"
     b"<AllowedOrigin>*</AllowedOrigin></CORSRule></CORSConfiguration>",
     "tagging": b"<Tagging><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></Tagging>",
+    "website": b"<WebsiteConfiguration><IndexDocument><Suffix>index.html</Suffix></IndexDocument>"
+    b"<ErrorDocument><Key>404.html</Key></ErrorDocument></WebsiteConfiguration>",
     "policy": b'{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*",'
     b'"Action":"s3:GetObject","Resource":"arn:aws:s3:::bucket/*"}]}',
     "publicAccessBlock": b"<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls>"
