@@ -14,8 +14,10 @@ from gateway.errors import (
     NoSuchBucket,
     TooManyBuckets,
 )
+from gateway.events.noting import note_test
+from gateway.events.rules import kept_rules
 from gateway.listing import after_prefix
-from gateway.model import Account, Bucket
+from gateway.model import NOTIFICATION, Account, Bucket
 from gateway.records import (
     BucketRow,
     SettingsRow,
@@ -138,6 +140,8 @@ class Buckets:
             if row.settings != names:
                 changed = msgspec.structs.replace(row, settings=names)
                 transaction.put(Space.BUCKETS, place, encode(changed))
+            if name == NOTIFICATION and value is not None:
+                note_test(self._store, transaction, bucket, kept_rules(value))
             transaction.expect(Space.META, key, raw)
             if values:
                 transaction.put(Space.META, key, encode(SettingsRow(values)))

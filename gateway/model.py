@@ -32,6 +32,9 @@ class Credential:
 # Settings that every request to the bucket is judged by.
 ACCESS_POLICY, ACCESS_BLOCK = "policy", "publicAccessBlock"
 ACCESS_SETTINGS = frozenset({ACCESS_POLICY, ACCESS_BLOCK})
+# Settings that every change of an object is told to.
+NOTIFICATION, REPLICATION = "notification", "replication"
+WATCHING_SETTINGS = frozenset({NOTIFICATION, REPLICATION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Bucket:
     profile: str = ""  # erasure profile; "" is the network's default
     settings: frozenset[str] = frozenset()  # names of those it has: see ObjectService.setting
     guarded: bool = False  # has one of ACCESS_SETTINGS
+    watched: bool = False  # has one of WATCHING_SETTINGS
 
 
 class Algorithm(StrEnum):

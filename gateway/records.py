@@ -212,6 +212,31 @@ class ReleaseJob(Row, frozen=True, array_like=True):
     streams: tuple[StreamRef, ...]
 
 
+class QueuedRow(Row, frozen=True, array_like=True):
+    """JOBS under `notify/` and `replicate/`, and the name of a queue: something to tell others."""
+
+    event: str  # s3:ObjectCreated:Put …; of a replication what there is to do
+    bucket: str
+    key: str
+    time_ns: int
+
+
+class EventRow(QueuedRow, frozen=True, array_like=True):
+    """A notification that waits to be delivered."""
+
+    sequence: int = 0
+    size: int | None = None  # None: the event does not tell
+    etag: str = ""
+    version: str = "null"
+    region: str = ""
+    owner: str = ""  # of the bucket
+    rule: str = ""  # the configuration's id
+    principal: str = ""  # account id
+    address: str = ""
+    request_id: str = ""
+    host_id: str = ""
+
+
 R = TypeVar("R", bound=Row)
 
 _encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
@@ -230,6 +255,7 @@ _decoders: dict[type[Row], Callable[[Any], Any]] = {
         OutboxRow,
         PublishJob,
         ReleaseJob,
+        EventRow,
     )
 }
 

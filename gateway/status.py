@@ -8,6 +8,7 @@ from chain.client import LedgerClient
 from chain.net.transport import RemoteError, Unreachable
 from gateway.catalog.interface import Catalog, Space
 from gateway.console.app import Metric
+from gateway.events import queues
 from gateway.network import Network
 from gateway.protocol import NetworkState, NodeState
 from gateway.view import CatalogMiners
@@ -118,6 +119,18 @@ class NetworkStatus:
         return NetworkState(height, price, nodes, repair.pending, repair.rebuilt, repair.crowded)
 
 
+def _queue_metrics(catalog: Catalog) -> Iterable[Metric]:
+    with catalog.read() as reader:
+        found = queues.figures(reader)
+    labels = [({"kind": kind, "name": name}, each) for (kind, name), each in found.items()]
+    waiting: Samples = [(label, float(each.waiting)) for label, each in labels]
+    done: Samples = [(label, float(each.done)) for label, each in labels]
+    dropped: Samples = [(label, float(each.dropped)) for label, each in labels]
+    yield Metric("cumulus_queue_waiting", "gauge", "Rows that wait for a place outside", waiting)
+    yield Metric("cumulus_queue_done_total", "counter", "Rows that it got", done)
+    yield Metric("cumulus_queue_dropped_total", "counter", "Rows that it will not get", dropped)
+
+
 class WorkerMetrics:
     """Figures of one worker process for /metrics."""
 
@@ -153,6 +166,7 @@ class WorkerMetrics:
         ):
             samples: Samples = [(self._worker, float(value))]
             yield Metric(f"cumulus_read_{name}_total", "counter", text, samples)
+        yield from _queue_metrics(self._catalog)
         figures = repair_figures(self._catalog)
         for (name, kind, help), value in zip(_REPAIR_METRICS, figures, strict=True):
             yield Metric(f"cumulus_repair_{name}", kind, help, [({}, float(value))])

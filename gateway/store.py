@@ -10,7 +10,7 @@ from gateway.buffers import BufferPool
 from gateway.catalog.interface import Catalog, Change, Reader, Space
 from gateway.errors import InvalidStorageClass, QuotaExceeded
 from gateway.keys import AccountKeys, KeyRing
-from gateway.model import ACCESS_SETTINGS, Account, Bucket, ObjectVersion
+from gateway.model import ACCESS_SETTINGS, WATCHING_SETTINGS, Account, Bucket, ObjectVersion
 from gateway.records import AccountRow, BucketRow, decode, ordered_id
 from gateway.segments import Engine, SegmentSink
 from miner.pool import Release
@@ -87,6 +87,7 @@ class StoreSettings:
     frame_bytes: int = FRAMES // 2
     read_bytes: int = READS // 2
     threads: int = 4
+    queue_max: int = 100_000  # rows that wait for one target; 0.5 KB each
     # Chunks of a segment; None: by profile and by the memory that is left (segments.Cutting).
     segment_chunks: int | None = None
 
@@ -170,6 +171,7 @@ def bucket_of(name: str, raw: bytes, owner: bytes) -> Bucket:
         profile=row.profile,
         settings=frozenset(row.settings),
         guarded=not ACCESS_SETTINGS.isdisjoint(row.settings),
+        watched=not WATCHING_SETTINGS.isdisjoint(row.settings),
     )
 
 

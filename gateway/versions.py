@@ -17,6 +17,8 @@ from gateway.errors import (
     NoSuchVersion,
     PreconditionFailed,
 )
+from gateway.events.noting import note
+from gateway.events.rules import Change
 from gateway.model import (
     Algorithm,
     Attributes,
@@ -207,6 +209,8 @@ def insert(  # noqa: PLR0917 - the order of a sentence
     row = msgspec.structs.replace(row, sequence=sequence)
     if old:
         remove(store, transaction, bucket, key, old)
+    if bucket.watched:
+        note(store, transaction, bucket, text_key(key), row, Change.CREATED)
     whole = _put_rows(transaction, bucket, key, row)
     report(store, transaction, bucket, row, "put", receipts)
     return to_version(bucket, text_key(key), row, whole)
@@ -223,6 +227,7 @@ def _put_rows(transaction: Transaction, bucket: Bucket, key: bytes, row: Version
 
 
 def amend(
+    store: Store,
     transaction: Transaction,
     bucket: Bucket,
     key: bytes,
@@ -234,6 +239,8 @@ def amend(
     transaction.expect(Space.LIVE, live_key(bucket.id, key), raw)
     changed = change(attributes_of(row))
     row = msgspec.structs.replace(row, tags=dict(changed.tags), extra=changed.extra)
+    if bucket.watched:
+        note(store, transaction, bucket, text_key(key), row, Change.AMENDED)
     return to_version(bucket, text_key(key), row, _put_rows(transaction, bucket, key, row))
 
 

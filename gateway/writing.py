@@ -9,6 +9,8 @@ from chain.net.transport import Buffer
 from gateway.catalog.interface import Reader, Space
 from gateway.contents import Contents
 from gateway.errors import InvalidRequest, NoSuchKey, SlowDown
+from gateway.events.noting import note
+from gateway.events.rules import Change
 from gateway.ingest import STREAM_MAX, Ingest, Ingested, Wanted
 from gateway.keys import unwrap, wrap
 from gateway.manifest import Manifest, StreamManifest, fid
@@ -238,6 +240,8 @@ class Writing:
             transaction.expect(Space.LIVE, live_key(bucket.id, raw_key), raw)
             transaction.delete(Space.LIVE, live_key(bucket.id, raw_key))
             remove(store, transaction, bucket, raw_key, row)
+            if bucket.watched:
+                note(store, transaction, bucket, key, row, Change.REMOVED)
             return stored_version(bucket, key, raw, row)
 
         return await commit(store.catalog, store.pool, build)
@@ -253,7 +257,7 @@ class Writing:
         raw_key = object_key(key)
 
         def build(transaction: Transaction) -> ObjectVersion:
-            return amend(transaction, bucket, raw_key, version_id, change)
+            return amend(self._store, transaction, bucket, raw_key, version_id, change)
 
         return await commit(self._store.catalog, self._store.pool, build)
 

@@ -1,4 +1,4 @@
-"""The repair process: the pool's repair queue, its survey and its deletions.
+"""The repair process: the pool's repair queue, its survey and its deletions; notifications.
 
 It reads the catalog by mmap and commits by message like a worker, and runs niced: what users ask
 for comes first.
@@ -14,6 +14,7 @@ from chain.process import run_node
 from gateway.catalog.client import CatalogClient
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.catalog.pool_records import CatalogPoolRecords
+from gateway.events.couriers import notify
 from gateway.network import Network
 from gateway.nodes.parts import keystore, process_options, running_network, steadily
 from gateway.repairs import CatalogRepairs
@@ -75,6 +76,9 @@ async def _repair(network: Network, stop: asyncio.Event) -> None:
             "survey": lambda: survey().run(),
             "repair": lambda: repairer().run(),
             "reports": lambda: reports.run(owner, clock),
+            "notifications": lambda: notify(
+                catalog, config.notify, clock, lambda name, work: steadily(name, work, clock)
+            ),
             "releases": lambda: Releaser(records, miners, peers, clock).run(),
         }
 

@@ -89,6 +89,7 @@ async def _worker(
                     domains=config.s3_domain,
                     region=config.s3_region,
                     sigv2=config.s3_sigv2,
+                    targets=frozenset(config.notify),
                 ),
                 clock,
             ),

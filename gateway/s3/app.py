@@ -23,6 +23,7 @@ from gateway.errors import (
     SlowDown,
     StoreError,
 )
+from gateway.events.origin import Origin, caused_by
 from gateway.model import Bucket
 from gateway.s3 import cors, xml
 from gateway.s3.access import Action
@@ -33,7 +34,7 @@ from gateway.s3.config import S3Config
 from gateway.s3.exchange import XML_TYPE, Exchange, Reply
 from gateway.s3.forms import read_form
 from gateway.s3.handlers import HANDLERS
-from gateway.s3.operations import DeleteObjects, Operation, PostObject, name_of
+from gateway.s3.operations import DeleteObjects, Operation, PostObject, PutSetting, name_of
 from gateway.s3.permission import Permission
 from gateway.s3.request import Receive, Request, Send, parse_request, raw_target
 from gateway.s3.router import route
@@ -123,8 +124,11 @@ class S3App:
         body = RequestBody(request, caller)
         _check_empty(request, body)
         exchange = Exchange(request, caller, body, self._objects, self._config, bucket, permission)
+        serving = handler.serve(exchange, operation)
+        if bucket is not None and (bucket.watched or isinstance(operation, PutSetting)):
+            serving = caused_by(_origin(exchange, operation), serving)
         try:
-            return await handler.serve(exchange, operation)
+            return await serving
         except NoSuchKey:
             if bucket is not None:
                 permission.hide_missing(bucket)
@@ -246,6 +250,19 @@ def _check_access(
         permission.check_public_acl(bucket)
     if request.key and TAGGING in request.headers:
         permission.check(action, bucket, "PutObjectTagging", request.key)
+
+
+def _origin(exchange: Exchange, operation: Operation) -> Origin:
+    """Whom events of the request's changes name."""
+    identifier, account = current_request.get(), exchange.caller.account
+    return Origin(
+        # (a form is asked for as PutObject, and has an event of its own)
+        "PostObject" if isinstance(operation, PostObject) else name_of(operation),
+        account.id if account else "",
+        exchange.request.client,
+        identifier,
+        _host_id(identifier),
+    )
 
 
 def _is_departure(error: Exception) -> bool:

@@ -14,6 +14,7 @@ class S3Config:
     region: str = ""  # "": any signing region is accepted
     sigv2: bool = True
     server_headers: bool = True  # send Date and Server; False where the HTTP server does
+    targets: frozenset[str] = frozenset()  # names of those that notifications may go to
 
     def __post_init__(self) -> None:
         for domain in self.domains:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.errors import StoreError
-from gateway.s3 import cors, errors, policies, tags, website
+from gateway.s3 import cors, errors, notification, policies, tags, website, xml
 from gateway.s3 import operations as ops
 from gateway.s3.access import PublicAccessBlock
 from gateway.s3.exchange import XML_TYPE, Exchange, Reply
@@ -24,7 +24,8 @@ T = TypeVar("T")
 class Form(msgspec.Struct, frozen=True):
     """A setting's two forms."""
 
-    parse: Callable[[bytes], bytes]  # a document as it is stored. Raises StoreError
+    # A document as it is stored; None when it configures nothing. Raises StoreError
+    parse: Callable[[bytes], bytes | None]
     document: Callable[[bytes], bytes]  # the inverse
 
 
@@ -88,6 +89,13 @@ SETTINGS: dict[str, Setting] = {
         form=_packed(policies.parse_block, policies.block_document, PublicAccessBlock),
         missing=errors.NoSuchPublicAccessBlock,
     ),
+    "notification": Setting(
+        noun="BucketNotificationConfiguration",
+        form=Form(notification.parse_notification, notification.notification_document),
+        missing=xml.document(notification.ROOT, ""),
+        check=notification.check_targets,
+        delete="",
+    ),
 }
 
 
@@ -95,7 +103,7 @@ async def put_setting(exchange: Exchange, operation: ops.PutSetting) -> Reply:
     """Replace it."""
     setting = SETTINGS[operation.parameter]
     stored = setting.form.parse(await exchange.document(DOCUMENT_MAX))
-    if setting.check is not None:
+    if setting.check is not None and stored is not None:
         setting.check(exchange, stored)
     await exchange.objects.set_setting(exchange.bucket, operation.parameter, stored)
     return Reply(setting.put_status)

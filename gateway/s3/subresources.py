@@ -68,9 +68,6 @@ BUCKET_ANSWERS: dict[tuple[str, str], Answer] = {
     ("PUT", "accelerate"): _refused("PutBucketAccelerateConfiguration"),
     ("GET", "logging"): _empty("GetBucketLogging", "BucketLoggingStatus"),
     ("PUT", "logging"): _refused("PutBucketLogging"),
-    ("GET", "notification"): _empty("GetBucketNotificationConfiguration",
-                                    "NotificationConfiguration"),
-    ("PUT", "notification"): _refused("PutBucketNotificationConfiguration"),
     ("GET", "requestPayment"): Answer(
         "GetBucketRequestPayment",
         body=f"<RequestPaymentConfiguration {_XMLNS}><Payer>BucketOwner</Payer>"

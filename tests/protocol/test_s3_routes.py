@@ -27,6 +27,7 @@ SERVED = {
     "GetBucketTagging", "PutBucketTagging", "DeleteBucketTagging",
     "PutObjectTagging", "DeleteObjectTagging",
     "GetBucketWebsite", "PutBucketWebsite", "DeleteBucketWebsite",
+    "GetBucketNotificationConfiguration", "PutBucketNotificationConfiguration",
 }  # fmt: skip
 # Older or other names of the same request.
 SAME = {

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.s3.config import S3Config
 from gateway.s3.settings import SETTINGS
 from tests.protocol.s3_asgi import make_app, signed_call
 
@@ -15,7 +16,12 @@ DOCUMENTS = {
     b'"Action":"s3:GetObject","Resource":"arn:aws:s3:::bucket/*"}]}',
     "publicAccessBlock": b"<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls>"
     b"</PublicAccessBlockConfiguration>",
+    "notification": b"<NotificationConfiguration><QueueConfiguration><Id>1</Id>"
+    b"<Queue>arn:cumulus:sqs::hook:webhook</Queue><Event>s3:ObjectCreated:*</Event>"
+    b"<Filter><S3Key><FilterRule><Name>prefix</Name><Value>a/</Value></FilterRule></S3Key></Filter>"
+    b"</QueueConfiguration></NotificationConfiguration>",
 }
+CONFIG = S3Config(targets=frozenset({"hook"}))
 
 
 def test_each_setting_has_a_document_here() -> None:
@@ -24,7 +30,7 @@ def test_each_setting_has_a_document_here() -> None:
 
 @pytest.mark.parametrize("name", SETTINGS)
 async def test_a_setting_is_there_from_its_put_to_its_delete(name: str) -> None:
-    app = await make_app()
+    app = await make_app(config=CONFIG)
     assert (await signed_call(app, "PUT", "/bucket")).status == 200
     target, setting = f"/bucket?{name}", SETTINGS[name]
     before = await signed_call(app, "GET", target)
@@ -45,7 +51,7 @@ async def test_a_setting_is_there_from_its_put_to_its_delete(name: str) -> None:
 
 @pytest.mark.parametrize("name", SETTINGS)
 async def test_what_is_no_document_changes_nothing(name: str) -> None:
-    app = await make_app()
+    app = await make_app(config=CONFIG)
     assert (await signed_call(app, "PUT", "/bucket")).status == 200
     target = f"/bucket?{name}"
     await signed_call(app, "PUT", target, {}, DOCUMENTS[name])

@@ -1,0 +1,168 @@
+"""Notifications as a listener gets them: signed nowhere, lost nowhere."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.clients.running import RunningNetwork
+
+pytestmark = [pytest.mark.client, pytest.mark.network, pytest.mark.timeout(300)]
+
+ARN = "arn:cumulus:sqs::hook:webhook"
+
+
+class Listener:
+    """A webhook's other side; answers 503 while it is not `up`."""
+
+    def __init__(self) -> None:
+        self.up = True
+        self.records: list[dict[str, Any]] = []
+        self.tests: list[dict[str, Any]] = []
+        self.refused = 0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                assert self.headers["authorization"] == "Bearer sesame"
+                if outer.up:
+                    document = json.loads(body)
+                    outer.records += document.get("Records", [])
+                    outer.tests += [document] if document.get("Event") else []
+                else:
+                    outer.refused += 1
+                self.send_response(200 if outer.up else 503)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_address[1]}/cumulus"
+
+    def sequencers(self, bucket: str) -> dict[str, list[str]]:
+        """Key -> sequencers as they came first."""
+        found: dict[str, list[str]] = {}
+        for record in self.records:
+            if record["s3"]["bucket"]["name"] == bucket:
+                seen = found.setdefault(record["s3"]["object"]["key"], [])
+                number = record["s3"]["object"]["sequencer"]
+                if number not in seen:
+                    seen.append(number)
+        return found
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture(scope="module")
+def listener() -> Iterator[Listener]:
+    made = Listener()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def notifying(
+    listener: Listener, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningNetwork]:
+    running = RunningNetwork(tmp_path_factory.mktemp("notify"), "--miners", "3", "--workers", "2")
+    running.data_dir.mkdir(parents=True)
+    table = f'[notify.hook]\nurl = "{listener.url}"\ntoken = "sesame"\n'
+    (running.data_dir / "cumulus.toml").write_text(table)
+    try:
+        running.start()
+        yield running
+    finally:
+        if running.process is not None and running.process.poll() is None:
+            assert running.stop() == 0
+
+
+def configure(client: Any, bucket: str, *events: str) -> None:
+    client.create_bucket(Bucket=bucket)
+    queue = {"Id": "all", "QueueArn": ARN, "Events": list(events)}
+    client.put_bucket_notification_configuration(
+        Bucket=bucket, NotificationConfiguration={"QueueConfigurations": [queue]}
+    )
+
+
+def wait_for(what: Any, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_a_listener_is_told_what_happens(notifying: RunningNetwork, listener: Listener) -> None:
+    client = notifying.boto()
+    configure(client, "told", "s3:ObjectCreated:*", "s3:ObjectRemoved:Delete")
+    wait_for(lambda: listener.tests)
+    assert (listener.tests[0]["Event"], listener.tests[0]["Bucket"]) == ("s3:TestEvent", "told")
+    put = client.put_object(Bucket="told", Key="a b", Body=b"abc")
+    client.copy_object(Bucket="told", Key="copy", CopySource="told/a b")
+    client.delete_object(Bucket="told", Key="a b")
+    wait_for(lambda: len(listener.records) >= 3)
+    by_name = {record["eventName"]: record for record in listener.records}
+    assert by_name.keys() == {"ObjectCreated:Put", "ObjectCreated:Copy", "ObjectRemoved:Delete"}
+    record = by_name["ObjectCreated:Put"]
+    assert record["s3"]["object"]["key"] == "a+b"
+    assert record["s3"]["object"]["eTag"] == put["ETag"].strip('"')
+    assert record["requestParameters"]["sourceIPAddress"] == "127.0.0.1"
+    made = put["ResponseMetadata"]["RequestId"]
+    assert record["responseElements"]["x-amz-request-id"] == made
+    got = client.get_bucket_notification_configuration(Bucket="told")
+    assert got["QueueConfigurations"][0]["QueueArn"] == ARN
+
+
+def test_only_configured_targets_are_taken(notifying: RunningNetwork) -> None:
+    client = notifying.boto()
+    client.create_bucket(Bucket="elsewhere")
+    for arn in ("arn:cumulus:sqs::other:webhook", "http://127.0.0.1:1/", "arn:aws:s3:::told"):
+        queue = {"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}
+        with pytest.raises(ClientError, match="InvalidArgument"):
+            client.put_bucket_notification_configuration(
+                Bucket="elsewhere", NotificationConfiguration={"QueueConfigurations": [queue]}
+            )
+    assert "QueueConfigurations" not in client.get_bucket_notification_configuration(
+        Bucket="elsewhere"
+    )
+
+
+def test_nothing_is_lost_while_the_listener_is_down_and_processes_are_killed(
+    notifying: RunningNetwork, listener: Listener
+) -> None:
+    client = notifying.boto()
+    configure(client, "kept", "s3:ObjectCreated:*")
+    wait_for(lambda: listener.tests[-1]["Bucket"] == "kept")
+    listener.up = False
+    for number in range(60):
+        client.put_object(Bucket="kept", Key=f"k{number % 5}", Body=b"%d" % number)
+        if number == 30:  # in the middle of its tries
+            wait_for(lambda: listener.refused)
+            os.kill(notifying.pids()[DELIVERING], signal.SIGKILL)
+    assert not listener.sequencers("kept")
+    listener.up = True
+    wait_for(lambda: listener.sequencers("kept"))
+    os.kill(notifying.pids()[DELIVERING], signal.SIGKILL)  # while it delivers
+    wait_for(lambda: sum(map(len, listener.sequencers("kept").values())) == 60)
+    assert all(numbers == sorted(numbers) for numbers in listener.sequencers("kept").values())
+    metrics = notifying.curl(notifying.url("console") + "/metrics").decode()
+    assert 'cumulus_queue_dropped_total{kind="notify",name="hook"} 0' in metrics
+
+
+DELIVERING = "repair"
