@@ -1,4 +1,4 @@
-"""`cumulus object …`: copy, list, remove, certify."""
+"""`cumulus object …`: copy, list, remove, import, certify."""
 
 import argparse
 from collections.abc import Iterator
@@ -15,7 +15,10 @@ from gateway.commands.session import network_of, s3_client, show, size_text, tab
 def add(parsers: Parsers) -> None:
     """Declare the commands."""
     actions = group(
-        parsers, "object", "copy, list, remove, certify objects", "cumulus object ls s3://photos/"
+        parsers,
+        "object",
+        "copy, list, remove, import, certify objects",
+        "cumulus object ls s3://photos/",
     )
     parser = action(
         actions, "cp", copy, "copy files and objects",
@@ -32,7 +35,9 @@ def add(parsers: Parsers) -> None:
     parser.add_argument("url", metavar="s3://BUCKET/KEY")
     parser.add_argument("--recursive", "-r", action="store_true", help="everything below it")
     from gateway.commands.certificate import add_certificate
+    from gateway.commands.importing import add_import
 
+    add_import(actions)
     add_certificate(actions)
 
 

@@ -45,8 +45,11 @@ def ask(network: Network, message: Message[Reply], seconds: float = ASK_SECONDS)
     return asyncio.run(exchange())
 
 
-def s3_client(network: Network) -> Any:
-    """boto3's S3 client, as the account in DIR/credentials."""
+def s3_client(network: Network, *, streaming: bool = False) -> Any:
+    """boto3's S3 client, as the account in DIR/credentials.
+
+    `streaming`: bodies are read once, while they are sent; nothing is hashed before.
+    """
     import boto3
     from botocore.config import Config as ClientConfig
 
@@ -62,7 +65,11 @@ def s3_client(network: Network) -> Any:
         endpoint_url=network.endpoints.s3,
         verify=str(authority) if network.config.tls else None,
         config=ClientConfig(
-            s3={"addressing_style": "path"}, retries={"max_attempts": 3}, connect_timeout=5
+            s3={"addressing_style": "path"}
+            | ({"payload_signing_enabled": False} if streaming else {}),
+            request_checksum_calculation="when_required" if streaming else "when_supported",
+            retries={"max_attempts": 3},
+            connect_timeout=5,
         ),
     )
 
