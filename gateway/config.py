@@ -178,7 +178,7 @@ class Config:
     s3_etag: str = _row("md5", parse_choice("md5", "crc64nvme"), "s3.etag")
     s3_sse_requires_tls: bool = _row(False, parse_bool, "s3.sse_requires_tls")
     s3_kms_auto_create: bool = _row(True, parse_bool, "s3.kms_auto_create")
-    lifecycle_day_seconds: float = _row(86400.0, parse_seconds, "s3.lifecycle_day_seconds")
+    lifecycle_day_seconds: float = _row(86400.0, parse_period, "s3.lifecycle_day_seconds")
     logging_roll_seconds: float = _row(3600.0, parse_seconds, "s3.logging_roll_seconds")
     ipfs_port: int = _row(8080, parse_port, "ipfs.port", "--ipfs-port", "IPFS HTTP gateway")
     ipfs_api_port: int = _row(
@@ -226,7 +226,7 @@ class Config:
         parse_choice("full", "gentle", "off"),
         "background",
         "--background",
-        "proofs, audits and scrub: full, gentle or off",
+        "proofs, audits, scrub and jobs of buckets: full, gentle or off",
     )
     tls: str = _row("", parse_choice("", "self-signed"), "tls.mode", "--tls", "self-signed")
     tls_cert: Path | None = _row(  # noqa: RUF009 - _row makes a field

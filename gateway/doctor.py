@@ -156,6 +156,11 @@ def _running(found: dict[str, Any]) -> list[Finding]:
             " add a miner, and they move"
         )
         findings.append(Finding("crowded", Level.WARNING, text))
+    findings += [
+        Finding(job["name"], Level.WARNING, f"fails: {job['error']}")
+        for job in found.get("jobs", ())
+        if job["failures"]
+    ]
     return findings
 
 

@@ -80,6 +80,8 @@ def commands(
         result.append(Command(f"miner-{miner.name}", argv, 2, keep))
     result.append(Command("catalog", (*python, "gateway", "catalog", *where, *lifeline), 1, keep))
     result.append(Command("repair", (*python, "gateway", "repair", *where, *lifeline), 0, keep))
+    if network.config.background != "off":
+        result.append(Command("jobs", (*python, "gateway", "jobs", *where, *lifeline), 0, keep))
     fds = {listener.face: listener.socket.fileno() for listener in listeners}
     sockets = ("--fds", ",".join(f"{face}={fd}" for face, fd in fds.items()))
     worker = (*python, "gateway", "worker", *where, *sockets, *lifeline)

@@ -64,6 +64,18 @@ class NetworkState(msgspec.Struct, frozen=True):
     pending_fragments: int
     rebuilt_fragments: int
     crowded_fragments: int = 0
+    jobs: list["JobState"] = []
+
+
+class JobState(msgspec.Struct, frozen=True):
+    """A job of the background: its present or last pass, and what it ever did."""
+
+    name: str
+    began_ns: int
+    ended_ns: int  # of the last pass that ended; 0: none yet
+    done: int
+    failures: int  # steps that failed one after the other
+    error: str
 
 
 class NodeState(msgspec.Struct, frozen=True):

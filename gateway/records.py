@@ -206,6 +206,17 @@ class PublishJob(Row, frozen=True, array_like=True):
     uid: bytes
 
 
+class JobRow(Row, frozen=True, array_like=True):
+    """JOBS under `job/` and a job's name: how far it is (gateway/jobs.py)."""
+
+    position: bytes = b""  # where the pass goes on; empty: between passes
+    began_ns: int = 0  # of the present or the last pass
+    ended_ns: int = 0  # of the last one that ended
+    done: int = 0  # things ever done
+    failures: int = 0  # steps that failed one after the other
+    error: str = ""  # of the last of them
+
+
 class ReleaseJob(Row, frozen=True, array_like=True):
     """JOBS under `release/`: the job is the last user of these streams."""
 
@@ -254,6 +265,7 @@ _decoders: dict[type[Row], Callable[[Any], Any]] = {
         PartRow,
         OutboxRow,
         PublishJob,
+        JobRow,
         ReleaseJob,
         EventRow,
     )

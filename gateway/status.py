@@ -1,7 +1,7 @@
 """What a network is like now: for `cumulus status`, readiness and metrics."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from chain.client import LedgerClient
@@ -9,8 +9,10 @@ from chain.net.transport import RemoteError, Unreachable
 from gateway.catalog.interface import Catalog, Space
 from gateway.console.app import Metric
 from gateway.events import queues
+from gateway.jobs import job_states
 from gateway.network import Network
-from gateway.protocol import NetworkState, NodeState
+from gateway.protocol import JobState, NetworkState, NodeState
+from gateway.records import JobRow
 from gateway.view import CatalogMiners
 from miner.client import MinerPeers
 from miner.placement import CROWDED_LEVEL, MinerInfo
@@ -116,7 +118,34 @@ class NetworkStatus:
                     )
                 )
         repair = repair_figures(self._catalog)
-        return NetworkState(height, price, nodes, repair.pending, repair.rebuilt, repair.crowded)
+        with self._catalog.read() as reader:
+            jobs = [
+                JobState(name, job.began_ns, job.ended_ns, job.done, job.failures, job.error)
+                for name, job in job_states(reader)
+            ]
+        return NetworkState(
+            height, price, nodes, repair.pending, repair.rebuilt, repair.crowded, jobs
+        )
+
+
+_JOB_METRICS: tuple[tuple[str, str, str, Callable[[JobRow], float]], ...] = (
+    ("done_total", "counter", "Things that the job ever did", lambda job: job.done),
+    ("failures", "gauge", "Steps that failed one after the other", lambda job: job.failures),
+    (
+        "ended_seconds",
+        "gauge",
+        "When its last pass ended, since 1970; 0: never",
+        lambda job: job.ended_ns / 1e9,
+    ),
+)
+
+
+def _job_metrics(catalog: Catalog) -> Iterable[Metric]:
+    with catalog.read() as reader:
+        states = job_states(reader)
+    for name, kind, help, figure in _JOB_METRICS:
+        samples: Samples = [({"job": job}, float(figure(state))) for job, state in states]
+        yield Metric(f"cumulus_job_{name}", kind, help, samples)
 
 
 def _queue_metrics(catalog: Catalog) -> Iterable[Metric]:
@@ -167,6 +196,7 @@ class WorkerMetrics:
             samples: Samples = [(self._worker, float(value))]
             yield Metric(f"cumulus_read_{name}_total", "counter", text, samples)
         yield from _queue_metrics(self._catalog)
+        yield from _job_metrics(self._catalog)
         figures = repair_figures(self._catalog)
         for (name, kind, help), value in zip(_REPAIR_METRICS, figures, strict=True):
             yield Metric(f"cumulus_repair_{name}", kind, help, [({}, float(value))])

@@ -62,6 +62,7 @@ def collect(network: Network) -> dict[str, Any]:
             "rebuilt_fragments": state.rebuilt_fragments if state else None,
             "crowded_fragments": state.crowded_fragments if state else None,
         },
+        "jobs": [msgspec.structs.asdict(job) for job in state.jobs] if state else [],
     }
 
 
@@ -117,6 +118,17 @@ def repair_text(repair: dict[str, Any]) -> str:
     return f"{text}, {crowded} crowded until there is another miner" if crowded else text
 
 
+def job_text(job: dict[str, Any]) -> str:
+    """`lifecycle 12 done, last pass ended 2026-11-20 00:10` or why it cannot go on."""
+    text = f"{job['name']}: {job['done']} done"
+    if job["failures"]:
+        return f"{text}, failed {job['failures']} times: {job['error']}"
+    if job["ended_ns"] < job["began_ns"]:
+        return f"{text}, under way"
+    ended = datetime.fromtimestamp(job["ended_ns"] / 1e9, UTC)
+    return f"{text}, last pass ended {ended:%Y-%m-%d %H:%M} UTC" if job["ended_ns"] else text
+
+
 def _text(found: dict[str, Any]) -> str:
     ends = found["endpoints"]
     lines = ["ready" if found["ready"] else "not ready: " + "; ".join(found["missing"])]
@@ -127,6 +139,7 @@ def _text(found: dict[str, Any]) -> str:
         space = found["space"]
         lines.append(f"space     {size_text(space['used'])} of {size_text(space['pledged'])}")
         lines.append("repair    " + repair_text(found["repair"]))
+        lines += [f"job       {job_text(job)}" for job in found["jobs"]]
     rows: list[tuple[object, ...]] = [
         (
             node["name"],

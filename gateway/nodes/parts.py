@@ -10,7 +10,7 @@ from cdn.segments import EdgeCache
 from chain.clock import Clock, system_entropy
 from chain.keys.keystore import Keystore, KeystoreError
 from chain.process import NodeError
-from gateway.catalog.interface import Catalog
+from gateway.catalog.interface import Catalog, CatalogUnavailable
 from gateway.catalog.pool_records import CatalogPoolRecords
 from gateway.config import ConfigError
 from gateway.ipfs.publish import IpfsPublisher
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 # Of all workers together, for sealed segments that are read again and again; and of one at least.
 EDGE_RAM_BYTES, EDGE_RAM_MIN = 128 << 20, 16 << 20
 RESTART_SECONDS = 1.0
+_LOOK_SECONDS = 0.2
 
 
 def process_options(
@@ -84,13 +85,20 @@ def object_service(
     pool: StoragePool,
     source: SegmentSource,
     clock: Clock,
+    *,
+    shares: int | None = None,
 ) -> ObjectService:
-    """The object path of one process; `source` is where sealed bytes are read."""
+    """The object path of one process; `source` is where sealed bytes are read.
+
+    It takes one of `shares` parts of the machine's buffers, of as many as there are workers if not
+    told.
+    """
     config = network.config
+    shares = shares or network.workers
     return ObjectService(
         catalog,
         pool,
-        EdgeCache(source, ram_bytes=max(EDGE_RAM_MIN, EDGE_RAM_BYTES // network.workers)),
+        EdgeCache(source, ram_bytes=max(EDGE_RAM_MIN, EDGE_RAM_BYTES // shares)),
         keyring(config.data_dir),
         CatalogLeases(catalog),
         clock=clock,
@@ -100,9 +108,19 @@ def object_service(
             profile=network.profile,
             etag=config.s3_etag,
             publish_new_buckets=config.ipfs_publish_new_buckets,
-        ).shared_by(network.workers),
+        ).shared_by(shares),
         publisher=IpfsPublisher(),
     )
+
+
+async def catalog_made(catalog: Catalog, clock: Clock) -> None:
+    """Until there is a catalog: at a network's first start its writer makes it beside us."""
+    while True:
+        try:
+            with catalog.read():
+                return
+        except CatalogUnavailable:
+            await clock.sleep(_LOOK_SECONDS)
 
 
 async def steadily(name: str, work: Callable[[], Awaitable[None]], clock: Clock) -> None:

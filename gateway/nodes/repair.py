@@ -1,22 +1,24 @@
-"""The repair process: the pool's repair queue, its survey and its deletions; notifications.
+"""The repair process: the pool's repair queue, its survey and its deletions.
 
-It reads the catalog by mmap and commits by message like a worker, and runs niced: what users ask
-for comes first.
+It reads the catalog by mmap and commits by message like a worker.
 """
 
 import asyncio
-import os
 from contextlib import AsyncExitStack
 
-from chain.clock import Clock, SystemClock, system_entropy
+from chain.clock import SystemClock, system_entropy
 from chain.net.nodes import NodeTransport
 from chain.process import run_node
 from gateway.catalog.client import CatalogClient
-from gateway.catalog.interface import CatalogUnavailable
 from gateway.catalog.pool_records import CatalogPoolRecords
-from gateway.events.couriers import notify
 from gateway.network import Network
-from gateway.nodes.parts import keystore, process_options, running_network, steadily
+from gateway.nodes.parts import (
+    catalog_made,
+    keystore,
+    process_options,
+    running_network,
+    steadily,
+)
 from gateway.repairs import CatalogRepairs
 from gateway.view import CatalogMiners
 from miner.client import MinerPeers
@@ -25,8 +27,6 @@ from miner.releaser import Releaser
 from miner.repair import Claims, Repairer, RepairSettings
 from miner.survey import Survey, SurveySettings
 
-NICENESS = 10
-_LOOK_SECONDS = 0.2
 RATE_MIN = 4096.0  # bytes a second
 
 
@@ -37,7 +37,6 @@ def run(arguments: list[str]) -> int:
     async def main(stop: asyncio.Event) -> None:
         await _repair(running_network(options.network), stop)
 
-    os.nice(NICENESS)
     return run_node(main, name="repair", lifeline=options.lifeline)
 
 
@@ -76,14 +75,11 @@ async def _repair(network: Network, stop: asyncio.Event) -> None:
             "survey": lambda: survey().run(),
             "repair": lambda: repairer().run(),
             "reports": lambda: reports.run(owner, clock),
-            "notifications": lambda: notify(
-                catalog, config.notify, clock, lambda name, work: steadily(name, work, clock)
-            ),
             "releases": lambda: Releaser(records, miners, peers, clock).run(),
         }
 
         async def work() -> None:
-            await _made(catalog, clock)
+            await catalog_made(catalog, clock)
             async with asyncio.TaskGroup() as group:
                 for name, job in jobs.items():
                     group.create_task(steadily(name, job, clock))
@@ -92,13 +88,3 @@ async def _repair(network: Network, stop: asyncio.Event) -> None:
             working = group.create_task(work())
             await stop.wait()
             working.cancel()
-
-
-async def _made(catalog: CatalogClient, clock: Clock) -> None:
-    """Until there is a catalog: at a network's first start its writer makes it beside us."""
-    while True:
-        try:
-            with catalog.read():
-                return
-        except CatalogUnavailable:
-            await clock.sleep(_LOOK_SECONDS)

@@ -81,7 +81,8 @@ def listener() -> Iterator[Listener]:
 def notifying(
     listener: Listener, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningNetwork]:
-    running = RunningNetwork(tmp_path_factory.mktemp("notify"), "--miners", "3", "--workers", "2")
+    options = ("--miners", "3", "--workers", "2", "--background", "gentle")
+    running = RunningNetwork(tmp_path_factory.mktemp("notify"), *options)
     running.data_dir.mkdir(parents=True)
     table = f'[notify.hook]\nurl = "{listener.url}"\ntoken = "sesame"\n'
     (running.data_dir / "cumulus.toml").write_text(table)
@@ -165,4 +166,4 @@ def test_nothing_is_lost_while_the_listener_is_down_and_processes_are_killed(
     assert 'cumulus_queue_dropped_total{kind="notify",name="hook"} 0' in metrics
 
 
-DELIVERING = "repair"
+DELIVERING = "jobs"

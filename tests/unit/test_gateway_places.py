@@ -117,17 +117,28 @@ def test_children_know_where_everything_is(tmp_path: Path) -> None:
         *(f"miner-m{n}" for n in range(1, 7)),
         "catalog",
         "repair",
+        "jobs",
         "worker-1",
         "worker-2",
     ]
     worker = made[-1]
     fds = dict(zip(("s3", "ipfs", "console"), worker.pass_fds[2:], strict=True))
     assert ",".join(f"{face}={fd}" for face, fd in fds.items()) in worker.argv
-    assert [command.stage for command in made] == [3, *[2] * 6, 1, 0, 0, 0]
+    assert [command.stage for command in made] == [3, *[2] * 6, 1, 0, 0, 0, 0]
     assert all(tuple(command.argv[-2:]) == ("--lifeline", "40") for command in made)
     assert network.endpoints == Endpoints(**{li.face: li.url for li in listeners})
     for listener in listeners:
         listener.socket.close()
+
+
+def test_no_jobs_are_done_where_the_background_is_off(tmp_path: Path) -> None:
+    for background, there in (("full", True), ("gentle", True), ("off", False)):
+        network = launch.prepare(
+            config_at(tmp_path, background=background), [], {}, SystemClock(), counted
+        )
+        names = [command.name for command in launch.commands(network, [], [40])]
+        assert ("jobs" in names) is there
+        assert "repair" in names
 
 
 def test_the_scrub_of_miners_is_set_and_switched_off(tmp_path: Path) -> None:
