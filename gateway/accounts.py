@@ -23,6 +23,8 @@ from gateway.catalog.interface import (
     Space,
 )
 from gateway.errors import SlowDown
+from gateway.iam.principals import user_identity
+from gateway.iam.rows import iam_prefix
 from gateway.keys import AccountKeys, KeyRing
 from gateway.listing import after_prefix
 from gateway.model import Account, Credential
@@ -34,6 +36,7 @@ NAME_BYTES = 128
 ID_MAX = 128
 EMAIL_MAX = 254
 ACCOUNTS_MAX = 100_000
+KEYS_MAX = 1_000_000
 _ID = re.compile(r"[!-~]{1,128}")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
 _ACCESS_KEY = re.compile(r"[A-Za-z0-9._-]{3,128}")
@@ -127,7 +130,10 @@ class AccountService:
         return [account_of(raw) for _, raw in self._all()]
 
     def credential(self, access_key: str) -> Credential | None:
-        """Who has this access key; None if nobody. Two index reads, so never stale."""
+        """Who has this access key; None if nobody, or if it is switched off.
+
+        Read from the index, so never stale: two rows, and those of a user with its policies.
+        """
         key = access_key.encode("utf-8", "replace")
         if not 0 < len(key) <= 128:
             return None
@@ -135,25 +141,33 @@ class AccountService:
             raw = reader.get(Space.ACCESS_KEYS, key)
             if raw is None:
                 return None
-            account = reader.get(Space.ACCOUNTS, decode_kept(AccessKeyRow, raw).account.encode())
-        return _credential_of(access_key, raw, account) if account else None
+            row = decode_kept(AccessKeyRow, raw)
+            account = reader.get(Space.ACCOUNTS, row.account.encode())
+            if account is None or not row.active:
+                return None
+            if not row.user:
+                return _credential_of(access_key, raw, account)
+            identity = user_identity(reader, row.account, row.user)
+        if identity is None:
+            return None
+        return Credential(access_key, row.secret, account_of(account), identity)
 
     def credentials(self, account_id: str) -> list[Credential]:
-        """An account's key pairs. Raises NoSuchAccount."""
+        """An account's own key pairs, not its users'. Raises NoSuchAccount."""
         with self._catalog.read() as reader:
             account = account_of(_row(reader, account_id))
-            rows = reader.scan(Space.ACCESS_KEYS, b"\x00", None, ACCOUNTS_MAX)
+            rows = reader.scan(Space.ACCESS_KEYS, b"\x00", None, KEYS_MAX)
         decoded = ((key.decode(), decode(AccessKeyRow, raw)) for key, raw in rows)
         return [
             Credential(access, row.secret, account)
             for access, row in decoded
-            if row.account == account_id
+            if row.account == account_id and not row.user
         ]
 
     async def rotate_access_keys(
         self, account_id: str, *, access_key: str = "", secret_key: str = ""
     ) -> Credential:
-        """Replace all of an account's key pairs by one. Raises NoSuchAccount, AccountExists."""
+        """Replace all of an account's own key pairs by one. Raises NoSuchAccount, AccountExists."""
         account = self.show(account_id)
         credential = self._credential(account, access_key, secret_key)
         new = credential.access_key.encode()
@@ -201,19 +215,29 @@ class AccountService:
         raise SlowDown
 
     async def delete(self, account_id: str) -> None:
-        """Remove an account without buckets, and its keys. Raises AccountInUse, NoSuchAccount."""
+        """Remove an account without buckets, its users and all keys.
+
+        Raises AccountInUse, NoSuchAccount.
+        """
         prefix = owned_prefix(account_id)
         with self._catalog.read() as reader:
             raw = _row(reader, account_id)
             if reader.scan(Space.OWNED, prefix, after_prefix(prefix), 1):
                 raise AccountInUse("the account has buckets: delete them first")
-        keys = [c.access_key.encode() for c in self.credentials(account_id)]
+            keys = [
+                key
+                for key, row in reader.scan(Space.ACCESS_KEYS, b"\x00", None, KEYS_MAX)
+                if decode(AccessKeyRow, row).account == account_id
+            ]
+            iam = iam_prefix(account_id)
+            entities = reader.scan(Space.META, iam, after_prefix(iam), KEYS_MAX)
         try:
             await self._commit(
                 [Equals(Space.ACCOUNTS, account_id.encode(), raw), Empty(Space.OWNED, prefix)],
                 [
                     Delete(Space.ACCOUNTS, account_id.encode()),
                     *(Delete(Space.ACCESS_KEYS, key) for key in keys),
+                    *(Delete(Space.META, key) for key, _ in entities),
                 ],
             )
         except AccountExists:
@@ -228,10 +252,7 @@ class AccountService:
             if not _SECRET.fullmatch(secret_key):
                 raise InvalidAccount("a secret key has 8 to 128 printable ASCII characters")
             return Credential(access_key, secret_key, account)
-        # As AWS writes them: AKIA and 16 of base32's letters; 40 of base64's. No bias: 32 and 64.
-        access = "AKIA" + "".join(_UPPER[byte & 31] for byte in self._entropy(16))
-        secret = "".join(_SECRET_ALPHABET[byte & 63] for byte in self._entropy(40))
-        return Credential(access, secret, account)
+        return Credential(*new_pair(self._entropy), account)
 
     def _key_row(self, credential: Credential) -> bytes:
         return encode(
@@ -249,6 +270,14 @@ class AccountService:
             raise AccountExists("the id or the access key is taken") from conflict
         except CatalogUnavailable as error:
             raise unavailable(error) from error
+
+
+def new_pair(entropy: Entropy, kind: str = "AKIA") -> tuple[str, str]:
+    """An access key and a secret as AWS writes them; a session's access key has another `kind`."""
+    # Four letters and 16 of base32's; 40 of base64's. No bias: 32 and 64.
+    access = kind + "".join(_UPPER[byte & 31] for byte in entropy(16))
+    secret = "".join(_SECRET_ALPHABET[byte & 63] for byte in entropy(40))
+    return access, secret
 
 
 @lru_cache(maxsize=1024)

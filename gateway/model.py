@@ -10,6 +10,8 @@ from enum import StrEnum
 
 import msgspec
 
+from gateway.iam.identity import Identity
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -22,11 +24,12 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """An S3 key pair."""
+    """An S3 key pair: of an account itself, or of a user or session that acts for it."""
 
     access_key: str
     secret_key: str = field(repr=False)
     account: Account
+    identity: Identity | None = None
 
 
 # Settings that every request to the bucket is judged by.

@@ -48,6 +48,8 @@ class AccessKeyRow(Row, frozen=True, array_like=True):
     account: str
     secret: str
     created_ns: int
+    user: str = ""  # the lower-case name of the user who has it; "": the account itself
+    active: bool = True
 
 
 class BucketRow(Row, frozen=True, array_like=True):
@@ -251,25 +253,17 @@ class EventRow(QueuedRow, frozen=True, array_like=True):
 R = TypeVar("R", bound=Row)
 
 _encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
-_decoders: dict[type[Row], Callable[[Any], Any]] = {
-    kind: msgspec.msgpack.Decoder(kind).decode
-    for kind in (
-        AccountRow,
-        AccessKeyRow,
-        BucketRow,
-        SettingsRow,
-        ListedRow,
-        VersionRow,
-        StreamRow,
-        UploadRow,
-        PartRow,
-        OutboxRow,
-        PublishJob,
-        JobRow,
-        ReleaseJob,
-        EventRow,
-    )
-}
+
+
+class _Decoders(dict[type[Row], Callable[[Any], Any]]):
+    """A decoder for each kind of record, made when it is first asked for."""
+
+    def __missing__(self, kind: type[Row]) -> Callable[[Any], Any]:
+        decoder = self[kind] = msgspec.msgpack.Decoder(kind).decode
+        return decoder
+
+
+_decoders = _Decoders()
 
 
 def encode(row: Row) -> bytes:

@@ -20,6 +20,8 @@ from gateway.accounts import AccountService
 from gateway.catalog.client import CatalogClient
 from gateway.catalog.interface import Catalog, CatalogUnavailable
 from gateway.console.app import ConsoleApp
+from gateway.iam.face import IamFace
+from gateway.iam.store import IamStore
 from gateway.ipfs.app import IpfsApp, IpfsConfig
 from gateway.network import Network
 from gateway.nodes.parts import (
@@ -92,6 +94,9 @@ async def _worker(
                     targets=frozenset(config.notify),
                 ),
                 clock,
+                iam=IamFace(
+                    IamStore(catalog), accounts.credential, clock=clock, entropy=system_entropy
+                ),
             ),
             "ipfs": IpfsApp(objects, catalog, IpfsConfig(), clock),
             "console": ConsoleApp(

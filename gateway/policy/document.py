@@ -4,7 +4,9 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
 """
 
 import json
+import re
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 from gateway.policy.keys import is_key
@@ -20,6 +22,22 @@ _FIELDS = frozenset({
 })  # fmt: skip
 _QUANTIFIERS = ("forallvalues", "foranyvalue")
 ANYBODY = "*"
+# Who an account has: its users, its roles and their sessions, the issuers that it trusts.
+_MEMBER = re.compile(
+    r"arn:aws:iam::[!-~]{1,128}:(user|role)/[!-~]{1,600}"
+    r"|arn:aws:sts::[!-~]{1,128}:(assumed-role|federated-user)/[!-~]{1,200}"
+)
+_ISSUER = re.compile(r"arn:aws:iam::[!-~]{1,128}:oidc-provider/[!-~]{1,255}")
+_SERVICE = re.compile(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63}){1,5}")
+_ACTION = re.compile(r"\*|[A-Za-z0-9-]{1,64}:[A-Za-z0-9*?]{1,128}")
+
+
+class Kind(Enum):
+    """What a document is attached to, which decides what it may say."""
+
+    RESOURCE = auto()  # a bucket: who may do what with it
+    IDENTITY = auto()  # a user, group or role: what it may do with which
+    TRUST = auto()  # a role: who may become it
 
 
 class MalformedPolicy(ValueError):
@@ -27,14 +45,15 @@ class MalformedPolicy(ValueError):
 
 
 class PolicyTooLarge(ValueError):
-    """More than DOCUMENT_MAX bytes."""
+    """More bytes than the kind of policy may have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
     """Who may or may not do what with which, when. `not_…`: everything but what is listed.
 
-    Principals are account ids, or `*` for everybody; actions are lower-case patterns.
+    Principals are account ids, ARNs of users, roles, sessions and issuers, or `*` for everybody
+    (also in an identity's policy, which names none); actions are lower-case patterns.
     """
 
     allow: bool
@@ -57,8 +76,8 @@ class Policy:
     id: str = ""
 
 
-def parse_policy(data: bytes) -> Policy:
-    """Read a resource's policy. Raises MalformedPolicy, PolicyTooLarge."""
+def parse_policy(data: bytes, kind: Kind = Kind.RESOURCE) -> Policy:
+    """Read a policy. Raises MalformedPolicy, PolicyTooLarge."""
     if len(data) > DOCUMENT_MAX:
         raise PolicyTooLarge
     document = _json(data)
@@ -71,7 +90,7 @@ def parse_policy(data: bytes) -> Policy:
     statements = given if isinstance(given, list) else [given]
     if not statements:
         raise MalformedPolicy("Missing required field Statement")
-    parsed = tuple(_statement(one) for one in statements)
+    parsed = tuple(_statement(one, kind) for one in statements)
     sids = [one.sid for one in parsed if one.sid]
     if len(sids) != len(set(sids)):
         raise MalformedPolicy("Statement IDs (SID) in a single policy must be unique")
@@ -107,7 +126,7 @@ def _shown(names: Any) -> str:
 
 
 # ------------------------------------------------------------------ statements
-def _statement(given: Any) -> Statement:
+def _statement(given: Any, kind: Kind) -> Statement:
     if not isinstance(given, dict):
         raise MalformedPolicy("Missing required field Statement")
     if not given.keys() <= _FIELDS:
@@ -115,22 +134,36 @@ def _statement(given: Any) -> Statement:
     effect = given.get("Effect")
     if effect not in ("Allow", "Deny"):
         raise MalformedPolicy(f"Invalid effect: {str(effect)[:64]}")
-    principals, not_principals = _either(given, "Principal")
+    if kind is Kind.IDENTITY:
+        _prohibit(given, "Principal")
+        principals, not_principals = frozenset({ANYBODY}), False
+    else:
+        named, not_principals = _either(given, "Principal")
+        principals = _principals(named, kind)
     if not_principals and effect == "Allow":
         raise MalformedPolicy("Allow with NotPrincipal is not supported")
     actions, not_actions = _either(given, "Action")
-    resources, not_resources = _either(given, "Resource")
+    if kind is Kind.TRUST:
+        _prohibit(given, "Resource")
+        resources, not_resources = ["*"], False
+    else:
+        resources, not_resources = _either(given, "Resource")
     return Statement(
         allow=effect == "Allow",
-        principals=_principals(principals),
-        actions=tuple(_action(one) for one in _strings(actions, "Action")),
-        resources=tuple(_resource(one) for one in _strings(resources, "Resource")),
-        tests=_tests(given.get("Condition", {})),
+        principals=principals,
+        actions=tuple(_action(one, kind) for one in _strings(actions, "Action")),
+        resources=tuple(_resource(one, kind) for one in _strings(resources, "Resource")),
+        tests=_tests(given.get("Condition", {}), kind),
         sid=_string(given.get("Sid", ""), "Sid"),
         not_principals=not_principals,
         not_actions=not_actions,
         not_resources=not_resources,
     )
+
+
+def _prohibit(given: dict[str, Any], name: str) -> None:
+    if name in given or f"Not{name}" in given:
+        raise MalformedPolicy(f"Has prohibited field {name}")
 
 
 def _either(given: dict[str, Any], name: str) -> tuple[Any, bool]:
@@ -157,41 +190,63 @@ def _strings(value: Any, name: str) -> list[str]:
     return [_string(one, name) for one in values]
 
 
-def _action(text: str) -> str:
-    service, colon, name = text.partition(":")
-    if text != "*" and (service.lower() != "s3" or not colon or not name):
+def _action(text: str, kind: Kind) -> str:
+    service = text.partition(":")[0].lower()
+    of_kind = {Kind.RESOURCE: "s3", Kind.TRUST: "sts"}.get(kind, service)
+    if text != "*" and (service != of_kind or not _ACTION.fullmatch(text)):
         raise MalformedPolicy("Policy has invalid action")
     return text.lower()
 
 
-def _resource(text: str) -> str:
-    if text != "*" and not text.startswith("arn:aws:s3:::"):
-        raise MalformedPolicy("Policy has invalid resource")
-    return text
+def _resource(text: str, kind: Kind) -> str:
+    start = "arn:aws:s3:::" if kind is Kind.RESOURCE else "arn:"
+    if text == "*" or (text.startswith(start) and (start != "arn:" or text.count(":") >= 5)):
+        return text
+    raise MalformedPolicy("Policy has invalid resource")
 
 
-def _principals(value: Any) -> frozenset[str]:
+# What a Principal may hold beside AWS: the field and the check of its values.
+_OTHERS = {
+    Kind.RESOURCE: ("CanonicalUser",),
+    Kind.TRUST: ("Federated", "Service"),
+}
+
+
+def _principals(value: Any, kind: Kind) -> frozenset[str]:
     if value == ANYBODY:
         return frozenset({ANYBODY})
-    if not isinstance(value, dict) or not value or not value.keys() <= {"AWS", "CanonicalUser"}:
-        raise MalformedPolicy("Invalid principal in policy")
+    wrong = MalformedPolicy("Invalid principal in policy")
+    if not isinstance(value, dict) or not value:
+        raise wrong
     found = []
-    if "AWS" in value:
-        found += [_account(one) for one in _strings(value["AWS"], "Principal")]
-    if "CanonicalUser" in value:
-        found += [_plain(one) for one in _strings(value["CanonicalUser"], "Principal")]
+    for field, given in value.items():
+        if field != "AWS" and field not in _OTHERS[kind]:
+            raise wrong
+        found += [_principal(field, one) for one in _strings(given, "Principal")]
     return frozenset(found)
 
 
+def _principal(field: str, text: str) -> str:
+    if field == "AWS":
+        return _account(text)
+    if field == "CanonicalUser":
+        return _plain(text)
+    if not (_ISSUER if field == "Federated" else _SERVICE).fullmatch(text):
+        raise MalformedPolicy("Invalid principal in policy")
+    return text
+
+
 def _account(text: str) -> str:
-    """An account's id, from itself or from arn:aws:iam::ID:root."""
+    """An account's id, from itself or from arn:aws:iam::ID:root; an ARN of whom it has."""
     prefix, suffix = "arn:aws:iam::", ":root"
     if text == ANYBODY:
         return text
     if text.startswith(prefix) and text.endswith(suffix):
         return _plain(text[len(prefix) : -len(suffix)])
-    if text.startswith("arn:"):  # users and roles are not served yet: nobody would be meant
-        raise MalformedPolicy("Invalid principal in policy")
+    if text.startswith("arn:"):
+        if not _MEMBER.fullmatch(text) or "*" in text or "?" in text:
+            raise MalformedPolicy("Invalid principal in policy")
+        return text
     return _plain(text)
 
 
@@ -203,25 +258,25 @@ def _plain(text: str) -> str:
 
 
 # ------------------------------------------------------------------ conditions
-def _tests(block: Any) -> tuple[Requirement, ...]:
+def _tests(block: Any, kind: Kind) -> tuple[Requirement, ...]:
     if not isinstance(block, dict):
         raise MalformedPolicy("Invalid Condition: not an object")
     found = []
     for operator, keys in block.items():
         if not isinstance(keys, dict):
             raise MalformedPolicy(f"Invalid Condition type : {operator[:64]}")
-        found += [_test(operator, key, values) for key, values in keys.items()]
+        found += [_test(operator, key, values, kind) for key, values in keys.items()]
     return tuple(found)
 
 
-def _test(operator: str, key: str, given: Any) -> Requirement:
+def _test(operator: str, key: str, given: Any, kind: Kind) -> Requirement:
     quantifier, colon, name = operator.lower().rpartition(":")
     if_exists = name.endswith("ifexists")
     name = name.removesuffix("ifexists")
     wrong = name not in OPERATORS or (colon and quantifier not in _QUANTIFIERS)
     if wrong or (name == "null" and (if_exists or colon)):
         raise MalformedPolicy(f"Invalid Condition type : {operator[:64]}")
-    if not is_key(key.lower()):
+    if not is_key(key.lower(), others=kind is not Kind.RESOURCE):
         raise MalformedPolicy(f"Policy has an invalid condition key: {key[:64]}")
     values = tuple(_value(one) for one in (given if isinstance(given, list) else [given]))
     if not values:

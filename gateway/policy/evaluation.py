@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-l
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 from ipaddress import ip_network
 
 from gateway.policy.document import ANYBODY, Policy, Statement
@@ -21,44 +21,76 @@ class Effect(Enum):
     NOTHING = auto()
 
 
+class Named(IntEnum):
+    """How a statement means who asks; what goes further comes later."""
+
+    NOT = auto()
+    ACCOUNT = auto()  # the whole account, which decides itself who of it may
+    ROLE = auto()  # the role that a session is of, or everybody
+    SELF = auto()  # nobody else
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request: who (an account id, "" for anonymous), what, of which resource (its ARN)."""
+    """A request: who (an account id, "" for anonymous), what, of which resource (its ARN).
+
+    `own` is the ARN of a user or of a role's session that acts for the account, `role` that of the
+    session's role. Both are empty for the account itself.
+    """
 
     principal: str
     action: str  # s3:GetObject
     resource: str  # arn:aws:s3:::bucket/key
     context: Context
+    own: str = ""
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The effect and the statement that it is of (its Sid, or its place from 1)."""
+    """The effect and the statement that it is of (its Sid, or its place from 1).
+
+    `named`: of all statements that allow it, who is named most narrowly.
+    """
 
     effect: Effect
     statement: str = ""
+    named: Named = Named.NOT
+
+
+_SILENT = Verdict(Effect.NOTHING)
 
 
 def evaluate(policy: Policy, asked: Asked) -> Verdict:
     """What `policy` says. The order of its statements does not matter for the effect."""
-    allowed = None
+    found = _SILENT
     for place, statement in enumerate(policy.statements, 1):
-        if not applies(statement, asked, variables=policy.variables):
+        named = _named(statement, asked)
+        if named is Named.NOT or not _concerns(statement, asked, variables=policy.variables):
             continue
-        verdict = Verdict(
-            Effect.ALLOW if statement.allow else Effect.DENY, statement.sid or str(place)
-        )
-        if verdict.effect is Effect.DENY:
-            return verdict
-        allowed = allowed or verdict
-    return allowed or Verdict(Effect.NOTHING)
+        name = statement.sid or str(place)
+        if not statement.allow:
+            return Verdict(Effect.DENY, name, named)
+        if named > found.named:
+            found = Verdict(Effect.ALLOW, name, named)
+    return found
 
 
-def applies(statement: Statement, asked: Asked, *, variables: bool) -> bool:
-    """Whether all parts of a statement fit a request."""
-    named = ANYBODY in statement.principals or asked.principal in statement.principals
-    if named is statement.not_principals:
-        return False
+def _named(statement: Statement, asked: Asked) -> Named:
+    listed = statement.principals
+    if statement.not_principals:
+        # Who is meant to be spared is listed by its own name, not by its account's alone.
+        names = {asked.own, asked.role} - {""} or {asked.principal}
+        return Named.NOT if ANYBODY in listed or not names.isdisjoint(listed) else Named.SELF
+    if asked.own and asked.own in listed:
+        return Named.SELF
+    if ANYBODY in listed or (asked.role and asked.role in listed):
+        return Named.ROLE
+    return Named.ACCOUNT if asked.principal in listed else Named.NOT
+
+
+def _concerns(statement: Statement, asked: Asked, *, variables: bool) -> bool:
+    """Whether action, resource and conditions of a statement fit a request."""
     action = asked.action.lower()
     done = any(matches(one, action, {}, variables=False) for one in statement.actions)
     if done is statement.not_actions:

@@ -4,6 +4,7 @@ An unknown key is refused: a condition that can never be true is a hole in a Den
 always true is a hole in an Allow. Keys of things that this store has not (a VPC, MFA) are known and
 never have a value, as on AWS for a request without them. s3:TlsVersion, s3:signatureAge,
 aws:RequestedRegion and object lock's keys are not here: the front end does not know them yet.
+Policies of identities speak of other services too: their keys are taken as they are.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
 """
@@ -31,9 +32,11 @@ _S3 = frozenset(
 _TAGGED = ("principaltag/", "requesttag/", "resourcetag/")
 
 
-def is_key(name: str) -> bool:
-    """Whether a lower-case name is a condition key of S3's or of every service."""
+def is_key(name: str, *, others: bool = False) -> bool:
+    """Whether a lower-case name is a condition key of S3's or of every service; or of `others`."""
     service, _, key = name.partition(":")
+    if others and service not in ("s3", "aws"):
+        return bool(service and key)
     head, slash, tag = key.partition("/")
     if slash:
         known = _S3 if service == "s3" else _TAGGED if service == "aws" else ()

@@ -24,6 +24,7 @@ from gateway.errors import (
     StoreError,
 )
 from gateway.events.origin import Origin, caused_by
+from gateway.iam.face import IamFace, is_query
 from gateway.model import Bucket
 from gateway.s3 import cors, xml
 from gateway.s3.access import Action
@@ -59,7 +60,8 @@ class S3App:
     """An ASGI 3 application.
 
     `credentials` looks an access key up (in memory: it is called on every signed request).
-    `objects` must be open before the first request and is not closed here.
+    `objects` must be open before the first request and is not closed here. `iam` serves IAM and
+    STS.
     """
 
     def __init__(
@@ -69,8 +71,10 @@ class S3App:
         config: S3Config | None = None,
         clock: Clock | None = None,
         entropy: Entropy = system_entropy,
+        iam: IamFace | None = None,
     ) -> None:
         self._objects = objects
+        self._iam = iam
         self._config = config or S3Config()
         self._clock = clock or SystemClock()
         self._entropy = entropy
@@ -93,7 +97,7 @@ class S3App:
         reading = _Tracked(receive)
         try:
             try:
-                reply = await self._serve(scope, reading)
+                reply = await self._serve(scope, reading, identifier)
             except Exception as error:  # noqa: BLE001 - the last door: nothing leaves but S3's XML
                 reply = self._failure(error, scope, identifier)
             if reading.request is not None and "origin" in reading.request.headers:
@@ -102,9 +106,11 @@ class S3App:
         finally:
             current_request.reset(token)
 
-    async def _serve(self, scope: Mapping[str, Any], reading: "_Tracked") -> Reply:
+    async def _serve(self, scope: Mapping[str, Any], reading: "_Tracked", identifier: str) -> Reply:
         request = parse_request(scope, reading.receive, self._config.domains)
         reading.request = request
+        if self._iam is not None and is_query(request):
+            return await self._iam.serve(request, identifier)
         now = self._clock.now_ns() / 1e9
         if request.site:
             return await serve_site(request, self._objects, self._config, now)
@@ -117,7 +123,7 @@ class S3App:
         bucket = None
         if handler.action is not Action.SERVICE:
             bucket = self._objects.bucket(request.bucket)
-        permission = Permission(request, caller.account, self._objects, now)
+        permission = Permission(request, caller, self._objects, now)
         _check_access(permission, handler.action, operation, bucket, request)
         if bucket is not None:
             check_expected_owner(request.headers, bucket, "x-amz-expected-bucket-owner")
@@ -238,15 +244,15 @@ def _check_access(
     bucket: Bucket | None,
     request: Request,
 ) -> None:
-    """Raises AccessDenied. Names are made for the rules of a guarded bucket alone."""
-    if bucket is None or not bucket.guarded:
+    """Raises AccessDenied. Names are made for policies alone."""
+    if not permission.asks_policies(bucket):
         permission.check(action, bucket, "")
         return
     if isinstance(operation, DeleteObjects):
         return  # each key is asked for itself
     version_id = getattr(operation, "version_id", None)
     permission.check(action, bucket, name_of(operation), request.key, version_id)
-    if request.headers.get("x-amz-acl", "").startswith("public-"):
+    if bucket is not None and request.headers.get("x-amz-acl", "").startswith("public-"):
         permission.check_public_acl(bucket)
     if request.key and TAGGING in request.headers:
         permission.check(action, bucket, "PutObjectTagging", request.key)

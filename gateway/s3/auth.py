@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.errors import InvalidArgument
-from gateway.model import Account
+from gateway.iam.identity import Identity
+from gateway.model import Account, Credential
 from gateway.s3.errors import AuthError
 from gateway.s3.request import Request
 from gateway.s3.sigv2 import SigV2
@@ -15,11 +16,19 @@ _V4_PARAMETERS = frozenset(("X-Amz-Algorithm", "X-Amz-Signature", "X-Amz-Credent
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """A proved account, or nobody; and what the signature says about the body."""
+    """A proved account, or nobody; and what the signature says about the body.
+
+    `identity`: the user or session that acts for the account, None for the account itself.
+    """
 
     account: Account | None = None
     payload: str = UNSIGNED_PAYLOAD  # x-amz-content-sha256
     chunks: ChunkSigner | None = None
+    identity: Identity | None = None
+
+
+def _proved(credential: Credential, payload: str, chunks: ChunkSigner | None = None) -> Caller:
+    return Caller(credential.account, payload, chunks, credential.identity)
 
 
 class Authenticator:
@@ -44,10 +53,10 @@ class Authenticator:
             return self._by_header(request, header, now)
         if v4_query:
             proved = self._v4.verify_query(request, now)
-            return Caller(proved.account, proved.payload, proved.chunks)
+            return _proved(proved.credential, proved.payload, proved.chunks)
         payload = request.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD)
         if v2_query:
-            return Caller(self._sigv2().verify_query(request, now), payload)
+            return _proved(self._sigv2().verify_query(request, now), payload)
         return Caller(None, payload)
 
     def authenticate_form(self, fields: Mapping[str, str]) -> Caller:
@@ -56,19 +65,19 @@ class Authenticator:
         `fields` by lower-case name. Raises AuthError, InvalidArgument.
         """
         if "x-amz-signature" in fields or "x-amz-credential" in fields:
-            return Caller(self._v4.verify_policy(fields))
+            return _proved(self._v4.verify_policy(fields), UNSIGNED_PAYLOAD)
         if "signature" in fields or "awsaccesskeyid" in fields:
-            return Caller(self._sigv2().verify_policy(fields))
+            return _proved(self._sigv2().verify_policy(fields), UNSIGNED_PAYLOAD)
         return Caller()
 
     def _by_header(self, request: Request, header: str, now: float) -> Caller:
         scheme = header.partition(" ")[0]
         if scheme == "AWS4-HMAC-SHA256":
             proved = self._v4.verify_header(request, now)
-            return Caller(proved.account, proved.payload, proved.chunks)
+            return _proved(proved.credential, proved.payload, proved.chunks)
         if scheme == "AWS":
             payload = request.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD)
-            return Caller(self._sigv2().verify_header(request, now), payload)
+            return _proved(self._sigv2().verify_header(request, now), payload)
         raise InvalidArgument(
             "Unsupported Authorization Type",
             ArgumentName="Authorization",

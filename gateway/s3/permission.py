@@ -5,28 +5,23 @@ rules are read nor a context is made.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.errors import AccessDenied, NoSuchKey, NoSuchVersion, NotImplementedHere
+from gateway.iam.identity import Identity
 from gateway.model import ACCESS_BLOCK, ACCESS_POLICY, Account, Bucket
 from gateway.policy.actions import action_of, resource_of
-from gateway.policy.document import (
-    ANYBODY,
-    MalformedPolicy,
-    Policy,
-    PolicyTooLarge,
-    Statement,
-    parse_policy,
-)
+from gateway.policy.document import Policy
 from gateway.policy.evaluation import Asked
+from gateway.policy.kept import kept_policy
 from gateway.policy.patterns import Context
 from gateway.s3.access import Action, Decision, PublicAccessBlock, Rules, decide
 from gateway.s3.addressing import parse_copy_source
+from gateway.s3.auth import Caller
 from gateway.s3.request import Request
 from gateway.s3.tags import HEADER as TAGGING
 from gateway.s3.tags import read_tags
@@ -47,24 +42,6 @@ _LISTS = ("prefix", "delimiter", "max-keys")
 _STORED_TAG = "s3:existingobjecttag/"
 _GIVEN_TAG = "s3:requestobjecttag"
 
-# What stands for a policy that cannot be read: its owner may still replace it.
-_DENY_ALL = Policy(
-    (Statement(False, frozenset({ANYBODY}), ("*",), ("*",), sid="unreadable policy"),)
-)
-
-
-@lru_cache(maxsize=256)
-def kept_policy(document: bytes) -> Policy:
-    """A stored policy; policies hardly ever change, and are asked at every request.
-
-    One that this release does not understand (a later one stored it) denies everything.
-    """
-    try:
-        return parse_policy(document)
-    except (MalformedPolicy, PolicyTooLarge) as problem:
-        log.warning("a stored policy cannot be read and denies everything: %s", problem)
-        return _DENY_ALL
-
 
 def rules_of(objects: "ObjectService", bucket: Bucket) -> Rules | None:
     """The rules of a bucket; None when it has none."""
@@ -83,16 +60,21 @@ def rules_of(objects: "ObjectService", bucket: Bucket) -> Rules | None:
 class Permission:
     """One request's: made for each, and asked at least once."""
 
-    __slots__ = ("_account", "_context", "_now", "_objects", "_request")
+    __slots__ = ("_account", "_context", "_identity", "_now", "_objects", "_request")
 
     def __init__(
-        self, request: Request, account: Account | None, objects: "ObjectService", now: float
+        self, request: Request, caller: Caller, objects: "ObjectService", now: float
     ) -> None:
         self._request = request
-        self._account = account
+        self._account = caller.account
+        self._identity = caller.identity
         self._objects = objects
         self._now = now
         self._context: dict[str, tuple[str, ...]] | None = None
+
+    def asks_policies(self, bucket: Bucket | None) -> bool:
+        """Whether there is any policy to be asked; else an operation's name does not matter."""
+        return self._identity is not None or (bucket is not None and bucket.guarded)
 
     def check(
         self,
@@ -117,25 +99,34 @@ class Permission:
         version_id: str | None = None,
     ) -> Decision:
         """The decision with its reason."""
-        if bucket is None or not bucket.guarded:
+        identity = self._identity
+        if identity is None and (bucket is None or not bucket.guarded):
             return decide(self._account, action, bucket)
-        rules = rules_of(self._objects, bucket)
-        policy = None if rules is None else rules.policy
+        rules = None if bucket is None else rules_of(self._objects, bucket)
 
         def asked() -> Asked:
-            assert policy is not None
             return Asked(
                 self._account.id if self._account else "",
                 action_of(operation, versioned=version_id is not None),
-                resource_of(bucket.name, key),
-                self._asked_context(policy, bucket, key, version_id),
+                resource_of(bucket.name if bucket else self._request.bucket or "*", key),
+                self._asked_context(self._policies(rules), bucket, key, version_id),
+                identity.arn if identity else "",
+                identity.role if identity else "",
             )
 
-        return decide(self._account, action, bucket, rules, asked)
+        return decide(self._account, action, bucket, rules, asked, identity)
+
+    def _policies(self, rules: Rules | None) -> Iterator[Policy]:
+        if rules is not None and rules.policy is not None:
+            yield rules.policy
+        if self._identity is not None:
+            yield from self._identity.policies
+            for limit in self._identity.limits:
+                yield from limit
 
     def hide_missing(self, bucket: Bucket) -> None:
         """Raises AccessDenied when the caller may not know which keys there are."""
-        if bucket.guarded:
+        if self.asks_policies(bucket):
             self.check(Action.READ, bucket, "ListObjectsV2")
 
     def check_public_acl(self, bucket: Bucket) -> None:
@@ -146,21 +137,32 @@ class Permission:
 
     # ------------------------------------------------------------------ context
     def _asked_context(
-        self, policy: Policy, bucket: Bucket, key: str, version_id: str | None
+        self,
+        policies: Iterable[Policy],
+        bucket: Bucket | None,
+        key: str,
+        version_id: str | None,
     ) -> Context:
         if self._context is None:
-            self._context = request_context(self._request, self._account, self._now)
+            self._context = request_context(self._request, self._account, self._now, self._identity)
+        owner = self._account if bucket is None else bucket.owner
+        assert owner is not None  # nobody asks policies of no bucket
         context = self._context | {
-            "aws:resourceaccount": (bucket.owner.id,),
-            "s3:resourceaccount": (bucket.owner.id,),
+            "aws:resourceaccount": (owner.id,),
+            "s3:resourceaccount": (owner.id,),
         }
         if version_id is not None:
             context["s3:versionid"] = (version_id,)
-        keys = {one.key for statement in policy.statements for one in statement.tests}
+        keys = {
+            test.key
+            for policy in policies
+            for statement in policy.statements
+            for test in statement.tests
+        }
         if "tagging" in self._request.query and any(one.startswith(_GIVEN_TAG) for one in keys):
             # They come in the body, which nobody reads before the decision.
             raise NotImplementedHere("A policy with s3:RequestObjectTag on PutObjectTagging.")
-        if key and any(one.startswith(_STORED_TAG) for one in keys):
+        if bucket and key and any(one.startswith(_STORED_TAG) for one in keys):
             context |= self._stored_tags(bucket, key, version_id)
         return context
 
@@ -173,12 +175,13 @@ class Permission:
 
 
 def request_context(
-    request: Request, account: Account | None, now: float
+    request: Request, account: Account | None, now: float, identity: Identity | None = None
 ) -> dict[str, tuple[str, ...]]:
     """Condition keys of a request by their lower-case names.
 
     Accounts are principals of their own; their display names are not unique, so aws:username is the
-    account's id. The address is the peer's: a proxy before the gateway is what is seen.
+    account's id (for a user, the user's name). The address is the peer's: a proxy before the
+    gateway is what is seen.
     """
     headers, query = request.headers, request.query
     single = {
@@ -193,6 +196,10 @@ def request_context(
     if account is not None:
         single["aws:username"] = single["aws:principalaccount"] = account.id
         single["aws:principalarn"] = f"arn:aws:iam::{account.id}:root"
+        if identity is not None:
+            single |= identity_context(identity)
+            if not identity.name:
+                del single["aws:username"]
         by_query = "authorization" not in headers
         single["s3:authtype"] = "REST-QUERY-STRING" if by_query else "REST-HEADER"
         newer = "X-Amz-Signature" in query or headers.get("authorization", "").startswith("AWS4")
@@ -207,6 +214,21 @@ def request_context(
     if not request.key:
         single |= {f"s3:{name}": query[name] for name in _LISTS if name in query}
     return {key: (value,) for key, value in single.items()} | _given_tags(headers)
+
+
+def identity_context(identity: Identity) -> dict[str, str]:
+    """Condition keys of who acts for an account."""
+    keys = {
+        "aws:principalarn": identity.principal,
+        "aws:principaltype": identity.kind,
+        "aws:userid": identity.id,
+        "aws:username": identity.name,
+    }
+    if identity.issued:
+        issued = datetime.fromtimestamp(identity.issued, UTC)
+        keys["aws:tokenissuetime"] = issued.strftime("%Y-%m-%dT%H:%M:%SZ")
+        keys["aws:multifactorauthpresent"] = "false"
+    return keys | {f"aws:principaltag/{n.lower()}": v for n, v in identity.tags.items()}
 
 
 def _given_tags(headers: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

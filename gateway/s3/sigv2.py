@@ -9,7 +9,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 
-from gateway.model import Account, Credential
+from gateway.model import Credential
 from gateway.s3.errors import (
     AuthError,
     InvalidAccessKeyId,
@@ -47,20 +47,32 @@ def canonical_resource(request: Request) -> str:
     path = request.raw_path.decode("latin-1")
     if request.virtual_hosted:
         path = f"/{request.bucket}{path}"
+    return path + _signed_parameters(request)
+
+
+def other_resource(request: Request) -> str | None:
+    """How botocore signs `/bucket`: as `/bucket/`, which is the same bucket; else None."""
+    path = request.raw_path.decode("latin-1")
+    if request.key or not request.bucket or request.virtual_hosted or path.endswith("/"):
+        return None
+    return f"{path}/{_signed_parameters(request)}"
+
+
+def _signed_parameters(request: Request) -> str:
     chosen = sorted((n, v) for n, v in request.pairs if n in SIGNED_PARAMETERS)
     if not chosen:
-        return path
-    return path + "?" + "&".join([f"{n}={v}" if v else n for n, v in chosen])
+        return ""
+    return "?" + "&".join([f"{n}={v}" if v else n for n, v in chosen])
 
 
-def string_to_sign(request: Request, date: str) -> str:
+def string_to_sign(request: Request, date: str, resource: str | None = None) -> str:
     """The text under the HMAC; `date` is Date, "" (x-amz-date is used) or Expires."""
     headers = request.headers
     amz = "".join(
         f"{name}:{headers[name].strip()}\n" for name in sorted(headers) if name.startswith("x-amz-")
     )
     md5, content_type = headers.get("content-md5", ""), headers.get("content-type", "")
-    resource = canonical_resource(request)
+    resource = canonical_resource(request) if resource is None else resource
     return f"{request.method}\n{md5}\n{content_type}\n{date}\n{amz}{resource}"
 
 
@@ -81,7 +93,7 @@ class SigV2:
     def __init__(self, credentials: Callable[[str], Credential | None]) -> None:
         self._credentials = credentials
 
-    def verify_header(self, request: Request, now: float) -> Account:
+    def verify_header(self, request: Request, now: float) -> Credential:
         """Check an Authorization header. Raises AuthError."""
         headers = request.headers
         access_key, signature = parse_authorization(headers["authorization"])
@@ -94,7 +106,7 @@ class SigV2:
         date = "" if "x-amz-date" in headers else stated
         return self._check(request, access_key, signature, date)
 
-    def verify_query(self, request: Request, now: float) -> Account:
+    def verify_query(self, request: Request, now: float) -> Credential:
         """Check a presigned URL. Raises AuthError."""
         query = request.query
         names = [name for name, _ in request.pairs]
@@ -106,12 +118,12 @@ class SigV2:
         expires = query["Expires"]
         if not (expires.isascii() and expires.isdigit()) or len(expires) > 12:
             raise AuthError("Invalid date (should be seconds since epoch)")
-        account = self._check(request, query["AWSAccessKeyId"], query["Signature"], expires)
+        credential = self._check(request, query["AWSAccessKeyId"], query["Signature"], expires)
         if now > int(expires):
             raise RequestExpired(Expires=expires, ServerTime=str(int(now)))
-        return account
+        return credential
 
-    def verify_policy(self, fields: Mapping[str, str]) -> Account:
+    def verify_policy(self, fields: Mapping[str, str]) -> Credential:
         """Check the signature of a form's policy. Raises AuthError, InvalidArgument."""
         require_fields(fields, "policy", "awsaccesskeyid", "signature")
         access_key = fields["awsaccesskeyid"]
@@ -123,18 +135,22 @@ class SigV2:
             raise SignatureDoesNotMatch(AWSAccessKeyId=access_key)
         if fields.get("x-amz-security-token"):
             raise InvalidToken
-        return credential.account
+        return credential
 
-    def _check(self, request: Request, access_key: str, signature: str, date: str) -> Account:
+    def _check(self, request: Request, access_key: str, signature: str, date: str) -> Credential:
         credential = self._credentials(access_key)
         if credential is None:
             raise InvalidAccessKeyId(AWSAccessKeyId=access_key)
-        expected = signature_of(credential.secret_key, string_to_sign(request, date))
-        if not hmac.compare_digest(expected.encode(), signature.encode()):
+        for resource in (canonical_resource(request), other_resource(request)):
+            text = "" if resource is None else string_to_sign(request, date, resource)
+            expected = signature_of(credential.secret_key, text)
+            if text and hmac.compare_digest(expected.encode(), signature.encode()):
+                break
+        else:
             raise SignatureDoesNotMatch(AWSAccessKeyId=access_key)
         if request.headers.get("x-amz-security-token") or request.query.get("x-amz-security-token"):
             raise InvalidToken
-        return credential.account
+        return credential
 
 
 def _http_seconds(text: str) -> float | None:

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote_to_bytes
 import msgspec
 
 from gateway.errors import InvalidArgument
-from gateway.model import Account, Credential
+from gateway.model import Credential
 from gateway.s3.errors import (
     AuthError,
     AuthorizationHeaderMalformed,
@@ -140,7 +140,7 @@ class ChunkSigner:
 class Verified(msgspec.Struct, frozen=True):
     """A proved request."""
 
-    account: Account
+    credential: Credential
     payload: str  # the x-amz-content-sha256 that was signed
     chunks: ChunkSigner | None  # for bodies whose chunks are signed
 
@@ -293,28 +293,32 @@ def require_fields(fields: Mapping[str, str], *names: str) -> None:
 
 # ------------------------------------------------------------------ verification
 class SigV4:
-    """Checks requests against the accounts' secrets."""
+    """Checks requests to one service against the accounts' secrets."""
 
-    def __init__(self, credentials: Credentials, *, region: str = "") -> None:
+    def __init__(self, credentials: Credentials, *, region: str = "", service: str = "s3") -> None:
         self._credentials = credentials
+        self._service = service
         self._region = region
         self._keys = SigningKeys()
 
-    def verify_header(self, request: Request, now: float) -> Verified:
-        """Check an Authorization header. Raises AuthError."""
+    def verify_header(self, request: Request, now: float, payload: str | None = None) -> Verified:
+        """Check an Authorization header. Raises AuthError.
+
+        `payload`: the SHA-256 of a body that was read already; else it has to be a header.
+        """
         headers = request.headers
         claim = parse_authorization(headers["authorization"])
         timestamp = request_timestamp(headers)
         self._check_scope(claim.scope, timestamp, AuthorizationHeaderMalformed)
         _check_skew(timestamp, now)
-        payload = headers.get("x-amz-content-sha256")
+        payload = payload or headers.get("x-amz-content-sha256")
         if payload is None:
             raise AuthorizationHeaderMalformed(
                 "Missing required header for this request: x-amz-content-sha256"
             )
         return self._verify(request, claim, timestamp, payload, headers.get("x-amz-security-token"))
 
-    def verify_query(self, request: Request, now: float) -> Verified:
+    def verify_query(self, request: Request, now: float, payload: str | None = None) -> Verified:
         """Check a presigned URL. Raises AuthError."""
         refuse = AuthorizationQueryParametersError
         query = request.query
@@ -340,10 +344,10 @@ class SigV4:
         )
         self._check_scope(claim.scope, timestamp, refuse)
         _check_expiry(signed_at, query["X-Amz-Expires"], now)
-        payload = request.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD)
+        payload = payload or request.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD)
         return self._verify(request, claim, timestamp, payload, query.get("X-Amz-Security-Token"))
 
-    def verify_policy(self, fields: Mapping[str, str]) -> Account:
+    def verify_policy(self, fields: Mapping[str, str]) -> Credential:
         """Check the signature of a form's policy; the policy itself says until when it is good.
 
         Raises AuthError, InvalidArgument.
@@ -364,11 +368,13 @@ class SigV4:
             raise SignatureDoesNotMatch(AWSAccessKeyId=scope.access_key)
         if fields.get("x-amz-security-token"):
             raise InvalidToken
-        return credential.account
+        return credential
 
     def _check_scope(self, scope: Scope, timestamp: str, refuse: type[AuthError]) -> None:
-        if scope.service != "s3":
-            raise refuse(f'incorrect service "{scope.service}". This endpoint belongs to "s3".')
+        if scope.service != self._service:
+            raise refuse(
+                f'incorrect service "{scope.service}". This endpoint belongs to "{self._service}".'
+            )
         if self._region and scope.region != self._region:
             raise refuse(
                 f"the region '{scope.region}' is wrong; expecting '{self._region}'",
@@ -399,7 +405,7 @@ class SigV4:
         chunks = None
         if payload.startswith("STREAMING-AWS4-HMAC-SHA256-PAYLOAD"):
             chunks = ChunkSigner(keyed, timestamp, claim.scope.text, expected)
-        return Verified(credential.account, payload, chunks)
+        return Verified(credential, payload, chunks)
 
 
 def _check_coverage(headers: Mapping[str, str], signed: tuple[str, ...]) -> None:

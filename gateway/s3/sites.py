@@ -96,7 +96,7 @@ class _Visit:
 
     async def _page(self, request: Request, key: str) -> Reply:
         asked = replace(request, key=key)
-        permission = Permission(asked, None, self._objects, self._now)
+        permission = Permission(asked, _NOBODY, self._objects, self._now)
         permission.check(Action.READ, self._bucket, "GetObject", key)
         exchange = Exchange(
             asked,

@@ -250,7 +250,7 @@ async def _delete_entry(exchange: Exchange, entry: DeleteEntry, *, quiet: bool) 
     name = f"<Key>{xml.escape(entry.key)}</Key>{version}"
     condition = ANY if entry.etag is None else WriteCondition(if_match=entry.etag.strip('"'))
     try:
-        if bucket.guarded:
+        if exchange.permission.asks_policies(bucket):
             exchange.permission.check(
                 Action.WRITE, bucket, "DeleteObject", entry.key, entry.version_id
             )

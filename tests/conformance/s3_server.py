@@ -58,7 +58,13 @@ async def fresh_store() -> ObjectService:
 @contextmanager
 def running(config: S3Config | None = None) -> Iterator[Server]:
     """Serve a fresh, empty store until the block ends."""
-    app = S3App(asyncio.run(fresh_store()), CREDENTIALS.get, config)
+    with serving(S3App(asyncio.run(fresh_store()), CREDENTIALS.get, config)) as server:
+        yield server
+
+
+@contextmanager
+def serving(app: S3App) -> Iterator[Server]:
+    """Serve an application until the block ends."""
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     server = uvicorn.Server(

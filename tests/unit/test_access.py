@@ -9,8 +9,9 @@ import pytest
 from gateway.model import ACCESS_BLOCK, ACCESS_POLICY, Account, Bucket
 from gateway.policy.document import Policy, parse_policy
 from gateway.policy.evaluation import Asked
+from gateway.policy.kept import kept_policy
 from gateway.s3.access import Action, PublicAccessBlock, Rules, decide
-from gateway.s3.permission import kept_policy, request_context
+from gateway.s3.permission import request_context
 from tests.conformance.s3_server import ALICE, fresh_store
 from tests.protocol.s3_asgi import NOW, as_request
 

@@ -55,7 +55,7 @@ def conditioned(operator: str, key: str, wanted: Any, *given: str) -> bool:
         {"Action": "ec2:Run"}, {"Action": ["s3:GetObject", 3]}, {"Resource": "b/*"},
         {"Resource": ["arn:aws:sqs:::b"]}, {"Principal": {"AWS": []}}, {"Principal": {}},
         {"Principal": "ann"}, {"Principal": {"Service": "s3"}}, {"Principal": {"AWS": "a*"}},
-        {"Principal": {"AWS": "arn:aws:iam::1:user/x"}}, {"Principal": {"CanonicalUser": "*"}},
+        {"Principal": {"AWS": "arn:aws:iam::1:group/x"}}, {"Principal": {"CanonicalUser": "*"}},
         {"NotPrincipal": "*"}, {"NotAction": "s3:*"}, {"Extra": 1}, {"Sid": 3},
         {"Condition": []}, {"Condition": {"StringIs": {"s3:prefix": "x"}}},
         {"Condition": {"StringEquals": {"s3:nokey": "x"}}},

@@ -1,0 +1,169 @@
+"""IAM and STS on the S3 port: `POST /` with a form, or `GET /?Action=…`, in the query protocol.
+
+Parse, prove, decide, run, reply. The signature's service has to be that of the operation.
+https://docs.aws.amazon.com/IAM/latest/APIReference/CommonParameters.html
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from hashlib import sha256
+
+from chain.clock import Clock, Entropy
+from gateway.errors import StoreError
+from gateway.iam import errors, reply
+from gateway.iam.call import Call, Result
+from gateway.iam.identity import Identity, opinion
+from gateway.iam.operations import OPERATIONS, VERSION, Operation
+from gateway.iam.params import FORM_MAX, Params, parse_form
+from gateway.iam.store import IamStore, View
+from gateway.model import Credential
+from gateway.policy.evaluation import Asked, Effect
+from gateway.s3 import errors as s3_errors
+from gateway.s3.exchange import Reply
+from gateway.s3.permission import request_context
+from gateway.s3.request import Request
+from gateway.s3.sigv4 import Credentials, SigV4
+
+log = logging.getLogger(__name__)
+_FORM = "application/x-www-form-urlencoded"
+_XML = (b"content-type", b"text/xml")
+# How the S3 front end's refusals of a signature are called here.
+_RENAMED: dict[type[StoreError], type[errors.IamError]] = {
+    s3_errors.InvalidAccessKeyId: errors.InvalidClientTokenId,
+    s3_errors.InvalidToken: errors.InvalidClientTokenId,
+    s3_errors.SignatureDoesNotMatch: errors.BadSignature,
+    s3_errors.RequestTimeTooSkewed: errors.BadSignature,
+    s3_errors.RequestExpired: errors.BadSignature,
+}
+
+
+def is_query(request: Request) -> bool:
+    """Whether a request is IAM's or STS's and not S3's."""
+    return not request.bucket and (request.method == "POST" or "Action" in request.query)
+
+
+class IamFace:
+    """One per worker."""
+
+    def __init__(
+        self, store: IamStore, credentials: Credentials, *, clock: Clock, entropy: Entropy
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._entropy = entropy
+        self._signatures = {name: SigV4(credentials, service=name) for name in reply.NAMESPACES}
+
+    async def serve(self, request: Request, request_id: str) -> Reply:
+        """A reply whatever happens, an error as one."""
+        service, named = "iam", (b"x-amzn-requestid", request_id.encode())
+        try:
+            form, body = await _read(request)
+            service = _service_of(form)
+            action = form["Action"]
+            result = await self._run(request, body, service, action, form)
+        except asyncio.CancelledError:
+            raise
+        except StoreError as problem:
+            error = problem
+        except Exception as problem:
+            log.error("request %s failed: %s", request_id, service, exc_info=problem)
+            error = StoreError()
+        else:
+            return Reply(200, [_XML, named], reply.document(service, action, result, request_id))
+        status = int(error.status)
+        code = "InternalFailure" if type(error) is StoreError else error.code
+        document = reply.error(service, code, error.text, status=status, request_id=request_id)
+        return Reply(status, [_XML, named], document)
+
+    async def _run(
+        self, request: Request, body: bytes, service: str, action: str, form: Mapping[str, str]
+    ) -> Mapping[str, reply.Value] | None:
+        operation = OPERATIONS.get(action)
+        if operation is None:
+            raise errors.InvalidAction(f"Could not find operation {action[:64]} for {VERSION}")
+        now_ns = self._clock.now_ns()
+        caller = self._prove(request, body, service, now_ns / 1e9)
+        params = Params(form)
+
+        def work(view: View) -> Result:
+            call = Call(view, params, caller, now_ns, self._entropy)
+            _authorize(call, request, f"{service}:{action}", operation)
+            return operation.run(call)
+
+        return await self._store.run(caller.account.id, work)
+
+    def _prove(self, request: Request, body: bytes, service: str, now: float) -> Credential:
+        """Who signed. Raises IamError."""
+        signature = self._signatures[service]
+        try:
+            if "authorization" in request.headers:
+                return signature.verify_header(request, now, sha256(body).hexdigest()).credential
+            if "X-Amz-Signature" in request.query:
+                return signature.verify_query(request, now, sha256(body).hexdigest()).credential
+        except StoreError as problem:
+            renamed = _RENAMED.get(type(problem))
+            if renamed is not None:
+                raise renamed from None
+            raise errors.IncompleteSignature(problem.text) from None
+        raise errors.MissingAuthenticationToken
+
+
+async def _read(request: Request) -> tuple[dict[str, str], bytes]:
+    """(parameters, body). Raises MalformedQuery, MissingAction."""
+    body = bytearray()
+    more = request.method == "POST"
+    while more:
+        message = await request.receive()
+        if message["type"] != "http.request":
+            raise errors.MalformedQuery("The request ended early.")
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > FORM_MAX:
+            raise errors.MalformedQuery("The request is too long.")
+    if body and request.headers.get("content-type", "").partition(";")[0].strip() != _FORM:
+        raise errors.MalformedQuery(f"The request is not {_FORM}.")
+    form = dict(request.query)
+    for name, value in parse_form(bytes(body)).items():
+        if name in form:
+            raise errors.MalformedQuery("A parameter is given twice.")
+        form[name] = value
+    if not form.get("Action"):
+        raise errors.MissingAction
+    return form, bytes(body)
+
+
+def _service_of(form: Mapping[str, str]) -> str:
+    """By Version, else by who has the operation."""
+    if form.get("Version", VERSION) != VERSION:
+        raise errors.InvalidAction(
+            f"Could not find operation {form['Action'][:64]} for version {form['Version'][:64]}"
+        )
+    return "iam"
+
+
+def _authorize(call: Call, request: Request, action: str, operation: Operation) -> None:
+    """Raises NotAuthorized unless the account itself asks, or the policies of who asks allow it."""
+    identity = call.caller.identity
+    if identity is None:
+        return
+    resource = operation.resource(call)
+    context = request_context(request, call.caller.account, call.now_ns / 1e9, identity)
+    asked = Asked(call.account, action, resource, context, identity.arn, identity.role)
+    own = opinion(identity, asked)
+    if own.effect is Effect.ALLOW and own.within:
+        return
+    raise denied(identity, action, resource, explicitly=own.effect is Effect.DENY)
+
+
+def denied(
+    identity: Identity | None, action: str, resource: str, *, explicitly: bool = False
+) -> errors.NotAuthorized:
+    """AccessDenied in AWS's words."""
+    who = "anonymous" if identity is None else identity.arn
+    why = "with an explicit deny" if explicitly else (
+        f"because no identity-based policy allows the {action} action"
+    )  # fmt: skip
+    return errors.NotAuthorized(
+        f"User: {who} is not authorized to perform: {action} on resource: {resource} {why}"
+    )
