@@ -11,13 +11,14 @@ from gateway.errors import (
     BucketAlreadyOwnedByYou,
     BucketNotEmpty,
     InvalidBucketName,
+    InvalidBucketState,
     NoSuchBucket,
     TooManyBuckets,
 )
 from gateway.events.noting import note_test
 from gateway.events.rules import kept_rules
 from gateway.listing import after_prefix
-from gateway.model import NOTIFICATION, Account, Bucket
+from gateway.model import ENABLED, NOTIFICATION, OBJECT_LOCK, Account, Bucket
 from gateway.records import (
     BucketRow,
     SettingsRow,
@@ -60,7 +61,9 @@ class Buckets:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def create(self, account: Account, name: str, *, region: str, public: bool) -> Bucket:
+    async def create(
+        self, account: Account, name: str, *, region: str, public: bool, lock: bytes | None
+    ) -> Bucket:
         """See ObjectService.create_bucket."""
         check_name(name)
         row = BucketRow(
@@ -71,6 +74,8 @@ class Buckets:
             public=public,
             publishes=self._store.settings.publish_new_buckets,
             profile="",
+            settings=() if lock is None else (OBJECT_LOCK,),
+            versioning="" if lock is None else ENABLED,
         )
 
         def build(transaction: Transaction) -> None:
@@ -92,6 +97,9 @@ class Buckets:
             transaction.expect(Space.ACCOUNTS, account.id.encode(), owner)
             transaction.put(Space.BUCKETS, name.encode(), encode(row))
             transaction.put(Space.OWNED, prefix + name.encode(), b"")
+            if lock is not None:
+                kept = SettingsRow({OBJECT_LOCK: lock})
+                transaction.put(Space.META, settings_key(row.id), encode(kept))
 
         await commit(self._store.catalog, self._store.pool, build)
         return self.get(name)
@@ -137,6 +145,11 @@ class Buckets:
             place, held = bucket.name.encode(), bucket_row(transaction.reader, bucket)
             transaction.expect(Space.BUCKETS, place, held)
             row, names = decode(BucketRow, held), tuple(sorted(values))
+            if name == OBJECT_LOCK and row.versioning != ENABLED:
+                raise InvalidBucketState(
+                    "Versioning must be 'Enabled' on the bucket to apply a Object Lock "
+                    "configuration"
+                )
             if row.settings != names:
                 changed = msgspec.structs.replace(row, settings=names)
                 transaction.put(Space.BUCKETS, place, encode(changed))
@@ -162,7 +175,9 @@ class Buckets:
             rows = reader.scan(Space.OWNED, prefix, after_prefix(prefix), BUCKETS_MAX)
             return [_read(reader, key[len(prefix) :].decode()) for key, _ in rows]
 
-    async def configure(self, name: str, *, public: bool | None, publishes: bool | None) -> Bucket:
+    async def configure(
+        self, name: str, *, public: bool | None, publishes: bool | None, versioning: str | None
+    ) -> Bucket:
         """See ObjectService.configure_bucket."""
 
         def build(transaction: Transaction) -> None:
@@ -170,10 +185,16 @@ class Buckets:
             if raw is None:
                 raise NoSuchBucket
             row = decode(BucketRow, raw)
+            if versioning not in {None, ENABLED} and OBJECT_LOCK in row.settings:
+                raise InvalidBucketState(
+                    "An Object Lock configuration is present on this bucket, so the versioning "
+                    "state cannot be changed."
+                )
             changed = msgspec.structs.replace(
                 row,
                 public=row.public if public is None else public,
                 publishes=row.publishes if publishes is None else publishes,
+                versioning=row.versioning if versioning is None else versioning,
             )
             transaction.expect(Space.BUCKETS, name.encode(), raw)
             transaction.put(Space.BUCKETS, name.encode(), encode(changed))

@@ -27,6 +27,7 @@ from gateway.errors import (
     SlowDown,
     StoreError,
 )
+from gateway.history import insert
 from gateway.ingest import LEAF
 from gateway.manifest import ManifestBuilder
 from gateway.model import (
@@ -52,7 +53,6 @@ from gateway.transaction import ATTEMPTS, Transaction, commit, weight
 from gateway.upload_rows import PARTS_MAX, Part, drop_part, parts_of, place_of, upload_id_bytes
 from gateway.versions import (
     NULL,
-    insert,
     judge,
     live_row,
     object_key,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from chain.net.transport import Buffer
 from gateway.catalog.interface import Reader, Space
 from gateway.errors import NoSuchKey
+from gateway.history import find
 from gateway.keys import unwrap
 from gateway.model import ObjectVersion
 from gateway.reading import DataDamaged, Group, SealedStream, StreamReader, plan
@@ -14,7 +15,7 @@ from gateway.records import StreamRef, StreamRow, VersionRow, decode
 from gateway.seal import Opener, SealBroken, open_small
 from gateway.store import Store, account_keys
 from gateway.transaction import segment_of
-from gateway.versions import find, version_row
+from gateway.versions import version_row
 from miner.segments import Segment
 
 # Unwrapping costs 3 µs; so many hot objects need it once.

@@ -53,6 +53,33 @@ class NoSuchVersion(StoreError):
     message = "The specified version does not exist."
 
 
+class DeleteMarker(StoreError):
+    """Base: what is asked for is a delete marker."""
+
+    def __init__(self, version_id: str, modified_ns: int) -> None:
+        super().__init__()
+        self.version_id = version_id
+        self.modified_ns = modified_ns
+
+
+class KeyDeleted(DeleteMarker, NoSuchKey):
+    """The key's latest version is a delete marker."""
+
+
+class MarkerNamed(DeleteMarker):
+    """The named version is a delete marker: it can only be deleted."""
+
+    code, status = "MethodNotAllowed", HTTPStatus.METHOD_NOT_ALLOWED
+    message = "The specified method is not allowed against this resource."
+
+
+class InvalidBucketState(StoreError):
+    """The request is not for a bucket in this state."""
+
+    code, status = "InvalidBucketState", HTTPStatus.CONFLICT
+    message = "The request is not valid for the current state of the bucket."
+
+
 class BucketAlreadyExists(StoreError):
     """Another account has a bucket of this name."""
 

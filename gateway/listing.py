@@ -6,11 +6,11 @@ with it, so a prefix of a million keys costs one seek. Only the first fields of 
 
 from gateway.catalog.interface import Reader, Space
 from gateway.model import Attributes, Bucket, Listing, ObjectVersion
-from gateway.records import decode_listed
+from gateway.records import ListedRow, decode_listed
 from gateway.versions import text_key, to_checksum
 
 # A scan under a delimiter may hit a common prefix at once: begin small, grow while keys come.
-_FIRST_SCAN = 16
+FIRST_SCAN = 16
 _ATTRIBUTES = Attributes()
 LIMIT_MAX = 1000
 
@@ -30,7 +30,7 @@ def list_page(
         return listing
     end = after_prefix(bucket.id + prefix)
     at: bytes | None = bucket.id + max(start, prefix)
-    left, step = limit, _FIRST_SCAN if delimiter else limit + 1
+    left, step = limit, FIRST_SCAN if delimiter else limit + 1
     while at is not None and (end is None or at < end):
         rows = reader.scan(Space.LIVE, at, end, min(step, left + 1))
         if not rows:
@@ -46,16 +46,16 @@ def list_page(
                 common = name[: cut + len(delimiter)]
                 listing.common_prefixes.append(text_key(common))
                 at = after_prefix(bucket.id + common)
-                step = _FIRST_SCAN
+                step = FIRST_SCAN
                 break
-            listing.objects.append(_listed(bucket, name, value))
+            listing.objects.append(listed(bucket, name, decode_listed(value)))
         else:
             step = min(2 * step, LIMIT_MAX)
     return listing
 
 
-def _listed(bucket: Bucket, key: bytes, value: bytes) -> ObjectVersion:
-    row = decode_listed(value)
+def listed(bucket: Bucket, key: bytes, row: ListedRow, superseded_ns: int = 0) -> ObjectVersion:
+    """What lists show of a version."""
     return ObjectVersion(
         bucket,
         key.decode("utf-8", "surrogateescape"),
@@ -71,4 +71,6 @@ def _listed(bucket: Bucket, key: bytes, value: bytes) -> ObjectVersion:
         row.uid,
         (),
         row.cid if bucket.publishes else None,
+        deleted=row.deleted,
+        superseded_ns=superseded_ns,
     )

@@ -6,7 +6,7 @@ business.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 
 import msgspec
 
@@ -40,6 +40,12 @@ NOTIFICATION, REPLICATION = "notification", "replication"
 WATCHING_SETTINGS = frozenset({NOTIFICATION, REPLICATION})
 
 
+# Bucket.versioning, in S3's words; "" is a bucket that never had any.
+ENABLED, SUSPENDED = "Enabled", "Suspended"
+# Objects of a bucket that has this setting can be locked.
+OBJECT_LOCK = "object-lock"
+
+
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """A bucket. `id` stays with its content; a deleted name may come back under another id."""
@@ -55,6 +61,7 @@ class Bucket:
     settings: frozenset[str] = frozenset()  # names of those it has: see ObjectService.setting
     guarded: bool = False  # has one of ACCESS_SETTINGS
     watched: bool = False  # has one of WATCHING_SETTINGS
+    versioning: str = ""  # ENABLED, SUSPENDED or ""
 
 
 class Algorithm(StrEnum):
@@ -142,12 +149,13 @@ class ObjectVersion(msgspec.Struct, frozen=True):
 
     A Struct and not a dataclass because a listing makes 1,000 of them: 0.3 µs each, not 2.3. Use
     `msgspec.structs.replace`. In a Listing only what lists show is filled in: key, version_id,
-    sequence, size, etag, modified_ns, profile, checksum, uid, cid.
+    sequence, size, etag, modified_ns, profile, checksum, uid, cid; in a VersionListing also
+    deleted and superseded_ns.
     """
 
     bucket: Bucket
     key: str
-    version_id: str  # opaque; "null" in a bucket without versioning
+    version_id: str  # opaque; "null" of what was stored without versioning
     sequence: int  # grows with every version of this key
     size: int
     etag: str  # without quotes
@@ -161,6 +169,9 @@ class ObjectVersion(msgspec.Struct, frozen=True):
     cid: str | None = None  # IPFS root, once known, in a publishing bucket
     complete: bool = True  # all k+m fragments of every segment are stored
     record: bytes = b""  # ObjectService's own
+    deleted: bool = False  # a delete marker: a version that says that there is no object
+    # When the next newer version of the key came; 0: this is the latest.
+    superseded_ns: int = 0
 
     def __repr__(self) -> str:
         return f"ObjectVersion({self.bucket.name}/{self.key} {self.version_id} {self.etag})"
@@ -173,6 +184,43 @@ class Listing:
     objects: list[ObjectVersion]
     common_prefixes: list[str]
     next_start: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a bucket's versions: before all of `key`, or behind one of them."""
+
+    key: bytes
+    below: int | None = None  # of `key` itself: versions with a smaller sequence
+    superseded_ns: int = 0  # modified_ns of the version at `below`, where it is known
+
+
+@dataclass(slots=True)
+class VersionListing:
+    """One page of versions and delete markers: by key, then the newest first."""
+
+    versions: list[ObjectVersion]
+    common_prefixes: list[str]
+    next_start: Position | None  # where to go on; None at the end
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What a DELETE did: took a version away for good, or put a delete marker before it.
+
+    Where versioning is suspended it does both: the marker is called null, as what it replaces was.
+    """
+
+    removed: ObjectVersion | None = None
+    marker: ObjectVersion | None = None
+
+
+class Standing(Enum):
+    """What a version must still be among its key's for ObjectService.expire."""
+
+    LATEST = auto()
+    NONCURRENT = auto()  # a newer version is there
+    ALONE = auto()  # the only version that the key has
 
 
 @dataclass(frozen=True, slots=True)

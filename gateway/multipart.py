@@ -259,7 +259,10 @@ class Multipart:
 
     def _has_objects(self, bucket: Bucket) -> bool:
         with self._store.catalog.read() as reader:
-            return bool(reader.scan(Space.LIVE, bucket.id, after_prefix(bucket.id), 1))
+            return any(
+                reader.scan(space, bucket.id, after_prefix(bucket.id), 1)
+                for space in (Space.LIVE, Space.VERSIONS)
+            )
 
 
 def _escaped(prefix: str) -> bytes:

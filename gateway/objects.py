@@ -5,13 +5,13 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 
 from chain.clock import Clock, Entropy
 from chain.net.transport import Buffer
-from gateway import versions
 from gateway.buckets import Buckets
 from gateway.buffers import BufferPool
 from gateway.catalog.interface import Catalog
 from gateway.completion import Completion
 from gateway.contents import Contents
 from gateway.errors import InvalidRange
+from gateway.history import find
 from gateway.keys import KeyRing
 from gateway.listing import list_page
 from gateway.model import (
@@ -21,21 +21,27 @@ from gateway.model import (
     Bucket,
     Checksum,
     CompletedPart,
+    Deletion,
     Listing,
     ObjectVersion,
     PartSummary,
+    Position,
+    Standing,
     Upload,
     Verifier,
+    VersionListing,
     WriteCondition,
 )
 from gateway.multipart import Multipart
 from gateway.segments import Cutting, Engine
 from gateway.store import Leases, Publisher, StoragePool, Store, StoreSettings
 from gateway.transaction import commit, release_some
+from gateway.version_listing import list_versions_page, position_behind
 from gateway.writing import Writing
 from miner.segments import SegmentSource
 
 ANY = WriteCondition()
+FIRST = Position(b"")
 
 
 class ObjectService:
@@ -100,10 +106,19 @@ class ObjectService:
 
     # ------------------------------------------------------------------ buckets
     async def create_bucket(
-        self, account: Account, name: str, *, region: str = "", public: bool = False
+        self,
+        account: Account,
+        name: str,
+        *,
+        region: str = "",
+        public: bool = False,
+        lock: bytes | None = None,
     ) -> Bucket:
-        """Make a bucket. Raises InvalidBucketName, BucketAlreadyExists, BucketAlreadyOwnedByYou."""
-        return await self._buckets.create(account, name, region=region, public=public)
+        """Make a bucket; `lock`: with versioning and this as its setting OBJECT_LOCK.
+
+        Raises InvalidBucketName, BucketAlreadyExists, BucketAlreadyOwnedByYou.
+        """
+        return await self._buckets.create(account, name, region=region, public=public, lock=lock)
 
     async def delete_bucket(self, bucket: Bucket) -> None:
         """Remove an empty bucket (no objects; uploads in progress are aborted)."""
@@ -119,10 +134,20 @@ class ObjectService:
         return self._buckets.owned(account)
 
     async def configure_bucket(
-        self, name: str, *, public: bool | None = None, publishes: bool | None = None
+        self,
+        name: str,
+        *,
+        public: bool | None = None,
+        publishes: bool | None = None,
+        versioning: str | None = None,
     ) -> Bucket:
-        """Change a bucket's settings."""
-        return await self._buckets.configure(name, public=public, publishes=publishes)
+        """Change what a bucket's row says; None leaves it as it is.
+
+        Raises InvalidBucketState: versioning that objects' locks rest on is not suspended.
+        """
+        return await self._buckets.configure(
+            name, public=public, publishes=publishes, versioning=versioning
+        )
 
     def setting(self, bucket: Bucket, name: str) -> bytes | None:
         """A setting of the bucket as `set_setting` got it; None without it."""
@@ -167,9 +192,13 @@ class ObjectService:
         )
 
     def head(self, bucket: Bucket, key: str, version_id: str | None = None) -> ObjectVersion:
-        """The latest (or the named) version. Raises NoSuchKey, NoSuchVersion."""
+        """The latest (or the named) version.
+
+        Raises NoSuchKey, KeyDeleted (a NoSuchKey: the latest is a delete marker), NoSuchVersion,
+        MarkerNamed (the named one is), InvalidArgument (no version has such a name).
+        """
         with self._store.catalog.read() as reader:
-            return versions.find(reader, bucket, key, version_id)
+            return find(reader, bucket, key, version_id)
 
     def read(
         self, version: ObjectVersion, start: int = 0, end: int | None = None
@@ -182,10 +211,34 @@ class ObjectService:
         return self._contents.read(version, start, end)
 
     async def delete(
-        self, bucket: Bucket, key: str, *, condition: WriteCondition = ANY
-    ) -> ObjectVersion | None:
-        """Remove a key; returns what was removed, None if there was nothing."""
-        return await self._writing.delete(bucket, key, condition)
+        self,
+        bucket: Bucket,
+        key: str,
+        version_id: str | None = None,
+        *,
+        condition: WriteCondition = ANY,
+        bypass: bool = False,
+    ) -> Deletion | None:
+        """Delete a key, or one version of it for good; None if there was nothing to do.
+
+        Without `version_id` the object goes in a bucket without versioning; else a delete marker
+        comes (also where there is no object). With it that version or delete marker goes, and what
+        was before it is the latest again if it was. `condition` is judged against the latest
+        version: one that was never there fulfils it, a delete marker does not. `bypass`: also in
+        spite of a retention in governance mode. Raises PreconditionFailed, InvalidArgument (no
+        version has such a name), AccessDenied (locked).
+        """
+        return await self._writing.delete(bucket, key, version_id, condition, bypass=bypass)
+
+    async def expire(self, version: ObjectVersion, standing: Standing) -> Deletion | None:
+        """Delete a version that `list_versions` or `list_objects` gave if it still stands so.
+
+        LATEST: its key is deleted as by `delete` without a version id, if it is still the latest
+        version and no delete marker. NONCURRENT: it goes for good, if a newer one is there. ALONE:
+        it goes for good, if it is the key's only version: for delete markers that hide nothing.
+        Judged in the commit; None if it is gone or stands otherwise. Raises AccessDenied (locked).
+        """
+        return await self._writing.expire(version, standing)
 
     async def amend(
         self,
@@ -197,7 +250,7 @@ class ObjectService:
         """Give the latest or the named version the tags and extras that `change` makes of its own.
 
         All else of it stays. `change` may be called more than once, and what it raises gets out;
-        so do NoSuchKey and NoSuchVersion.
+        so does what `head` raises.
         """
         return await self._writing.amend(bucket, key, version_id, change)
 
@@ -246,6 +299,36 @@ class ObjectService:
                 start,
                 limit,
             )
+
+    def list_versions(
+        self,
+        bucket: Bucket,
+        *,
+        prefix: str = "",
+        delimiter: str = "",
+        start: Position = FIRST,
+        limit: int = 1000,
+    ) -> VersionListing:
+        """One page of all versions and delete markers from `start` on (the last page's next_start).
+
+        By key, of each key the newest first; what is filled in of them: see ObjectVersion. Cost
+        follows what is returned. One snapshot for each page.
+        """
+        with self._store.catalog.read() as reader:
+            return list_versions_page(
+                reader,
+                bucket,
+                prefix.encode("utf-8", "surrogateescape"),
+                delimiter.encode("utf-8", "surrogateescape"),
+                start,
+                limit,
+            )
+
+    def behind(self, bucket: Bucket, key: str, version_id: str | None = None) -> Position:
+        """The position behind one version of a key, or behind all. Raises InvalidArgument."""
+        with self._store.catalog.read() as reader:
+            raw = key.encode("utf-8", "surrogateescape")
+            return position_behind(reader, bucket, raw, version_id)
 
     # ------------------------------------------------------------------ multipart
     async def create_upload(

@@ -18,6 +18,7 @@ FORMAT = b"\x01"
 VERSION_FORMAT = b"\x02"
 _ID_CHANCE = 10  # random bytes of an ordered id
 _MD5_TEXT = re.compile("[0-9a-f]{32}")
+_VERSION_ID = re.compile("[0-9a-f]{32}")
 # Longest escaped object key: 16 bytes of bucket id before it, 00 00 and 16 bytes of id behind it.
 ESCAPED_MAX = KEY_MAX - 34
 _SEQUENCE_MAX = (1 << 64) - 1
@@ -63,6 +64,7 @@ class BucketRow(Row, frozen=True, array_like=True):
     publishes: bool
     profile: str
     settings: tuple[str, ...] = ()  # names of those that its SettingsRow has
+    versioning: str = ""  # as gateway.model.Bucket has it
 
 
 class SettingsRow(Row, frozen=True, array_like=True):
@@ -99,6 +101,16 @@ class StoredPart(Row, frozen=True, array_like=True):
     digest: bytes  # of the object's checksum algorithm; empty if there is none
 
 
+class HeadRow(Row, frozen=True, array_like=True):
+    """HEADS: bucket id ‖ object key -> what LIVE does not say of a key's versions.
+
+    Sequences, 0 for none. There is no row where both are 0.
+    """
+
+    null: int  # of the version called null where that is not the LIVE one
+    marker: int  # of the latest version where that is a delete marker
+
+
 class ListedRow(Row, frozen=True, array_like=True):
     """The first fields of a VersionRow: all that a listing decodes."""
 
@@ -111,6 +123,11 @@ class ListedRow(Row, frozen=True, array_like=True):
     checksum: StoredChecksum | None
     uid: bytes  # 16 bytes (see ordered_id): the version's name on the ledger and in IPFS rows
     cid: str | None  # IPFS root, once known, in a publishing bucket
+
+    @property
+    def deleted(self) -> bool:
+        """Whether it is a delete marker: no version has an empty ETag."""
+        return not self.stored_etag
 
     @property
     def etag(self) -> str:
@@ -328,7 +345,7 @@ def ordered_id(now_ns: int, entropy: Callable[[int], bytes]) -> bytes:
 
 
 def live_key(bucket_id: bytes, key: bytes) -> bytes:
-    """LIVE and NULL: bucket id ‖ object key."""
+    """LIVE and HEADS: bucket id ‖ object key."""
     return bucket_id + key
 
 
@@ -360,6 +377,25 @@ def versions_prefix(bucket_id: bytes, key: bytes) -> bytes:
 def version_key(bucket_id: bytes, key: bytes, sequence: int) -> bytes:
     """VERSIONS: newest first within a key."""
     return versions_prefix(bucket_id, key) + (_SEQUENCE_MAX - sequence).to_bytes(8, "big")
+
+
+def parse_version_key(place: bytes) -> tuple[bytes, int]:
+    """(object key, sequence) of a key in VERSIONS."""
+    return unescape(place[16:-10]), _SEQUENCE_MAX - int.from_bytes(place[-8:], "big")
+
+
+def version_id(sequence: int, uid: bytes) -> str:
+    """The name of a version in a bucket with versioning: 32 hex digits.
+
+    The first 16 are its sequence, so that its row is found with one look; the others cannot be
+    guessed.
+    """
+    return f"{sequence:016x}{uid[8:].hex()}"
+
+
+def sequence_of(version: str) -> int | None:
+    """The sequence in a version's name; None if it can be no name of a version but `null`."""
+    return int(version[:16], 16) if _VERSION_ID.fullmatch(version) else None
 
 
 def upload_key(bucket_id: bytes, key: bytes, upload_id: bytes) -> bytes:

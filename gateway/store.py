@@ -172,6 +172,7 @@ def bucket_of(name: str, raw: bytes, owner: bytes) -> Bucket:
         settings=frozenset(row.settings),
         guarded=not ACCESS_SETTINGS.isdisjoint(row.settings),
         watched=not WATCHING_SETTINGS.isdisjoint(row.settings),
+        versioning=row.versioning,
     )
 
 

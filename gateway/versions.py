@@ -1,11 +1,8 @@
-"""The rows of object versions: made, found, replaced and removed, each in one commit.
+"""The row of one object version: as the model sees it, what it takes to put and to remove it.
 
-LIVE holds the latest version of a key, and VERSIONS what LIVE does not: versions before it, and the
-whole row of a latest version that is too long for LIVE. A bucket without versioning holds the null
-version alone; what it replaces is released in the same commit.
+LIVE holds the latest version of a key, and VERSIONS what LIVE does not: the others (history.py),
+and the whole row of a latest version that is too long for LIVE.
 """
-
-from collections.abc import Callable
 
 import msgspec
 
@@ -14,11 +11,8 @@ from gateway.errors import (
     KeyTooLong,
     NoSuchBucket,
     NoSuchKey,
-    NoSuchVersion,
     PreconditionFailed,
 )
-from gateway.events.noting import note
-from gateway.events.rules import Change
 from gateway.model import (
     Algorithm,
     Attributes,
@@ -43,6 +37,7 @@ from gateway.records import (
     live_key,
     version_key,
 )
+from gateway.retention import check_removal
 from gateway.store import Store, account_keys
 from gateway.transaction import Transaction
 
@@ -93,23 +88,6 @@ def _whole(reader: Reader, bucket: Bucket, key: bytes, row: VersionRow) -> Versi
     return decode_version(raw)
 
 
-def find(reader: Reader, bucket: Bucket, key: str, version_id: str | None) -> ObjectVersion:
-    """The latest or the named version. Raises NoSuchKey, NoSuchVersion."""
-    return stored_version(bucket, key, *_named(reader, bucket, object_key(key), version_id))
-
-
-def _named(
-    reader: Reader, bucket: Bucket, key: bytes, version_id: str | None
-) -> tuple[bytes, VersionRow]:
-    """The LIVE row and the whole version of what is asked for."""
-    raw, row = live_row(reader, bucket, key)
-    if version_id is not None and (row is None or row.version != version_id):
-        raise NoSuchVersion
-    if raw is None or row is None:
-        raise NoSuchKey
-    return raw, row
-
-
 def stored_version(bucket: Bucket, key: str, raw: bytes, row: VersionRow) -> ObjectVersion:
     """The model's view of what `live_row` gave."""
     return to_version(bucket, key, row, raw if decode_version(raw) is row else None)
@@ -147,6 +125,7 @@ def to_version(
         cid=row.cid if bucket.publishes else None,
         complete=row.complete,
         record=raw or encode(row),
+        deleted=row.deleted,
     )
 
 
@@ -186,37 +165,7 @@ def judge(condition: WriteCondition, row: VersionRow | None) -> None:
             raise PreconditionFailed
 
 
-def insert(  # noqa: PLR0917 - the order of a sentence
-    store: Store,
-    transaction: Transaction,
-    bucket: Bucket,
-    key: bytes,
-    row: VersionRow,
-    condition: WriteCondition,
-    receipts: tuple[bytes, ...] = (),
-) -> ObjectVersion:
-    """Make `row` the key's latest version, with its sequence set; what was there is released.
-
-    The caller adds the row's own streams and charges. Raises NoSuchBucket, PreconditionFailed.
-    """
-    reader = transaction.reader
-    transaction.expect(Space.BUCKETS, bucket.name.encode(), bucket_row(reader, bucket))
-    place = live_key(bucket.id, key)
-    raw, old = live_row(reader, bucket, key)
-    judge(condition, old)
-    transaction.expect(Space.LIVE, place, raw)
-    sequence = max(store.clock.now_ns(), old.sequence + 1 if old else 0)
-    row = msgspec.structs.replace(row, sequence=sequence)
-    if old:
-        remove(store, transaction, bucket, key, old)
-    if bucket.watched:
-        note(store, transaction, bucket, text_key(key), row, Change.CREATED)
-    whole = _put_rows(transaction, bucket, key, row)
-    report(store, transaction, bucket, row, "put", receipts)
-    return to_version(bucket, text_key(key), row, whole)
-
-
-def _put_rows(transaction: Transaction, bucket: Bucket, key: bytes, row: VersionRow) -> bytes:
+def put_live(transaction: Transaction, bucket: Bucket, key: bytes, row: VersionRow) -> bytes:
     """The rows of the latest version; its whole encoding."""
     live = whole = encode(row)
     if len(row.streams) > LIVE_STREAMS:
@@ -226,38 +175,41 @@ def _put_rows(transaction: Transaction, bucket: Bucket, key: bytes, row: Version
     return whole
 
 
-def amend(
+def remove(
     store: Store,
     transaction: Transaction,
     bucket: Bucket,
     key: bytes,
-    version_id: str | None,
-    change: Callable[[Attributes], Attributes],
-) -> ObjectVersion:
-    """Give a version other tags or extras. Raises NoSuchKey, NoSuchVersion."""
-    raw, row = _named(transaction.reader, bucket, key, version_id)
-    transaction.expect(Space.LIVE, live_key(bucket.id, key), raw)
-    changed = change(attributes_of(row))
-    row = msgspec.structs.replace(row, tags=dict(changed.tags), extra=changed.extra)
-    if bucket.watched:
-        note(store, transaction, bucket, text_key(key), row, Change.AMENDED)
-    return to_version(bucket, text_key(key), row, _put_rows(transaction, bucket, key, row))
-
-
-def remove(
-    store: Store, transaction: Transaction, bucket: Bucket, key: bytes, row: VersionRow
+    row: VersionRow,
+    *,
+    bypass: bool = False,
 ) -> None:
-    """Drop a version: its row, its streams' references, its charge, its IPFS rows."""
+    """Drop a version: its VERSIONS row, its streams' references, its charge, its IPFS rows.
+
+    The one way in which a version goes. Raises AccessDenied while it is locked; `bypass`: in spite
+    of a retention in governance mode.
+    """
+    if row.extra is not None:
+        check_removal(row.extra.lock, store.clock.now_ns(), bypass=bypass)
     own = version_key(bucket.id, key, row.sequence)
     if transaction.reader.get(Space.VERSIONS, own) is not None:
         transaction.delete(Space.VERSIONS, own)
+    if row.deleted:
+        return
     for stream in row.streams:
         transaction.share(stream, -1)
     transaction.refund(row.lease, row.charged)
+    unpublish(store, transaction, bucket, key, row)
+    report(store, transaction, bucket, row, "delete", ())
+
+
+def unpublish(
+    store: Store, transaction: Transaction, bucket: Bucket, key: bytes, row: VersionRow
+) -> None:
+    """Take a version's blocks from IPFS."""
     if row.cid and store.publisher:
         version = to_version(bucket, text_key(key), row)
         transaction.add(store.publisher.unpublish_rows(transaction.reader, version, row.uid))
-    report(store, transaction, bucket, row, "delete", ())
 
 
 def report(

@@ -6,11 +6,10 @@ import msgspec
 from blake3 import blake3
 
 from chain.net.transport import Buffer
+from gateway import history
 from gateway.catalog.interface import Reader, Space
 from gateway.contents import Contents
 from gateway.errors import InvalidRequest, NoSuchKey, SlowDown
-from gateway.events.noting import note
-from gateway.events.rules import Change
 from gateway.ingest import STREAM_MAX, Ingest, Ingested, Wanted
 from gateway.keys import unwrap, wrap
 from gateway.manifest import Manifest, StreamManifest, fid
@@ -18,8 +17,10 @@ from gateway.model import (
     Algorithm,
     Attributes,
     Bucket,
+    Deletion,
     Digests,
     ObjectVersion,
+    Standing,
     Verifier,
     WriteCondition,
 )
@@ -30,24 +31,11 @@ from gateway.records import (
     VersionRow,
     decode,
     encode,
-    live_key,
     pack_etag,
 )
 from gateway.store import Lease, Store, account_keys
 from gateway.transaction import Transaction, commit, segments_of
-from gateway.versions import (
-    NULL,
-    amend,
-    bucket_row,
-    insert,
-    judge,
-    live_row,
-    object_key,
-    publish,
-    remove,
-    stored_version,
-    version_row,
-)
+from gateway.versions import NULL, object_key, publish, version_row
 from miner.writing import FragmentReceipt
 
 _RECEIPTS = msgspec.msgpack.Encoder()
@@ -220,31 +208,38 @@ class Writing:
             leaves = ingested.leaves if wanted.leaves else None
             row = publish(store, transaction, bucket, key, row, leaves)
             receipts = packed_receipts(ingested.receipts)
-            return insert(store, transaction, bucket, object_key(key), row, condition, receipts)
+            return history.insert(
+                store, transaction, bucket, object_key(key), row, condition, receipts
+            )
 
         return await commit(store.catalog, store.pool, build)
 
     async def delete(
-        self, bucket: Bucket, key: str, condition: WriteCondition
-    ) -> ObjectVersion | None:
-        """Remove a key. A condition on a key that is not there holds: there is nothing to lose."""
-        store = self._store
+        self,
+        bucket: Bucket,
+        key: str,
+        version_id: str | None,
+        condition: WriteCondition,
+        *,
+        bypass: bool,
+    ) -> Deletion | None:
+        """See ObjectService.delete."""
         raw_key = object_key(key)
 
-        def build(transaction: Transaction) -> ObjectVersion | None:
-            bucket_row(transaction.reader, bucket)
-            raw, row = live_row(transaction.reader, bucket, raw_key)
-            if raw is None or row is None:
-                return None
-            judge(condition, row)
-            transaction.expect(Space.LIVE, live_key(bucket.id, raw_key), raw)
-            transaction.delete(Space.LIVE, live_key(bucket.id, raw_key))
-            remove(store, transaction, bucket, raw_key, row)
-            if bucket.watched:
-                note(store, transaction, bucket, key, row, Change.REMOVED)
-            return stored_version(bucket, key, raw, row)
+        def build(transaction: Transaction) -> Deletion | None:
+            return history.delete(
+                self._store, transaction, bucket, raw_key, version_id, condition, bypass=bypass
+            )
 
-        return await commit(store.catalog, store.pool, build)
+        return await commit(self._store.catalog, self._store.pool, build)
+
+    async def expire(self, version: ObjectVersion, standing: Standing) -> Deletion | None:
+        """See ObjectService.expire."""
+
+        def build(transaction: Transaction) -> Deletion | None:
+            return history.expire(self._store, transaction, version, standing)
+
+        return await commit(self._store.catalog, self._store.pool, build)
 
     async def amend(
         self,
@@ -257,7 +252,7 @@ class Writing:
         raw_key = object_key(key)
 
         def build(transaction: Transaction) -> ObjectVersion:
-            return amend(self._store, transaction, bucket, raw_key, version_id, change)
+            return history.amend(self._store, transaction, bucket, raw_key, version_id, change)
 
         return await commit(self._store.catalog, self._store.pool, build)
 
@@ -301,7 +296,9 @@ class Writing:
 
         def build(transaction: Transaction) -> ObjectVersion:
             copied = copier.row(transaction, attributes, lease, target.name if target else "")
-            return insert(self._store, transaction, bucket, object_key(key), copied, condition)
+            return history.insert(
+                self._store, transaction, bucket, object_key(key), copied, condition
+            )
 
         return await commit(self._store.catalog, self._store.pool, build)
 

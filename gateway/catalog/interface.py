@@ -30,7 +30,7 @@ class Space(IntEnum):
     OWNED = 4  # account id ‖ bucket name -> empty
     LIVE = 5  # bucket id ‖ key -> latest version that is not deleted
     VERSIONS = 6  # bucket id ‖ escaped key ‖ 00 00 ‖ inverted sequence -> version record
-    NULL = 7  # bucket id ‖ key -> sequence of the null version
+    HEADS = 7  # bucket id ‖ key -> which version is called null, is a delete marker the latest
     UPLOADS = 8  # bucket id ‖ escaped key ‖ 00 00 ‖ upload id -> upload record
     PARTS = 9  # upload id ‖ part number (u16) -> part record
     BODIES = 10  # stream id -> sealed bytes of a small object (stored once, in the log)

@@ -26,7 +26,7 @@ from gateway.catalog.record import DELETE, PUT, Damaged, Resolved
 
 CHANGES = [
     Resolved(PUT, int(Space.LIVE), b"key", b"value"),
-    Resolved(DELETE, int(Space.NULL), b"k" * 2048, b""),
+    Resolved(DELETE, int(Space.HEADS), b"k" * 2048, b""),
     Resolved(PUT, int(Space.BODIES), b"stream", bytes(range(256))),
 ]
 

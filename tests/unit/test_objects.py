@@ -21,6 +21,7 @@ from gateway.errors import (
     BucketNotEmpty,
     EntityTooLarge,
     IncompleteBody,
+    InvalidArgument,
     InvalidBucketName,
     InvalidRange,
     InvalidStorageClass,
@@ -313,7 +314,8 @@ async def test_replacing_and_deleting_leaves_no_row_behind(world: World) -> None
         assert world.used() == lease_bytes(size)
     removed = await world.objects.delete(world.bucket, "k")
     assert removed
-    assert removed.size == 0
+    assert removed.removed
+    assert removed.removed.size == 0
     for space in (Space.LIVE, Space.VERSIONS, Space.BODIES, Space.STREAMS, Space.PLACEMENT):
         assert not world.rows(space), space
     assert len(world.rows(Space.RELEASES)) == 3
@@ -356,9 +358,12 @@ async def test_the_outbox_tells_of_every_put_and_delete(world: World) -> None:
 async def test_named_versions(world: World) -> None:
     made = await put(world, "k", b"1")
     assert world.objects.head(world.bucket, "k", "null") == made
-    for key, version in (("k", "other"), ("missing", "null")):
+    for key, version in (("k", "0" * 32), ("missing", "null")):
         with pytest.raises(NoSuchVersion):
             world.objects.head(world.bucket, key, version)
+    for version in ("", "other", "F" * 32, "0" * 31):
+        with pytest.raises(InvalidArgument):
+            world.objects.head(world.bucket, "k", version)
 
 
 async def test_nothing_stored_shows_the_plaintext(world: World) -> None:
