@@ -28,7 +28,15 @@ from gateway.iam.rows import iam_prefix
 from gateway.keys import AccountKeys, KeyRing
 from gateway.listing import after_prefix
 from gateway.model import Account, Credential
-from gateway.records import AccessKeyRow, AccountRow, decode, decode_kept, encode, owned_prefix
+from gateway.records import (
+    AccessKeyRow,
+    AccountRow,
+    decode,
+    decode_kept,
+    encode,
+    kms_prefix,
+    owned_prefix,
+)
 from gateway.store import account_of
 from gateway.transaction import ATTEMPTS, unavailable
 
@@ -231,13 +239,15 @@ class AccountService:
             ]
             iam = iam_prefix(account_id)
             entities = reader.scan(Space.META, iam, after_prefix(iam), KEYS_MAX)
+            kms = kms_prefix(account_id)
+            secrets = reader.scan(Space.META, kms, after_prefix(kms), KEYS_MAX)
         try:
             await self._commit(
                 [Equals(Space.ACCOUNTS, account_id.encode(), raw), Empty(Space.OWNED, prefix)],
                 [
                     Delete(Space.ACCOUNTS, account_id.encode()),
                     *(Delete(Space.ACCESS_KEYS, key) for key in keys),
-                    *(Delete(Space.META, key) for key, _ in entities),
+                    *(Delete(Space.META, key) for key, _ in (*entities, *secrets)),
                 ],
             )
         except AccountExists:

@@ -10,10 +10,11 @@ from gateway.errors import NoSuchKey
 from gateway.history import find
 from gateway.keys import unwrap
 from gateway.model import ObjectVersion
+from gateway.protection import CustomerKey, unwrap_version_key
 from gateway.reading import DataDamaged, Group, SealedStream, StreamReader, plan
 from gateway.records import StreamRef, StreamRow, VersionRow, decode
 from gateway.seal import Opener, SealBroken, open_small
-from gateway.store import Store, account_keys
+from gateway.store import Store
 from gateway.transaction import segment_of
 from gateway.versions import version_row
 from miner.segments import Segment
@@ -65,16 +66,21 @@ class Contents:
         self._reader = StreamReader(store.source, store.reads)
         self._cached: OrderedDict[bytes, bytes] = OrderedDict()
 
-    async def read(self, version: ObjectVersion, start: int, end: int) -> AsyncIterator[Buffer]:
-        """The bytes [start, end). Raises NoSuchKey, SlowDown, DataDamaged."""
+    async def read(
+        self, version: ObjectVersion, start: int, end: int, customer: CustomerKey | None = None
+    ) -> AsyncIterator[Buffer]:
+        """The bytes [start, end).
+
+        Raises NoSuchKey, SlowDown, DataDamaged, and what `version_key` raises.
+        """
         with self._store.catalog.read() as reader:
             if not version.record:
                 version = find(reader, version.bucket, version.key, version.version_id)
             row = version_row(version)
-            key = self.version_key(reader, version, row)
+            key = self.version_key(reader, version, row, customer)
         small_first = True
         for piece in pieces(row.streams, start, end):
-            stream_key = self._stream_key(piece.stream, key)
+            stream_key = self._stream_key(piece.stream, key, keep=customer is None)
             if piece.stream.inline:
                 yield self._inline(piece, stream_key)
             else:
@@ -83,10 +89,22 @@ class Contents:
                     yield data
             small_first = False
 
-    def version_key(self, reader: Reader, version: ObjectVersion, row: VersionRow) -> bytes:
-        """The unwrapped version key."""
-        keys = account_keys(reader, version.bucket.owner.id)
-        return self._store.keys.unwrap_for(keys, row.generation, row.key)
+    def version_key(
+        self,
+        reader: Reader,
+        version: ObjectVersion,
+        row: VersionRow,
+        customer: CustomerKey | None = None,
+    ) -> bytes:
+        """The unwrapped version key. Raises what `unwrap_version_key` raises."""
+        return unwrap_version_key(self._store, reader, version.bucket, row, customer)
+
+    def check_key(self, version: ObjectVersion, customer: CustomerKey | None) -> None:
+        """Raises CustomerKeyMissing, CustomerKeyWrong, CustomerKeyNotNeeded."""
+        encryption = version.attributes.encryption
+        if customer is not None or (encryption is not None and encryption.customer):
+            with self._store.catalog.read() as reader:
+                self.version_key(reader, version, version_row(version), customer)
 
     def inline_body(self, reader: Reader, stream: StreamRef) -> bytes:
         """The sealed bytes of an inline stream. Raises NoSuchKey when it was deleted meanwhile."""
@@ -95,8 +113,10 @@ class Contents:
             raise NoSuchKey
         return body
 
-    def _stream_key(self, stream: StreamRef, version_key: bytes) -> bytes:
+    def _stream_key(self, stream: StreamRef, version_key: bytes, *, keep: bool) -> bytes:
         # By wrapped key, which is another one for every version that shares the stream.
+        if not keep:
+            return unwrap(stream.key, version_key)
         key = self._cached.get(stream.key)
         if key is None:
             key = unwrap(stream.key, version_key)

@@ -205,6 +205,44 @@ class AccessDenied(StoreError):
     message = "Access Denied"
 
 
+class CustomerKeyMissing(InvalidRequest):
+    """The object is encrypted with a key of the client's, and the request brings none."""
+
+    message = (
+        "The object was stored using a form of Server Side Encryption. The correct parameters must "
+        "be provided to retrieve the object."
+    )
+
+
+class CustomerKeyWrong(AccessDenied):
+    """The client's key is not the one that the object was stored with."""
+
+    message = (
+        "Requests specifying Server Side Encryption with Customer provided keys must provide the "
+        "correct secret key."
+    )
+
+
+class CustomerKeyNotNeeded(InvalidRequest):
+    """A client's key for an object that was stored without one."""
+
+    message = "The encryption parameters are not applicable to this object."
+
+
+class KmsKeyNotFound(StoreError):
+    """There is no KMS key of this id, and none may be made."""
+
+    code, status = "KMS.NotFoundException", HTTPStatus.BAD_REQUEST
+    message = "The request was rejected because the specified entity or resource could not be found"
+
+
+class KmsKeyDisabled(StoreError):
+    """The KMS key is switched off."""
+
+    code, status = "KMS.DisabledException", HTTPStatus.BAD_REQUEST
+    message = "The request was rejected because the specified KMS key is not enabled."
+
+
 class QuotaExceeded(StoreError):
     """The account's lease has no room for these bytes."""
 

@@ -1,8 +1,9 @@
 """Keys around sealed streams: who wraps what, and the cache of unwrapped key-encryption keys.
 
-stream key -> (AES-KWP) version key -> (AES-KWP) the account's key-encryption key (KEK) of a
-numbered generation -> capsule to the owner's public key. Opening a capsule takes 0.1 ms and more,
-so KEKs stay in memory; a wrap takes 1.3 µs. See docs/specs/sealing.md.
+stream key -> (AES-KWP) version key -> [(AES-KWP) a second key: a client's or KMS's] -> (AES-KWP)
+the account's key-encryption key (KEK) of a numbered generation -> capsule to the owner's public
+key. Opening a capsule takes 0.1 ms and more, so KEKs stay in memory; a wrap takes 1.3 µs. See
+docs/specs/sealing.md.
 """
 
 from collections import OrderedDict
@@ -27,6 +28,10 @@ _CACHED_KEKS = 4096
 
 class KeyMissing(Exception):
     """The owner's key is not held here, or a wrapped key does not open under it."""
+
+
+class OtherSecondKey(KeyMissing):
+    """A wrapped key opens under the KEK, and then not under the second key that was given."""
 
 
 class OwnerKeys(Protocol):
@@ -55,17 +60,17 @@ class AccountKeys:
 
 
 def wrap(key: bytes, under: bytes) -> bytes:
-    """AES-KWP (RFC 5649): 32 bytes -> 40."""
+    """AES-KWP (RFC 5649): 32 bytes -> 40, and 40 -> 48."""
     return aes_key_wrap_with_padding(under, key)
 
 
-def unwrap(wrapped: bytes, under: bytes) -> bytes:
+def unwrap(wrapped: bytes, under: bytes, size: int = KEY_BYTES) -> bytes:
     """The inverse of `wrap`. Raises KeyMissing."""
     try:
         key = aes_key_unwrap_with_padding(under, wrapped)
     except (InvalidUnwrap, ValueError):
         raise KeyMissing("a wrapped key does not open") from None
-    if len(key) != KEY_BYTES:
+    if len(key) != size:
         raise KeyMissing("a wrapped key has another length")
     return key
 
@@ -92,13 +97,28 @@ class KeyRing:
         """32 fresh random bytes."""
         return self._entropy(KEY_BYTES)
 
-    def wrap_for(self, keys: AccountKeys, version_key: bytes) -> tuple[int, bytes]:
-        """(generation, wrapped) of a version key under the account's newest KEK."""
-        return keys.generation, wrap(version_key, self._kek(keys, keys.generation))
+    def wrap_for(
+        self, keys: AccountKeys, version_key: bytes, second: bytes | None = None
+    ) -> tuple[int, bytes]:
+        """(generation, wrapped) of a version key under the account's newest KEK.
 
-    def unwrap_for(self, keys: AccountKeys, generation: int, wrapped: bytes) -> bytes:
-        """A version key. Raises KeyMissing."""
-        return unwrap(wrapped, self._kek(keys, generation))
+        With a second key it takes both to open: 48 bytes, not 40.
+        """
+        inner = version_key if second is None else wrap(version_key, second)
+        return keys.generation, wrap(inner, self._kek(keys, keys.generation))
+
+    def unwrap_for(
+        self, keys: AccountKeys, generation: int, wrapped: bytes, second: bytes | None = None
+    ) -> bytes:
+        """A version key. Raises KeyMissing; OtherSecondKey when only `second` is wrong."""
+        kek = self._kek(keys, generation)
+        if second is None:
+            return unwrap(wrapped, kek)
+        inner = unwrap(wrapped, kek, WRAPPED_BYTES)
+        try:
+            return unwrap(inner, second)
+        except KeyMissing as wrong:
+            raise OtherSecondKey(str(wrong)) from None
 
     def _kek(self, keys: AccountKeys, generation: int) -> bytes:
         if not 1 <= generation <= len(keys.capsules):

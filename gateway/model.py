@@ -94,13 +94,28 @@ class Digests(msgspec.Struct, frozen=True):
 Verifier = Callable[[Digests], None]
 
 
+# Of Encryption.algorithm.
+SSE_S3, SSE_C = "AES256", "SSE-C"
+KMS_ALGORITHMS = ("aws:kms", "aws:kms:dsse")
+
+
 class Encryption(msgspec.Struct, frozen=True, array_like=True):
     """What a client was promised of an object's encryption, beside the sealing all objects have."""
 
     algorithm: str  # AES256, aws:kms, aws:kms:dsse; SSE-C for a key of the client's
-    key: str = ""  # KMS: the key's id; SSE-C: the key's MD5, base64
+    key: str = ""  # KMS: the key's id. Of a client's key nothing is kept
     bucket_key: bool = False
     context: str = ""  # KMS: base64 as given
+
+    @property
+    def customer(self) -> bool:
+        """Whether it takes a key of the client's to read the object."""
+        return self.algorithm == SSE_C
+
+    @property
+    def second(self) -> bool:
+        """Whether it takes a second key beside the account's own."""
+        return self.algorithm != SSE_S3
 
 
 class Lock(msgspec.Struct, frozen=True, array_like=True):
@@ -131,6 +146,18 @@ class Attributes(msgspec.Struct, frozen=True):
     metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     tags: Mapping[str, str] = msgspec.field(default_factory=dict)
     extra: Extra | None = None
+
+    @property
+    def encryption(self) -> Encryption | None:
+        """What was promised of the encryption, if anything."""
+        return None if self.extra is None else self.extra.encryption
+
+    @property
+    def hidden(self) -> bool:
+        """Whether the account's own key does not open it: then it is never published."""
+        return self.extra is not None and (
+            self.extra.encryption is not None and self.extra.encryption.second
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from chain.net.transport import Buffer
-from gateway.catalog.interface import Space
+from gateway.catalog.interface import Reader, Space
 from gateway.contents import Contents
 from gateway.digests import CRCS
-from gateway.errors import InvalidArgument, InvalidRequest, NoSuchUpload
+from gateway.errors import CustomerKeyWrong, InvalidArgument, InvalidRequest, NoSuchUpload
+from gateway.etags import etag_algorithms, etag_of, tells
 from gateway.ingest import Ingest, Ingested, Wanted
 from gateway.listing import after_prefix
 from gateway.model import (
@@ -20,6 +21,7 @@ from gateway.model import (
     Upload,
     Verifier,
 )
+from gateway.protection import CustomerKey, unwrap_version_key, wrap_version_key
 from gateway.records import (
     OutboxRow,
     PartRow,
@@ -44,8 +46,15 @@ from gateway.upload_rows import (
     upload_id_bytes,
     upload_row,
 )
-from gateway.versions import bucket_row, live_row, object_key, text_key
-from gateway.writing import add_stream, etag_algorithm, etag_of, packed_receipts
+from gateway.versions import (
+    attributes_of,
+    bucket_row,
+    live_row,
+    object_key,
+    text_key,
+    wants_leaves,
+)
+from gateway.writing import add_stream, packed_receipts
 
 
 class Multipart:
@@ -66,6 +75,7 @@ class Multipart:
         algorithm: Algorithm | None,
         composite: bool,
         profile: str,
+        customer: CustomerKey | None,
     ) -> Upload:
         """Begin an upload; the finished object's key is made here."""
         if algorithm and not composite and algorithm not in CRCS:
@@ -77,8 +87,9 @@ class Multipart:
         def build(transaction: Transaction) -> UploadRow:
             reader = transaction.reader
             transaction.expect(Space.BUCKETS, bucket.name.encode(), bucket_row(reader, bucket))
-            keys = account_keys(reader, bucket.owner.id)
-            generation, wrapped = store.keys.wrap_for(keys, version_key)
+            generation, wrapped = wrap_version_key(
+                store, reader, bucket, version_key, attributes.extra, customer
+            )
             row = UploadRow(
                 started_ns=store.clock.now_ns(),
                 content_type=attributes.content_type,
@@ -108,7 +119,7 @@ class Multipart:
             row = live_row(reader, bucket, raw_key)[1]
         if row is None or row.upload != raw_id:
             raise NoSuchUpload
-        attributes = Attributes(row.content_type, row.headers, row.metadata, row.tags)
+        attributes = attributes_of(row)
         algorithm = Algorithm(row.checksum.algorithm) if row.checksum else None
         composite = bool(row.checksum and row.checksum.parts)
         return Upload(bucket, key, upload_id, row.modified_ns, attributes, algorithm, composite)
@@ -173,6 +184,7 @@ class Multipart:
         length: int | None,
         algorithms: frozenset[Algorithm],
         verify: Verifier | None,
+        customer: CustomerKey | None = None,
     ) -> PartSummary:
         """Store or replace a part."""
         if not 1 <= number <= PARTS_MAX:
@@ -180,21 +192,21 @@ class Multipart:
         store, bucket = self._store, upload.bucket
         with store.catalog.read() as reader:
             row = upload_row(reader, upload)[1]
-            keys = account_keys(reader, bucket.owner.id)
+            version_key = self._version_key(reader, bucket, row, customer)
+        attributes = attributes_of(row)
         lease = store.lease(bucket)
         wanted = Wanted(
             profile=store.profile(bucket, row.profile),
             algorithms=algorithms
-            | {etag_algorithm(store.settings.etag)}
+            | etag_algorithms(store.settings.etag, told=tells(attributes))
             | (frozenset({Algorithm(row.algorithm)}) if row.algorithm else frozenset()),
             inline_max=store.settings.inline_max,
-            leaves=bucket.publishes and store.publisher is not None,
+            leaves=wants_leaves(store, bucket, attributes),
             length=length,
         )
         ingested = await self._ingest.take(body, wanted, store.keys.new_key(), store.new_id())
         if verify:
             verify(ingested.digests)
-        version_key = store.keys.unwrap_for(keys, row.generation, row.key)
         return await self._commit_part(upload, number, ingested, lease, version_key)
 
     async def _commit_part(
@@ -215,7 +227,7 @@ class Multipart:
             digest = ingested.digests.values[Algorithm(row.algorithm)] if row.algorithm else b""
             part = PartRow(
                 size=ingested.size,
-                etag=etag_of(ingested.digests, store.settings.etag),
+                etag=etag_of(ingested, store.settings.etag, told=tells(attributes_of(row))),
                 modified_ns=store.clock.now_ns(),
                 digest=digest,
                 stream=stream,
@@ -236,16 +248,46 @@ class Multipart:
         part = await commit(store.catalog, store.pool, build)
         return to_summary(number, part, upload.algorithm)
 
-    async def copy_part(
-        self, upload: Upload, number: int, source: ObjectVersion, start: int, end: int
+    async def copy_part(  # noqa: PLR0917 - one caller
+        self,
+        upload: Upload,
+        number: int,
+        source: ObjectVersion,
+        start: int,
+        end: int,
+        source_key: CustomerKey | None,
+        customer: CustomerKey | None,
     ) -> PartSummary:
         """Always a new stream: a part's bytes are sealed under a key of their own."""
         if not 0 <= start < end <= source.size and not start == end == source.size == 0:
             raise InvalidArgument("The range of the copy source is not valid")
-        body = self._contents.read(source, start, end)
+        body = self._contents.read(source, start, end, source_key)
         return await self.put_part(
-            upload, number, body, length=end - start, algorithms=frozenset(), verify=None
+            upload,
+            number,
+            body,
+            length=end - start,
+            algorithms=frozenset(),
+            verify=None,
+            customer=customer,
         )
+
+    def check_key(self, upload: Upload, customer: CustomerKey) -> None:
+        """Raises InvalidRequest unless the upload, if it is still there, began with this key."""
+        with self._store.catalog.read() as reader:
+            raw = reader.get(Space.UPLOADS, place_of(upload))
+            if raw is not None:
+                self._version_key(reader, upload.bucket, decode(UploadRow, raw), customer)
+
+    def _version_key(
+        self, reader: Reader, bucket: Bucket, row: UploadRow, customer: CustomerKey | None
+    ) -> bytes:
+        try:
+            return unwrap_version_key(self._store, reader, bucket, row, customer)
+        except CustomerKeyWrong:
+            raise InvalidRequest(
+                "The provided encryption parameters did not match the ones used originally."
+            ) from None
 
     def list_parts(
         self, upload: Upload, *, after: int, limit: int

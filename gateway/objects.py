@@ -13,6 +13,7 @@ from gateway.contents import Contents
 from gateway.errors import InvalidRange
 from gateway.history import find
 from gateway.keys import KeyRing
+from gateway.kms import KmsKeys
 from gateway.listing import list_page
 from gateway.model import (
     Account,
@@ -33,6 +34,7 @@ from gateway.model import (
     WriteCondition,
 )
 from gateway.multipart import Multipart
+from gateway.protection import CustomerKey
 from gateway.segments import Cutting, Engine
 from gateway.store import Leases, Publisher, StoragePool, Store, StoreSettings
 from gateway.transaction import commit, release_some
@@ -92,6 +94,7 @@ class ObjectService:
         self._writing = Writing(self._store, self._contents)
         self._multipart = Multipart(self._store, self._contents)
         self._completion = Completion(self._store)
+        self.kms = KmsKeys(self._store)
 
     async def release_some(self) -> bool:
         """Let go of up to 1,024 segments of deleted objects too large for one commit.
@@ -171,12 +174,15 @@ class ObjectService:
         verify: Verifier | None = None,
         condition: WriteCondition = ANY,
         profile: str = "",
+        customer: CustomerKey | None = None,
     ) -> ObjectVersion:
         """Store a body as the latest version of `key`.
 
         `algorithms` are computed beside the ETag and handed to `verify`; `keep` (one of them) is
-        stored with the object. Durable and visible when this returns; after an exception nothing is
-        stored. Raises IncompleteBody when the body ends before `length`.
+        stored with the object. `customer` goes with `attributes` whose encryption is SSE-C; a KMS
+        key that they name was made usable before (`kms`). Durable and visible when this returns;
+        after an exception nothing is stored. Raises IncompleteBody when the body ends before
+        `length`.
         """
         return await self._writing.put(
             bucket,
@@ -189,6 +195,7 @@ class ObjectService:
             verify=verify,
             condition=condition,
             profile=profile,
+            customer=customer,
         )
 
     def head(self, bucket: Bucket, key: str, version_id: str | None = None) -> ObjectVersion:
@@ -201,14 +208,26 @@ class ObjectService:
             return find(reader, bucket, key, version_id)
 
     def read(
-        self, version: ObjectVersion, start: int = 0, end: int | None = None
+        self,
+        version: ObjectVersion,
+        start: int = 0,
+        end: int | None = None,
+        customer: CustomerKey | None = None,
     ) -> AsyncIterator[Buffer]:
-        """The bytes [start, end) of a version. Raises SlowDown before the first byte."""
+        """The bytes [start, end) of a version.
+
+        Raises SlowDown, CustomerKeyMissing (of SSE-C; it is wrong to retry), CustomerKeyWrong,
+        KmsKeyNotFound, KmsKeyDisabled before the first byte.
+        """
         if end is None:
             end = version.size
         if not 0 <= start <= end <= version.size:
             raise InvalidRange
-        return self._contents.read(version, start, end)
+        return self._contents.read(version, start, end, customer)
+
+    def check_key(self, version: ObjectVersion, customer: CustomerKey | None) -> None:
+        """Raises CustomerKeyMissing, CustomerKeyWrong, CustomerKeyNotNeeded."""
+        self._contents.check_key(version, customer)
 
     async def delete(
         self,
@@ -264,11 +283,13 @@ class ObjectService:
         algorithm: Algorithm | None = None,
         condition: WriteCondition = ANY,
         profile: str = "",
+        source_key: CustomerKey | None = None,
+        customer: CustomerKey | None = None,
     ) -> ObjectVersion:
         """Store the source's content under another key, sharing its sealed segments.
 
-        `attributes` None keeps the source's. The bytes are read again only when another checksum
-        or profile is asked for.
+        `attributes` None keeps the source's without extras. The bytes are read again only when
+        another checksum, profile or client's key is asked for.
         """
         return await self._writing.copy(
             source,
@@ -278,6 +299,8 @@ class ObjectService:
             algorithm=algorithm,
             condition=condition,
             profile=profile,
+            source_key=source_key,
+            customer=customer,
         )
 
     def list_objects(
@@ -340,10 +363,17 @@ class ObjectService:
         algorithm: Algorithm | None = None,
         composite: bool = True,
         profile: str = "",
+        customer: CustomerKey | None = None,
     ) -> Upload:
-        """Begin a multipart upload."""
+        """Begin a multipart upload. With `customer`, each part needs it."""
         return await self._multipart.create(
-            bucket, key, attributes, algorithm=algorithm, composite=composite, profile=profile
+            bucket,
+            key,
+            attributes,
+            algorithm=algorithm,
+            composite=composite,
+            profile=profile,
+            customer=customer,
         )
 
     def upload(self, bucket: Bucket, key: str, upload_id: str) -> Upload:
@@ -365,17 +395,41 @@ class ObjectService:
         length: int | None = None,
         algorithms: frozenset[Algorithm] = frozenset(),
         verify: Verifier | None = None,
+        customer: CustomerKey | None = None,
     ) -> PartSummary:
-        """Store or replace part `number` (1..10,000); the upload's algorithm is always kept."""
+        """Store or replace part `number` (1..10,000); the upload's algorithm is always kept.
+
+        Raises InvalidRequest for another `customer` than the upload's.
+        """
         return await self._multipart.put_part(
-            upload, number, body, length=length, algorithms=algorithms, verify=verify
+            upload,
+            number,
+            body,
+            length=length,
+            algorithms=algorithms,
+            verify=verify,
+            customer=customer,
         )
 
     async def copy_part(
-        self, upload: Upload, number: int, source: ObjectVersion, start: int, end: int
+        self,
+        upload: Upload,
+        number: int,
+        source: ObjectVersion,
+        start: int,
+        end: int,
+        *,
+        source_key: CustomerKey | None = None,
+        customer: CustomerKey | None = None,
     ) -> PartSummary:
         """Store the source's bytes [start, end) as a part."""
-        return await self._multipart.copy_part(upload, number, source, start, end)
+        return await self._multipart.copy_part(
+            upload, number, source, start, end, source_key, customer
+        )
+
+    def check_upload_key(self, upload: Upload, customer: CustomerKey) -> None:
+        """Raises InvalidRequest for another key than the upload's."""
+        self._multipart.check_key(upload, customer)
 
     def list_parts(
         self, upload: Upload, *, after: int = 0, limit: int = 1000

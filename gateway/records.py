@@ -73,6 +73,15 @@ class SettingsRow(Row, frozen=True, array_like=True):
     values: dict[str, bytes]
 
 
+class KmsKeyRow(Row, frozen=True, array_like=True):
+    """META: `kms/` and account id, 00, key id -> this."""
+
+    created_ns: int
+    generation: int  # of the account's key-encryption key
+    key: bytes  # wrapped under it
+    disabled: bool = False
+
+
 class StoredChecksum(Row, frozen=True, array_like=True):
     """A checksum: algorithm by S3's name, digest, parts (0: of the full object)."""
 
@@ -352,6 +361,11 @@ def live_key(bucket_id: bytes, key: bytes) -> bytes:
 def settings_key(bucket: bytes) -> bytes:
     """Where the settings of a bucket are, in META."""
     return b"settings/" + bucket
+
+
+def kms_prefix(account: str) -> bytes:
+    """META: an account's KMS keys; the key's id follows."""
+    return b"kms/" + account.encode() + b"\x00"
 
 
 def owned_prefix(account: str) -> bytes:

@@ -81,6 +81,7 @@ class StoreSettings:
     profile: str = "small"
     etag: str = "md5"  # or crc64nvme
     publish_new_buckets: bool = False  # `[ipfs] publish_new_buckets`
+    kms_auto_create: bool = True  # a KMS key is made when it is first asked for
     # 1 MiB chunks being filled and hashed: 3 for each running transfer above 64 KiB.
     ring_bytes: int = RINGS // 2
     # Segments with parity being filled and stored: 12-24 MiB each at 4+2.

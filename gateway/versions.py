@@ -235,6 +235,11 @@ def report(
     transaction.append(Space.OUTBOX, b"", encode(leaf))
 
 
+def wants_leaves(store: Store, bucket: Bucket, attributes: Attributes) -> bool:
+    """Whether the bytes are to be published on IPFS."""
+    return bucket.publishes and store.publisher is not None and not attributes.hidden
+
+
 def publish(
     store: Store,
     transaction: Transaction,
@@ -246,6 +251,8 @@ def publish(
     """In a publishing bucket: IPFS rows and the CID; without leaf digests a job to get them."""
     if not bucket.publishes or store.publisher is None:
         return row
+    if row.extra is not None and attributes_of(row).hidden:
+        return row  # what the account's own key does not open is not for everybody
     if leaves is None:
         job = PublishJob(bucket.name, bucket.id, key, row.uid)
         transaction.append(Space.JOBS, PUBLISH_JOBS, encode(job))

@@ -10,6 +10,7 @@ from gateway import history
 from gateway.catalog.interface import Reader, Space
 from gateway.contents import Contents
 from gateway.errors import InvalidRequest, NoSuchKey, SlowDown
+from gateway.etags import etag_algorithms, etag_of, tells
 from gateway.ingest import STREAM_MAX, Ingest, Ingested, Wanted
 from gateway.keys import unwrap, wrap
 from gateway.manifest import Manifest, StreamManifest, fid
@@ -18,12 +19,12 @@ from gateway.model import (
     Attributes,
     Bucket,
     Deletion,
-    Digests,
     ObjectVersion,
     Standing,
     Verifier,
     WriteCondition,
 )
+from gateway.protection import CustomerKey, shares_streams, wrap_version_key
 from gateway.records import (
     StoredChecksum,
     StreamRef,
@@ -35,22 +36,10 @@ from gateway.records import (
 )
 from gateway.store import Lease, Store, account_keys
 from gateway.transaction import Transaction, commit, segments_of
-from gateway.versions import NULL, object_key, publish, version_row
+from gateway.versions import NULL, object_key, publish, version_row, wants_leaves
 from miner.writing import FragmentReceipt
 
 _RECEIPTS = msgspec.msgpack.Encoder()
-
-
-def etag_of(digests: Digests, algorithm: str) -> str:
-    """The entity tag: MD5, or a CRC dressed as a one-part multipart tag (never taken for MD5)."""
-    if algorithm == "crc64nvme":
-        return digests.values[Algorithm.CRC64NVME].hex().rjust(32, "0") + "-1"
-    return digests.values[Algorithm.MD5].hex()
-
-
-def etag_algorithm(algorithm: str) -> Algorithm:
-    """What has to be computed for `etag_of`."""
-    return Algorithm.CRC64NVME if algorithm == "crc64nvme" else Algorithm.MD5
 
 
 def stream_manifest(ingested: Ingested) -> StreamManifest:
@@ -135,6 +124,7 @@ class Writing:
         verify: Verifier | None,
         condition: WriteCondition,
         profile: str,
+        customer: CustomerKey | None = None,
     ) -> ObjectVersion:
         """Store a body."""
         store = self._store
@@ -143,17 +133,17 @@ class Writing:
         wanted = Wanted(
             profile=store.profile(bucket, profile),
             algorithms=algorithms
-            | {etag_algorithm(store.settings.etag)}
+            | etag_algorithms(store.settings.etag, told=tells(attributes))
             | (frozenset({keep}) if keep else frozenset()),
             inline_max=store.settings.inline_max,
-            leaves=bucket.publishes and store.publisher is not None,
+            leaves=wants_leaves(store, bucket, attributes),
             length=length,
         )
         ingested = await self._ingest.take(body, wanted, store.keys.new_key(), b"")
         if verify:
             verify(ingested.digests)
         return await self._commit_put(
-            bucket, key, attributes, wanted, ingested, lease, keep, condition
+            bucket, key, attributes, wanted, ingested, lease, keep, condition, customer
         )
 
     async def _commit_put(  # noqa: PLR0917 - one caller
@@ -166,6 +156,7 @@ class Writing:
         lease: Lease,
         keep: Algorithm | None,
         condition: WriteCondition,
+        customer: CustomerKey | None,
     ) -> ObjectVersion:
         store = self._store
         version_key = store.keys.new_key()
@@ -177,13 +168,17 @@ class Writing:
 
         def build(transaction: Transaction) -> ObjectVersion:
             keys = account_keys(transaction.reader, bucket.owner.id)
-            generation, wrapped = store.keys.wrap_for(keys, version_key)
+            generation, wrapped = wrap_version_key(
+                store, transaction.reader, bucket, version_key, attributes.extra, customer
+            )
             stream = add_stream(store, transaction, ingested, version_key)
             row = VersionRow(
                 version=NULL,
                 sequence=0,
                 size=ingested.size,
-                stored_etag=pack_etag(etag_of(digests, store.settings.etag)),
+                stored_etag=pack_etag(
+                    etag_of(ingested, store.settings.etag, told=tells(attributes))
+                ),
                 modified_ns=store.clock.now_ns(),
                 profile=wanted.profile.name,
                 checksum=StoredChecksum(keep.value, digests.values[keep], 0) if keep else None,
@@ -266,6 +261,8 @@ class Writing:
         algorithm: Algorithm | None,
         condition: WriteCondition,
         profile: str,
+        source_key: CustomerKey | None = None,
+        customer: CustomerKey | None = None,
     ) -> ObjectVersion:
         """Share the source's streams under keys of the copy's own, or store the bytes anew."""
         if source.size > STREAM_MAX:
@@ -277,12 +274,15 @@ class Writing:
         row = version_row(source)
         inline = all(stream.inline for stream in row.streams)
         target = self._store.profile(bucket, profile) if profile else None
-        other_code = target is not None and target.name != row.profile and not inline
-        if other_code or (algorithm and not _has_checksum(row, algorithm)):
+        anew = target is not None and target.name != row.profile and not inline
+        anew = anew or not shares_streams(
+            source.attributes.encryption, source_key, attributes.encryption, customer
+        )
+        if anew or (algorithm and not _has_checksum(row, algorithm)):
             return await self.put(
                 bucket,
                 key,
-                self._contents.read(source, 0, source.size),
+                self._contents.read(source, 0, source.size, source_key),
                 attributes,
                 length=source.size,
                 algorithms=frozenset(),
@@ -290,9 +290,10 @@ class Writing:
                 verify=None,
                 condition=condition,
                 profile=profile or row.profile,
+                customer=customer,
             )
         lease = self._store.lease(bucket)
-        copier = _Copy(self._store, self._contents, source, row, bucket, key)
+        copier = _Copy(self._store, self._contents, source, row, bucket, key, customer)
 
         def build(transaction: Transaction) -> ObjectVersion:
             copied = copier.row(transaction, attributes, lease, target.name if target else "")
@@ -306,7 +307,7 @@ class Writing:
 class _Copy:
     """The rows of a copy that shares what is sealed."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - one caller
         self,
         store: Store,
         contents: Contents,
@@ -314,6 +315,7 @@ class _Copy:
         row: VersionRow,
         bucket: Bucket,
         key: str,
+        customer: CustomerKey | None,
     ) -> None:
         self._store = store
         self._contents = contents
@@ -321,6 +323,7 @@ class _Copy:
         self._row = row
         self._bucket = bucket
         self._key = key
+        self._customer = customer  # the source's too, or it is none
         self._uid = store.new_id()
         self._version_key = store.keys.new_key()
 
@@ -329,9 +332,18 @@ class _Copy:
     ) -> VersionRow:
         """The copy's version row; its streams' rows go to the transaction."""
         store, old = self._store, self._row
-        source_key = self._contents.version_key(transaction.reader, self._source, old)
+        source_key = self._contents.version_key(
+            transaction.reader, self._source, old, self._customer
+        )
         keys = account_keys(transaction.reader, self._bucket.owner.id)
-        generation, wrapped = store.keys.wrap_for(keys, self._version_key)
+        generation, wrapped = wrap_version_key(
+            store,
+            transaction.reader,
+            self._bucket,
+            self._version_key,
+            attributes.extra,
+            self._customer,
+        )
         manifest = Manifest(
             keys.owner, tuple(stored_manifest(transaction.reader, stream) for stream in old.streams)
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from chain.cids import Cid
 from chain.clock import Clock
 from gateway.catalog.interface import Batch, Catalog, Change, Delete, Equals, Put, Reader, Space
+from gateway.errors import NoSuchKey
 from gateway.ipfs import directory, rows
 from gateway.ipfs.dagpb import Link
 from gateway.ipfs.errors import NotFound, NotSupported
@@ -65,12 +66,22 @@ class IpfsDirectory:
         while start is not None:
             page = self._objects.list_objects(bucket, start=start, limit=_PAGE)
             ready += sum(found.cid is not None for found in page.objects)
-            waiting += sum(found.cid is None for found in page.objects)
+            if bucket.publishes:
+                waiting += sum(self._waits(found) for found in page.objects)
             start = page.next_start
             await asyncio.sleep(0)  # others have their turn between pages
         if not bucket.publishes:
             return "", 0, 0
         return str(await self.root(bucket)), ready, waiting
+
+    def _waits(self, found: ObjectVersion) -> bool:
+        """Whether it has no CID and will get one."""
+        if found.cid is not None:
+            return False
+        try:
+            return not self._objects.head(found.bucket, found.key).attributes.hidden
+        except NoSuchKey:
+            return False
 
     async def _gather(self, bucket: Bucket, prefix: str) -> _Folder:
         top = _Folder()

@@ -138,6 +138,13 @@ class Indexer:
 
     async def _publish(self, version: ObjectVersion) -> None:
         """Read a version, commit its blocks' rows, then its own row and its CID."""
+        if version.attributes.hidden:
+            log.info(
+                "IPFS index: %s/%s is encrypted with a key of its own and is not published",
+                version.bucket.name,
+                version.key,
+            )
+            return
         uid = version_uid(version)
         with self._catalog.read() as reader:
             if reader.get(Space.BLOCKS, rows.version_key(uid)) is not None:

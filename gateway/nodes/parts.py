@@ -108,6 +108,7 @@ def object_service(
             profile=network.profile,
             etag=config.s3_etag,
             publish_new_buckets=config.ipfs_publish_new_buckets,
+            kms_auto_create=config.s3_kms_auto_create,
         ).shared_by(shares),
         publisher=IpfsPublisher(),
     )

@@ -92,6 +92,7 @@ async def _worker(
                     region=config.s3_region,
                     sigv2=config.s3_sigv2,
                     targets=frozenset(config.notify),
+                    sse_requires_tls=config.s3_sse_requires_tls,
                 ),
                 clock,
                 iam=IamFace(

@@ -13,6 +13,7 @@ class S3Config:
     domains: tuple[str, ...] = ("localhost",)  # virtual-hosted style: BUCKET.DOMAIN
     region: str = ""  # "": any signing region is accepted
     sigv2: bool = True
+    sse_requires_tls: bool = False  # refuse SSE-C and SSE-KMS over plain HTTP, as AWS does
     server_headers: bool = True  # send Date and Server; False where the HTTP server does
     targets: frozenset[str] = frozenset()  # names of those that notifications may go to
 

@@ -91,7 +91,7 @@ class InvalidDigest(ProtocolError):
 
 
 class InvalidEncryptionAlgorithm(ProtocolError):
-    """x-amz-server-side-encryption names no algorithm."""
+    """A client's key is for another algorithm than AES256."""
 
     code = "InvalidEncryptionAlgorithmError"
     message = "The encryption request you specified is not valid. The valid value is AES256."
@@ -316,7 +316,7 @@ class NoSuchConfiguration(NotConfigured):
 
 
 class EncryptionConfigurationNotFound(NotConfigured):
-    """No default encryption was chosen (everything is sealed anyway)."""
+    """No default encryption was chosen (everything is sealed anyway: docs/adr/171)."""
 
     code = "ServerSideEncryptionConfigurationNotFoundError"
     message = "The server side encryption configuration was not found"

@@ -33,7 +33,7 @@ from gateway.s3.post_policy import PostPolicy, check_post_policy, parse_post_pol
 from gateway.s3.request import Message, Receive, Request
 from gateway.s3.sigv4 import require_fields
 from gateway.s3.tags import OBJECT_TAGS_MAX, parse_tags
-from gateway.s3.writing import store_upload, write_headers
+from gateway.s3.writing import store_upload
 
 # All that comes before the file, as on AWS.
 FIELDS_MAX = 20_000
@@ -239,8 +239,7 @@ async def post_object(exchange: Exchange, operation: ops.PostObject) -> Reply:
     """Store the file; answer as the form asks."""
     form: Form = operation.form
     bounded = _Bounded(exchange.body, form)
-    version = await store_upload(exchange, operation.key, bounded, None, bounded.judging)
-    headers = write_headers(exchange, version)
+    version, headers = await store_upload(exchange, operation.key, bounded, None, bounded.judging)
     target = f"/{operation.bucket}/{xml.url_encode(operation.key)}"
     location = f"{'https' if exchange.request.secure else 'http'}://" + (
         exchange.request.headers.get("host", "") + target

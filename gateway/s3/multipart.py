@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 from gateway.errors import InvalidArgument, InvalidRequest
 from gateway.model import Algorithm, Checksum, CompletedPart, PartSummary, Upload
+from gateway.protection import CustomerKey
 from gateway.s3 import operations as ops
 from gateway.s3 import xml
 from gateway.s3.attributes import Headers, read_attributes
@@ -17,12 +18,20 @@ from gateway.s3.checksums import (
     upload_checksum,
 )
 from gateway.s3.conditions import write_condition
+from gateway.s3.encryption import (
+    completing_key,
+    encryption_headers,
+    part_key,
+    source_key,
+    write_protection,
+    written_headers,
+)
 from gateway.s3.exchange import Exchange, Reply, xml_reply
 from gateway.s3.ranges import parse_copy_range
 from gateway.s3.storage_classes import profile_of
 from gateway.s3.timestamps import iso
 from gateway.s3.unsupported import check_object_acl, refuse_unsupported
-from gateway.s3.writing import check_before_body, find_source, sse_headers
+from gateway.s3.writing import check_before_body, find_source
 from gateway.s3.xml_requests import DOCUMENT_MAX, parse_complete
 
 # S3's largest object: 10,000 parts of 5 GiB would be more.
@@ -39,12 +48,12 @@ def _type(upload: Upload) -> str:
     return "COMPOSITE" if upload.composite else "FULL_OBJECT"
 
 
-def _part_headers(exchange: Exchange, part: PartSummary) -> Headers:
+def _part_headers(upload: Upload, part: PartSummary, customer: CustomerKey | None) -> Headers:
     headers = [(b"etag", f'"{part.etag}"'.encode())]
     if part.checksum is not None:
         kept = part.checksum
         headers.append((HEADER_BYTES[kept.algorithm], encode(kept).encode()))
-    return headers + sse_headers(exchange)
+    return headers + encryption_headers(upload.bucket, upload.attributes.encryption, customer)
 
 
 async def create(exchange: Exchange, operation: ops.CreateMultipartUpload) -> Reply:
@@ -53,19 +62,22 @@ async def create(exchange: Exchange, operation: ops.CreateMultipartUpload) -> Re
     refuse_unsupported(headers)
     check_object_acl(headers, exchange.bucket)
     algorithm, composite = upload_checksum(headers)
+    attributes = read_attributes(headers)
+    protection = await write_protection(exchange)
     upload = await exchange.objects.create_upload(
         exchange.bucket,
         operation.key,
-        read_attributes(headers),
+        protection.of(attributes),
         algorithm=algorithm,
         composite=composite,
         profile=profile_of(headers.get("x-amz-storage-class")),
+        customer=protection.customer,
     )
     body = (
         f"<Bucket>{xml.escape(operation.bucket)}</Bucket><Key>{xml.escape(operation.key)}</Key>"
         f"<UploadId>{xml.escape(upload.upload_id)}</UploadId>"
     )
-    reply = sse_headers(exchange)
+    reply = written_headers(exchange.bucket, protection)
     if "x-amz-checksum-algorithm" in headers:
         reply.append((b"x-amz-checksum-algorithm", algorithm.value.encode()))
         reply.append((b"x-amz-checksum-type", _type(upload).encode()))
@@ -78,6 +90,7 @@ async def upload_part(exchange: Exchange, operation: ops.UploadPart) -> Reply:
     refuse_unsupported(headers)
     length = body.upload_length()
     upload = _upload(exchange, operation.key, operation.upload_id)
+    customer = part_key(exchange, upload)
     integrity = plan(headers, body, upload.algorithm or Algorithm.CRC64NVME)
     # CRC64NVME is what an upload gets that asked for nothing: its parts may claim any algorithm.
     settled = upload.algorithm not in (None, Algorithm.CRC64NVME)
@@ -94,8 +107,9 @@ async def upload_part(exchange: Exchange, operation: ops.UploadPart) -> Reply:
         length=length,
         algorithms=integrity.algorithms,
         verify=integrity.verify,
+        customer=customer,
     )
-    return Reply(200, _part_headers(exchange, part))
+    return Reply(200, _part_headers(upload, part, customer))
 
 
 async def upload_part_copy(exchange: Exchange, operation: ops.UploadPartCopy) -> Reply:
@@ -103,7 +117,9 @@ async def upload_part_copy(exchange: Exchange, operation: ops.UploadPartCopy) ->
     headers = exchange.request.headers
     refuse_unsupported(headers)
     upload = _upload(exchange, operation.key, operation.upload_id)
+    customer = part_key(exchange, upload)
     source = find_source(exchange, operation.source)
+    key = source_key(exchange, source)
     asked = headers.get("x-amz-copy-source-range")
     start, end = (0, source.size) if asked is None else parse_copy_range(asked, source.size)
     if end - start > PUT_MAX:
@@ -111,12 +127,14 @@ async def upload_part_copy(exchange: Exchange, operation: ops.UploadPartCopy) ->
             "The specified copy source is larger than the maximum allowable size for a copy "
             f"source: {PUT_MAX}"
         )
-    part = await exchange.objects.copy_part(upload, operation.number, source, start, end)
+    part = await exchange.objects.copy_part(
+        upload, operation.number, source, start, end, source_key=key, customer=customer
+    )
     body = (
         f"<LastModified>{iso(part.modified_ns)}</LastModified>"
         f"<ETag>&quot;{part.etag}&quot;</ETag>{xml.checksum(part.checksum, with_type=False)}"
     )
-    reply = sse_headers(exchange)
+    reply = encryption_headers(upload.bucket, upload.attributes.encryption, customer)
     if source.version_id != "null":
         reply.append((b"x-amz-copy-source-version-id", source.version_id.encode()))
     return xml_reply(xml.document("CopyPartResult", body), reply)
@@ -166,6 +184,7 @@ async def complete(exchange: Exchange, operation: ops.CompleteMultipartUpload) -
     """Make the object of the named parts."""
     headers = exchange.request.headers
     upload = _upload(exchange, operation.key, operation.upload_id)
+    customer = completing_key(exchange, upload)
     # Here x-amz-checksum-* speak of the object, not of the document.
     data = await exchange.document(DOCUMENT_MAX, claims=False)
     if len(data) > _THREADED_BYTES:  # 10,000 parts take 0.1 s
@@ -193,6 +212,7 @@ async def complete(exchange: Exchange, operation: ops.CompleteMultipartUpload) -
     reply = [] if version.version_id == "null" else [
         (b"x-amz-version-id", version.version_id.encode())
     ]  # fmt: skip
+    reply += encryption_headers(upload.bucket, version.attributes.encryption, customer)
     return xml_reply(xml.document("CompleteMultipartUploadResult", body), reply)
 
 

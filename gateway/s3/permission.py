@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.errors import AccessDenied, NoSuchKey, NoSuchVersion, NotImplementedHere
+from gateway.errors import (
+    AccessDenied,
+    NoSuchKey,
+    NoSuchUpload,
+    NoSuchVersion,
+    NotImplementedHere,
+)
 from gateway.iam.identity import Identity
-from gateway.model import ACCESS_BLOCK, ACCESS_POLICY, Account, Bucket
+from gateway.kms import key_arn
+from gateway.model import ACCESS_BLOCK, ACCESS_POLICY, SSE_S3, Account, Bucket
 from gateway.policy.actions import action_of, resource_of
 from gateway.policy.document import Policy
 from gateway.policy.evaluation import Asked
@@ -39,6 +46,7 @@ _HEADERS = (
     "if-none-match",
 )  # fmt: skip
 _LISTS = ("prefix", "delimiter", "max-keys")
+_ENCRYPTION = "s3:x-amz-server-side-encryption"
 _STORED_TAG = "s3:existingobjecttag/"
 _GIVEN_TAG = "s3:requestobjecttag"
 
@@ -162,8 +170,26 @@ class Permission:
         if "tagging" in self._request.query and any(one.startswith(_GIVEN_TAG) for one in keys):
             # They come in the body, which nobody reads before the decision.
             raise NotImplementedHere("A policy with s3:RequestObjectTag on PutObjectTagging.")
+        upload_id = self._request.query.get("uploadId")
+        if bucket and upload_id and key and any(one.startswith(_ENCRYPTION) for one in keys):
+            context |= self._uploads_encryption(bucket, key, upload_id)
         if bucket and key and any(one.startswith(_STORED_TAG) for one in keys):
             context |= self._stored_tags(bucket, key, version_id)
+        return context
+
+    def _uploads_encryption(self, bucket: Bucket, key: str, upload_id: str) -> Context:
+        """What an upload began with, which takes effect for its parts whatever they say."""
+        try:
+            encryption = self._objects.upload(bucket, key, upload_id).attributes.encryption
+        except NoSuchUpload:
+            return {}
+        if encryption is None:
+            return {}
+        if encryption.customer:
+            return {f"{_ENCRYPTION}-customer-algorithm": (SSE_S3,)}
+        context = {_ENCRYPTION: (encryption.algorithm,)}
+        if encryption.key:
+            context[f"{_ENCRYPTION}-aws-kms-key-id"] = (key_arn(bucket, encryption.key),)
         return context
 
     def _stored_tags(self, bucket: Bucket, key: str, version_id: str | None) -> Context:

@@ -11,6 +11,7 @@ from gateway.s3 import xml
 from gateway.s3.attributes import Headers, object_headers, override
 from gateway.s3.checksums import HEADER_BYTES, encode, type_of
 from gateway.s3.conditions import check_read, is_conditional, range_applies
+from gateway.s3.encryption import encryption_headers, read_key
 from gateway.s3.exchange import Exchange, Reply, xml_reply
 from gateway.s3.ranges import parse_range
 from gateway.s3.timestamps import http_date
@@ -56,6 +57,7 @@ async def get_object(exchange: Exchange, operation: ops.GetObject) -> Reply:
         )
     refuse_unsupported(request_headers)
     version = exchange.objects.head(exchange.bucket, operation.key, operation.version_id)
+    customer = read_key(exchange, version)
     modified = version.modified_ns // _NS
     if is_conditional(request_headers) and not check_read(request_headers, version.etag, modified):
         headers = object_headers(version, checksum=False)
@@ -68,6 +70,8 @@ async def get_object(exchange: Exchange, operation: ops.GetObject) -> Reply:
     else:
         span = None
     headers = _reply_headers(exchange, operation, version, whole=span in (None, (0, version.size)))
+    if version.attributes.extra is not None:
+        headers += encryption_headers(version.bucket, version.attributes.encryption, customer)
     start, end = span or (0, version.size)
     status = 200
     if span is not None and version.size:
@@ -75,7 +79,7 @@ async def get_object(exchange: Exchange, operation: ops.GetObject) -> Reply:
         headers.append((b"content-range", f"bytes {start}-{end - 1}/{version.size}".encode()))
     reply = Reply(status, headers, length=end - start)
     if not operation.head and end > start:
-        await _open(exchange, version, start, end, reply)
+        await _open(exchange.objects.read(version, start, end, customer), reply)
     return reply
 
 
@@ -107,16 +111,14 @@ def _part_span(version: ObjectVersion, number: int, asked: str | None) -> tuple[
     return start, start + version.parts[number - 1].size
 
 
-async def _open(
-    exchange: Exchange, version: ObjectVersion, start: int, end: int, reply: Reply
-) -> None:
-    stream = coalesce(exchange.objects.read(version, start, end))
+async def _open(pieces: AsyncIterator[Buffer], reply: Reply) -> None:
+    stream = coalesce(pieces)
     try:
         reply.body = await anext(stream, b"")
     except BaseException:
         await stream.aclose()
         raise
-    if len(reply.body) == end - start:
+    if len(reply.body) == reply.length:
         await stream.aclose()
     else:
         reply.stream = _closing(stream)
@@ -142,6 +144,7 @@ async def get_attributes(exchange: Exchange, operation: ops.GetObjectAttributes)
             ArgumentValue=asked,
         )
     version = exchange.objects.head(exchange.bucket, operation.key, operation.version_id)
+    read_key(exchange, version)
     body = f"<ETag>{version.etag}</ETag>" if "ETag" in names else ""
     if "Checksum" in names and version.checksum is not None:
         body += f"<Checksum>{xml.checksum(version.checksum)}</Checksum>"

@@ -28,6 +28,10 @@ class Request(msgspec.Struct, frozen=True):
     receive: Receive
     site: bool = False  # a visitor of the bucket's website
 
+    def __repr__(self) -> str:
+        # Headers and query may hold a client's key or signature.
+        return f"Request({self.method} {self.raw_path!r})"
+
 
 def join_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """ASGI headers as a dictionary."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.errors import StoreError
-from gateway.s3 import cors, errors, notification, policies, tags, website, xml
+from gateway.s3 import bucket_encryption, cors, errors, notification, policies, tags, website, xml
 from gateway.s3 import operations as ops
 from gateway.s3.access import PublicAccessBlock
 from gateway.s3.exchange import XML_TYPE, Exchange, Reply
@@ -70,6 +70,15 @@ SETTINGS: dict[str, Setting] = {
         ),
         missing=errors.NoSuchTagSet,
         put_status=204,
+    ),
+    bucket_encryption.SETTING: Setting(
+        noun="BucketEncryption",
+        form=_packed(
+            bucket_encryption.parse_encryption,
+            bucket_encryption.encryption_document,
+            bucket_encryption.BucketEncryption,
+        ),
+        missing=errors.EncryptionConfigurationNotFound,
     ),
     "policy": Setting(
         noun="BucketPolicy",

@@ -4,14 +4,11 @@ from collections.abc import Mapping
 
 from gateway.errors import AccessDenied, InvalidArgument, NotImplementedHere
 from gateway.model import Bucket
-from gateway.s3.errors import AccessControlListNotSupported, InvalidEncryptionAlgorithm
+from gateway.s3.errors import AccessControlListNotSupported
 
-_SSE = "x-amz-server-side-encryption"
 _REFUSED_PREFIXES = (
     "x-amz-object-lock-",
     "x-amz-grant-",
-    f"{_SSE}-",
-    "x-amz-copy-source-server-side-encryption-",
 )
 _REFUSED = ("x-amz-write-offset-bytes", "x-amz-bucket-object-lock-enabled")
 BUCKET_ACLS = {"private": False, "public-read": True}
@@ -20,17 +17,13 @@ _OWNER_ACLS = ("private", "bucket-owner-full-control", "bucket-owner-read")
 
 
 def refuse_unsupported(headers: Mapping[str, str]) -> None:
-    """Raises NotImplementedHere, InvalidEncryptionAlgorithm."""
+    """Raises NotImplementedHere."""
     for name, value in headers.items():
         if not name.startswith("x-amz-"):
             continue
         refused = name in _REFUSED or name.startswith(_REFUSED_PREFIXES)
         if refused and value and value.lower() != "false":
             raise NotImplementedHere(Header=name)
-        if name == _SSE and value != "AES256":  # everything is sealed with AES-256-GCM anyway
-            if value.startswith("aws:"):
-                raise NotImplementedHere(Header=name)
-            raise InvalidEncryptionAlgorithm(ArgumentName=name, ArgumentValue=value)
 
 
 def canned_bucket_acl(headers: Mapping[str, str]) -> bool | None:

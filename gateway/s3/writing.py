@@ -23,6 +23,14 @@ from gateway.s3.attributes import Headers, read_attributes, version_headers
 from gateway.s3.body import PUT_MAX
 from gateway.s3.checksums import HEADER_BYTES, encode, parse_algorithm, plan, type_of
 from gateway.s3.conditions import ANY, check_copy_source, failed, write_condition
+from gateway.s3.encryption import (
+    NOTHING,
+    Protection,
+    changes_encryption,
+    source_key,
+    write_protection,
+    written_headers,
+)
 from gateway.s3.exchange import Exchange, Reply, xml_reply
 from gateway.s3.storage_classes import profile_of
 from gateway.s3.tags import read_tags
@@ -37,21 +45,17 @@ _NS = 1_000_000_000
 _NOT_COPIED = ("x-amz-storage-class", "x-amz-website-redirect-location")
 
 
-def write_headers(exchange: Exchange, version: ObjectVersion) -> Headers:
+def write_headers(version: ObjectVersion, protection: Protection) -> Headers:
     """What a finished write says of its version."""
     headers = [(b"etag", f'"{version.etag}"'.encode())]
     if version.checksum is not None:
         kept = version.checksum
         headers.append((HEADER_BYTES[kept.algorithm], encode(kept).encode()))
         headers.append((b"x-amz-checksum-type", type_of(kept).encode()))
-    return headers + version_headers(version) + sse_headers(exchange)
-
-
-def sse_headers(exchange: Exchange) -> Headers:
-    """x-amz-server-side-encryption as asked for."""
-    if "x-amz-server-side-encryption" in exchange.request.headers:
-        return [(b"x-amz-server-side-encryption", b"AES256")]
-    return []
+    headers += version_headers(version)
+    if protection is not NOTHING:
+        headers += written_headers(version.bucket, protection)
+    return headers
 
 
 def check_before_body(exchange: Exchange, key: str, condition: WriteCondition) -> None:
@@ -73,8 +77,8 @@ def check_before_body(exchange: Exchange, key: str, condition: WriteCondition) -
 async def put_object(exchange: Exchange, operation: ops.PutObject) -> Reply:
     """Store the body; every claim about it is judged before it becomes visible."""
     body = exchange.body
-    version = await store_upload(exchange, operation.key, body, body.upload_length())
-    return Reply(200, write_headers(exchange, version))
+    _, headers = await store_upload(exchange, operation.key, body, body.upload_length())
+    return Reply(200, headers)
 
 
 async def store_upload(
@@ -83,8 +87,11 @@ async def store_upload(
     body: AsyncIterator[Buffer],
     length: int | None,
     judging: Callable[[Verifier], Verifier] | None = None,
-) -> ObjectVersion:
-    """Store `body` as the request's headers say; `judging` makes a verifier that asks more."""
+) -> tuple[ObjectVersion, Headers]:
+    """Store `body` as the request's headers say; `judging` makes a verifier that asks more.
+
+    The version, and what the reply says of it.
+    """
     headers = exchange.request.headers
     refuse_unsupported(headers)
     check_object_acl(headers, exchange.bucket)
@@ -93,18 +100,21 @@ async def store_upload(
     integrity = plan(headers, exchange.body)
     condition = write_condition(headers)
     check_before_body(exchange, key, condition)
-    return await exchange.objects.put(
+    protection = await write_protection(exchange)
+    version = await exchange.objects.put(
         exchange.bucket,
         key,
         body,
-        attributes,
+        protection.of(attributes),
         length=length,
         algorithms=integrity.algorithms,
         keep=integrity.keep,
         verify=judging(integrity.verify) if judging else integrity.verify,
         condition=condition,
         profile=profile,
+        customer=protection.customer,
     )
+    return version, write_headers(version, protection)
 
 
 # ------------------------------------------------------------------ copy
@@ -142,7 +152,7 @@ def copied_attributes(exchange: Exchange, source: ObjectVersion) -> tuple[Attrib
         )
     kept = {n: v for n, v in source.attributes.headers.items() if n not in _NOT_COPIED}
     given = {n: headers[n] for n in _NOT_COPIED if headers.get(n)}
-    changes = bool(given) or retagged or "x-amz-server-side-encryption" in headers
+    changes = bool(given) or retagged or changes_encryption(exchange)
     if given.get("x-amz-storage-class") == "STANDARD":
         del given["x-amz-storage-class"]
     merged = kept | given
@@ -190,6 +200,11 @@ async def copy_object(exchange: Exchange, operation: ops.CopyObject) -> Reply:
             "changing the object's metadata, storage class, website redirect location or "
             "encryption attributes."
         )
+    key = source_key(exchange, source)
+    protection = await write_protection(exchange)
+    if protection.encryption is not None:
+        kept = replace(source.attributes, extra=None) if attributes is None else attributes
+        attributes = protection.of(kept)
     version = await exchange.objects.copy(
         source,
         exchange.bucket,
@@ -198,12 +213,14 @@ async def copy_object(exchange: Exchange, operation: ops.CopyObject) -> Reply:
         algorithm=algorithm,
         condition=condition,
         profile=profile,
+        source_key=key,
+        customer=protection.customer,
     )
     body = (
         f"<LastModified>{iso(version.modified_ns)}</LastModified>"
         f"<ETag>&quot;{version.etag}&quot;</ETag>{xml.checksum(version.checksum)}"
     )
-    reply_headers = sse_headers(exchange)
+    reply_headers = written_headers(exchange.bucket, protection)
     if source.version_id != "null":
         reply_headers.append((b"x-amz-copy-source-version-id", source.version_id.encode()))
     reply_headers += version_headers(version)

@@ -1,5 +1,7 @@
 """boto3 with its defaults, over http and https."""
 
+import base64
+import hashlib
 import io
 import random
 
@@ -59,6 +61,58 @@ def test_listing_pages_through_everything_in_order(network: RunningNetwork) -> N
     assert [top["Prefix"] for top in tops] == [f"d{n}/" for n in range(7)]
     client.delete_objects(Bucket="pages", Delete={"Objects": [{"Key": key} for key in keys]})
     client.delete_bucket(Bucket="pages")
+
+
+def test_a_client_s_key_opens_what_the_data_directory_does_not(network: RunningNetwork) -> None:
+    from botocore.exceptions import ClientError
+
+    client = network.boto()
+    client.create_bucket(Bucket="closed")
+    secret, other = random.Random(3).randbytes(32), bytes(32)
+    key = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": secret}
+    small, large = b"a small secret body", random.Random(4).randbytes(12 * MIB + 5)
+    client.put_object(Bucket="closed", Key="small", Body=small, **key)
+    client.upload_fileobj(io.BytesIO(large), "closed", "large", ExtraArgs=key)
+    for name, body in (("small", small), ("large", large)):
+        back = io.BytesIO()
+        client.download_fileobj("closed", name, back, ExtraArgs=key)
+        assert back.getvalue() == body
+        wrong = key | {"SSECustomerKey": other}
+        for given, status in (({}, 400), (wrong, 403)):
+            with pytest.raises(ClientError) as refused:
+                client.get_object(Bucket="closed", Key=name, **given)
+            assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
+    digest = hashlib.md5(secret).digest()
+    forms = [base64.b64encode(secret), secret.hex().encode(), secret, small, large[:64],
+             digest, base64.b64encode(digest), hashlib.md5(small).digest()]  # fmt: skip
+    files = [path for path in network.data_dir.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    for path in files:
+        held = path.read_bytes()
+        assert not any(form in held for form in forms), path
+    for name in ("small", "large"):
+        client.delete_object(Bucket="closed", Key=name)
+    client.delete_bucket(Bucket="closed")
+
+
+def test_encryption_by_default_and_by_kms_is_said(network: RunningNetwork) -> None:
+    client = network.boto()
+    client.create_bucket(Bucket="default")
+    kms = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "team"}
+    rules = {"Rules": [{"ApplyServerSideEncryptionByDefault": kms, "BucketKeyEnabled": True}]}
+    client.put_bucket_encryption(Bucket="default", ServerSideEncryptionConfiguration=rules)
+    got = client.get_bucket_encryption(Bucket="default")["ServerSideEncryptionConfiguration"]
+    assert got == rules
+    body = random.Random(5).randbytes(9 * MIB)
+    client.upload_fileobj(io.BytesIO(body), "default", "k")
+    head = client.head_object(Bucket="default", Key="k")
+    said = [head[name] for name in ("ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled")]
+    assert said == ["aws:kms", "team", True]
+    back = io.BytesIO()
+    client.download_fileobj("default", "k", back)
+    assert back.getvalue() == body
+    client.delete_object(Bucket="default", Key="k")
+    client.delete_bucket(Bucket="default")
 
 
 def test_another_account_sees_nothing_until_the_bucket_is_public(

@@ -24,6 +24,7 @@ SERVED = {
     "GetPublicAccessBlock", "DeletePublicAccessBlock", "GetBucketPolicyStatus",
     "GetObjectTagging", "GetObjectAttributes",
     "GetBucketCors", "PutBucketCors", "DeleteBucketCors",
+    "GetBucketEncryption", "PutBucketEncryption", "DeleteBucketEncryption",
     "GetBucketTagging", "PutBucketTagging", "DeleteBucketTagging",
     "PutObjectTagging", "DeleteObjectTagging",
     "GetBucketWebsite", "PutBucketWebsite", "DeleteBucketWebsite",

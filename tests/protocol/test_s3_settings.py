@@ -12,6 +12,9 @@ DOCUMENTS = {
     "tagging": b"<Tagging><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></Tagging>",
     "website": b"<WebsiteConfiguration><IndexDocument><Suffix>index.html</Suffix></IndexDocument>"
     b"<ErrorDocument><Key>404.html</Key></ErrorDocument></WebsiteConfiguration>",
+    "encryption": b"<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault>"
+    b"<SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule>"
+    b"</ServerSideEncryptionConfiguration>",
     "policy": b'{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*",'
     b'"Action":"s3:GetObject","Resource":"arn:aws:s3:::bucket/*"}]}',
     "publicAccessBlock": b"<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls>"
