@@ -16,7 +16,7 @@ from typing import Any
 
 from chain.net.address import advertised, split_identity
 from chain.net.rpc import AddressError
-from gateway.events.places import Webhook, parse_webhooks
+from gateway.events.places import Endpoint, Webhook, parse_endpoints, parse_webhooks
 from miner.config import parse_duration
 from miner.config import parse_size as size_from_text
 
@@ -267,6 +267,7 @@ class Config:
         "ID@HOST:PORT of an edge to read through",
     )
     notify: Mapping[str, Webhook] = _row({}, parse_webhooks, "notify")
+    replication: Mapping[str, Endpoint] = _row({}, parse_endpoints, "replication")
     inline_max: int = _row(16 * KIB, parse_size, "catalog.inline_max")
     repair_grace: float = _row(600.0, parse_seconds, "repair.grace")
     repair_rate: int = _row(GIB, parse_size, "repair.rate")

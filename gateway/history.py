@@ -167,11 +167,10 @@ class History:
     def push(self, row: VersionRow, receipts: tuple[bytes, ...]) -> ObjectVersion:
         """Make `row` the latest version, under a name and a sequence of its own."""
         null, _ = self._make_way()
-        row = self._next(row)
+        row = self._tell(self._next(row), Change.CREATED)
         self._settle(null, 0)
         whole = put_live(self._transaction, self._bucket, self._key, row)
         report(self._store, self._transaction, self._bucket, row, "put", receipts)
-        self._tell(row, Change.CREATED)
         return to_version(self._bucket, text_key(self._key), row, whole)
 
     def hide(self) -> Deletion | None:
@@ -304,10 +303,12 @@ class History:
     def _remove(self, row: VersionRow, *, bypass: bool = False) -> None:
         remove(self._store, self._transaction, self._bucket, self._key, row, bypass=bypass)
 
-    def _tell(self, row: VersionRow, change: Change) -> None:
-        if self._bucket.watched:
-            key = text_key(self._key)
-            note(self._store, self._transaction, self._bucket, key, row, change)
+    def _tell(self, row: VersionRow, change: Change) -> VersionRow:
+        """The version as it is to be stored, once those who want to know of it are told."""
+        if not self._bucket.watched:
+            return row
+        key = text_key(self._key)
+        return note(self._store, self._transaction, self._bucket, key, row, change)
 
     def _seen(self, raw: bytes, row: VersionRow) -> ObjectVersion:
         return stored_version(self._bucket, text_key(self._key), raw, row)
@@ -412,7 +413,7 @@ def amend(
     changed = change(attributes_of(found.row))
     row = msgspec.structs.replace(found.row, tags=dict(changed.tags), extra=changed.extra)
     if bucket.watched:
-        note(store, transaction, bucket, text_key(key), row, Change.AMENDED)
+        row = note(store, transaction, bucket, text_key(key), row, Change.AMENDED)
     if found.space is Space.LIVE:
         whole = put_live(transaction, bucket, key, row)
     else:

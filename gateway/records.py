@@ -276,6 +276,16 @@ class EventRow(QueuedRow, frozen=True, array_like=True):
     host_id: str = ""
 
 
+class ReplicaRow(QueuedRow, frozen=True, array_like=True):
+    """A change that waits to be made at an endpoint. `event`: put, marker, tags."""
+
+    bucket_id: bytes = b""
+    version: str = "null"
+    target: str = ""  # the bucket there
+    storage_class: str = ""  # "": the version's own
+    kms_key: str = ""
+
+
 R = TypeVar("R", bound=Row)
 
 _encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode

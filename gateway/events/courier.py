@@ -43,12 +43,14 @@ class Courier(Generic[R]):
         deliver: Callable[[Sequence[R]], Awaitable[None]],
         clock: Clock,
         pace: Pace,
+        on_drop: Callable[[R], Awaitable[None]] | None = None,
     ) -> None:
-        """`deliver` raises TargetUnavailable, TargetRefused."""
+        """`deliver` raises TargetUnavailable, TargetRefused; `on_drop` hears of rows given up."""
         self._queue = queue
         self._deliver = deliver
         self._clock = clock
         self._pace = pace
+        self._on_drop = on_drop
         self._refusals: dict[bytes, int] = {}
 
     async def run(self) -> None:
@@ -78,6 +80,9 @@ class Courier(Generic[R]):
                     group.create_task(self._bring(lane, done, dropped)) for lane in lanes.values()
                 ]
         finally:
+            if self._on_drop:
+                for row in dropped:
+                    await self._on_drop(row.row)
             await self._queue.remove(done, dropped)
             for row in (*done, *dropped):
                 self._refusals.pop(row.place, None)
@@ -90,17 +95,19 @@ class Courier(Generic[R]):
         return age > self._pace.keep_seconds * 1e9
 
     def _lane(self, row: Waiting[R]) -> int:
-        return zlib.crc32(f"{row.row.bucket}/{row.row.key}".encode()) % self._pace.lanes
+        return zlib.crc32("/".join(_name(row)).encode()) % self._pace.lanes
 
     async def _bring(
         self, lane: Sequence[Waiting[R]], done: list[Waiting[R]], dropped: list[Waiting[R]]
     ) -> bool:
-        """Bring a lane's rows in order, up to the first that fails."""
+        """Bring a lane's rows in order; behind a row that is refused, those of other objects."""
+        refused: set[tuple[str, str]] = set()
         at, size = 0, self._pace.batch
         while at < len(lane):
-            batch = lane[at : at + size]
+            batch = [row for row in lane[at : at + size] if _name(row) not in refused]
             try:
-                await self._deliver([each.row for each in batch])
+                if batch:
+                    await self._deliver([each.row for each in batch])
             except TargetUnavailable as problem:
                 log.info("%s %s: %s", self._queue.kind, self._queue.name, problem)
                 return False
@@ -108,13 +115,14 @@ class Courier(Generic[R]):
                 if len(batch) > 1:
                     size = 1  # which one is it?
                     continue
-                if not self._give_up(batch[0], problem):
-                    return False
-                dropped += batch
+                if self._give_up(batch[0], problem):
+                    dropped += batch
+                else:
+                    refused.add(_name(batch[0]))
             else:
                 done += batch
-            at += len(batch)
-        return True
+            at += size
+        return not refused
 
     def _give_up(self, row: Waiting[R], problem: TargetRefused) -> bool:
         refusals = self._refusals.get(row.place, 0) + 1
@@ -125,3 +133,7 @@ class Courier(Generic[R]):
             refusals, REFUSALS_MAX, problem,
         )  # fmt: skip
         return refusals >= REFUSALS_MAX
+
+
+def _name(row: Waiting[R]) -> tuple[str, str]:
+    return row.row.bucket, row.row.key

@@ -55,6 +55,7 @@ _AMENDED = {
     "PutObjectAcl": "s3:ObjectAcl:Put",
     "PutObjectRetention": "s3:ObjectRetention:Put",
     "LifecycleTransition": "s3:LifecycleTransition",
+    "ReplicationFailed": "s3:Replication:OperationFailedReplication",
 }
 
 

@@ -5,8 +5,9 @@ smallest share of buffers. There is one in a network, and none with `--backgroun
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
+from typing import Any
 
 from chain.clock import SystemClock, system_entropy
 from chain.net.nodes import NodeTransport
@@ -24,6 +25,7 @@ from gateway.nodes.parts import (
     steadily,
     storage_pool,
 )
+from gateway.replication.replicator import replicate
 from gateway.view import CatalogMiners
 from miner.client import MinerPeers
 from miner.owner import Reports
@@ -61,11 +63,14 @@ async def _jobs(network: Network, stop: asyncio.Event) -> None:
         stack.callback(objects.close)
         # Jobs that go through the catalog step by step; a line each.
         stepwise: list[Job] = []
+
+        def keep(name: str, work: Callable[[], Awaitable[None]]) -> Coroutine[Any, Any, None]:
+            return steadily(name, work, clock)
+
         endless: Work = {
             "reports": lambda: reports.run(owner, clock),
-            "notifications": lambda: notify(
-                catalog, config.notify, clock, lambda name, work: steadily(name, work, clock)
-            ),
+            "notifications": lambda: notify(catalog, config.notify, clock, keep),
+            "replication": lambda: replicate(objects, catalog, config.replication, clock, keep),
             **{job.name: JobRunner(job, catalog, clock).run for job in stepwise},
         }
 

@@ -93,6 +93,7 @@ async def _worker(
                     sigv2=config.s3_sigv2,
                     targets=frozenset(config.notify),
                     sse_requires_tls=config.s3_sse_requires_tls,
+                    endpoints=frozenset(config.replication),
                 ),
                 clock,
                 iam=IamFace(

@@ -26,9 +26,10 @@ from gateway.errors import (
 from gateway.events.origin import Origin, caused_by
 from gateway.iam.face import IamFace, is_query
 from gateway.model import Bucket
+from gateway.replication.rules import REPLICA
 from gateway.s3 import cors, xml
 from gateway.s3.access import Action
-from gateway.s3.attributes import Headers
+from gateway.s3.attributes import REPLICATED, Headers
 from gateway.s3.auth import Authenticator
 from gateway.s3.body import RequestBody
 from gateway.s3.config import S3Config
@@ -268,6 +269,7 @@ def _origin(exchange: Exchange, operation: Operation) -> Origin:
         exchange.request.client,
         identifier,
         _host_id(identifier),
+        replica=exchange.request.headers.get(REPLICATED) == REPLICA,
     )
 
 

@@ -7,7 +7,8 @@ from binascii import a2b_qp
 from collections.abc import Iterable, Mapping
 
 from gateway.errors import InvalidArgument
-from gateway.model import Attributes, ObjectVersion
+from gateway.model import Attributes, Extra, ObjectVersion
+from gateway.replication.rules import REPLICA, shown
 from gateway.s3.checksums import HEADER_BYTES, encode, type_of
 from gateway.s3.errors import MetadataTooLarge
 from gateway.s3.tags import read_tags
@@ -15,6 +16,9 @@ from gateway.s3.timestamps import http_date
 
 METADATA_MAX = 2048  # names and values, UTF-8
 _META = "x-amz-meta-"
+# Said of objects; and by whoever replicates to here, who is taken at his word: it is not replicated
+# any further.
+REPLICATED = "x-amz-replication-status"
 # Derived from the object, never stored as metadata.
 DERIVED = "cid"
 SYSTEM = (
@@ -109,7 +113,8 @@ def read_attributes(headers: Mapping[str, str]) -> Attributes:
     content_type = headers.get("content-type") or "binary/octet-stream"
     if _CONTROL.search(content_type) or any(_CONTROL.search(v) for v in system.values()):
         raise InvalidArgument("Header values cannot hold control characters.")
-    return Attributes(content_type, system, read_metadata(headers), read_tags(headers))
+    extra = Extra(replication=REPLICA) if headers.get(REPLICATED) == REPLICA else None
+    return Attributes(content_type, system, read_metadata(headers), read_tags(headers), extra)
 
 
 # ------------------------------------------------------------------ echoing
@@ -147,6 +152,8 @@ def object_headers(version: ObjectVersion, *, checksum: bool) -> Headers:
             headers.append((_SYSTEM_BYTES[name], value.encode("latin-1", "replace")))
     for name, value in attributes.metadata.items():
         headers.append((b"x-amz-meta-" + name.encode("latin-1"), encode_metadata(value)))
+    if attributes.extra is not None and attributes.extra.replication:
+        headers.append((REPLICATED.encode(), shown(attributes.extra.replication).encode()))
     if version.cid is not None:
         headers.append((b"x-amz-meta-cid", version.cid.encode()))
     if checksum and version.checksum is not None:

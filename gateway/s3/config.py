@@ -16,6 +16,7 @@ class S3Config:
     sse_requires_tls: bool = False  # refuse SSE-C and SSE-KMS over plain HTTP, as AWS does
     server_headers: bool = True  # send Date and Server; False where the HTTP server does
     targets: frozenset[str] = frozenset()  # names of those that notifications may go to
+    endpoints: frozenset[str] = frozenset()  # names of those that objects may be replicated to
 
     def __post_init__(self) -> None:
         for domain in self.domains:

@@ -12,7 +12,17 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.errors import StoreError
-from gateway.s3 import bucket_encryption, cors, errors, notification, policies, tags, website, xml
+from gateway.s3 import (
+    bucket_encryption,
+    cors,
+    errors,
+    notification,
+    policies,
+    replication,
+    tags,
+    website,
+    xml,
+)
 from gateway.s3 import operations as ops
 from gateway.s3.access import PublicAccessBlock
 from gateway.s3.exchange import XML_TYPE, Exchange, Reply
@@ -104,6 +114,12 @@ SETTINGS: dict[str, Setting] = {
         missing=xml.document(notification.ROOT, ""),
         check=notification.check_targets,
         delete="",
+    ),
+    "replication": Setting(
+        noun="BucketReplication",
+        form=Form(replication.parse_replication, replication.replication_document),
+        missing=errors.ReplicationConfigurationNotFound,
+        check=replication.check_replication,
     ),
 }
 

@@ -49,7 +49,6 @@ def _settings(
 
 # (method, parameter) -> answer, for buckets
 BUCKET_ANSWERS: dict[tuple[str, str], Answer] = {
-    **_settings("replication", "BucketReplication", errors.ReplicationConfigurationNotFound),
     **_settings(
         "ownershipControls", "BucketOwnershipControls", errors.OwnershipControlsNotFound
     ),

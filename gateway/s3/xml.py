@@ -8,6 +8,7 @@ no place for them: clients ask for `encoding-type=url` to avoid these.
 import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote
+from xml.etree.ElementTree import Element
 
 from gateway.model import Account, Bucket, Checksum, ObjectVersion
 from gateway.s3.checksums import ELEMENTS, encode, type_of
@@ -36,6 +37,20 @@ def url_encode(text: str) -> str:
 def document(element: str, content: str, attributes: str = XMLNS) -> bytes:
     """A whole document."""
     return f"{DECLARATION}<{element} {attributes}>{content}</{element}>".encode()
+
+
+def element(tree: Element) -> str:
+    """A request's element again, without what S3's documents give no meaning to.
+
+    Attributes, white space between elements and comments go.
+    """
+    inside = "".join(element(child) for child in tree) if len(tree) else escape(tree.text or "")
+    return f"<{tree.tag}>{inside}</{tree.tag}>"
+
+
+def content(tree: Element) -> str:
+    """What is inside of an element, for `document`."""
+    return "".join(element(child) for child in tree)
 
 
 def error(code: str, message: str, details: Mapping[str, str], *, resource: str, request_id: str,

@@ -28,6 +28,7 @@ SERVED = {
     "GetBucketTagging", "PutBucketTagging", "DeleteBucketTagging",
     "PutObjectTagging", "DeleteObjectTagging",
     "GetBucketWebsite", "PutBucketWebsite", "DeleteBucketWebsite",
+    "GetBucketReplication", "PutBucketReplication", "DeleteBucketReplication",
     "GetBucketNotificationConfiguration", "PutBucketNotificationConfiguration",
 }  # fmt: skip
 # Older or other names of the same request.

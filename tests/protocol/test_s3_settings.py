@@ -23,8 +23,13 @@ DOCUMENTS = {
     b"<Queue>arn:cumulus:sqs::hook:webhook</Queue><Event>s3:ObjectCreated:*</Event>"
     b"<Filter><S3Key><FilterRule><Name>prefix</Name><Value>a/</Value></FilterRule></S3Key></Filter>"
     b"</QueueConfiguration></NotificationConfiguration>",
+    "replication": b"<ReplicationConfiguration><Role>role</Role><Rule><ID>1</ID>"
+    b"<Priority>1</Priority><Status>Enabled</Status><Filter/><DeleteMarkerReplication>"
+    b"<Status>Enabled</Status></DeleteMarkerReplication><Destination>"
+    b"<Bucket>arn:cumulus:replication::there:copy</Bucket></Destination></Rule>"
+    b"</ReplicationConfiguration>",
 }
-CONFIG = S3Config(targets=frozenset({"hook"}))
+CONFIG = S3Config(targets=frozenset({"hook"}), endpoints=frozenset({"there"}))
 
 
 def test_each_setting_has_a_document_here() -> None:

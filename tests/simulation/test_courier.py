@@ -152,6 +152,8 @@ def test_a_document_that_is_refused_again_and_again_stops_no_other() -> None:
         for number in range(12):
             await network.add("bad" if number == 5 else "good", number)
         async with network.running(network.courier(lanes=1, batch=4)):
+            await network.clock.sleep(20)
+            assert len(network.receiver.taken) == 11, "it stands behind another object's"
             await network.until_empty(600)
         good = [row.sequence for row in network.receiver.taken if row.key == "good"]
         assert good == [number for number in range(12) if number != 5]

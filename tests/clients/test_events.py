@@ -1,13 +1,17 @@
-"""Notifications as a listener gets them: signed nowhere, lost nowhere."""
+"""What a network tells others: notifications to a listener, copies to another network."""
 
 import json
 import os
+import random
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
@@ -16,6 +20,7 @@ from tests.clients.running import RunningNetwork
 
 pytestmark = [pytest.mark.client, pytest.mark.network, pytest.mark.timeout(300)]
 
+DELIVERING = "jobs"  # the process
 ARN = "arn:cumulus:sqs::hook:webhook"
 
 
@@ -70,6 +75,57 @@ class Listener:
         self.thread.join()
 
 
+class Line:
+    """A TCP line to an address; cut while it is not `up`."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.place = (parts.hostname, parts.port)
+        self.up = True
+        self.tried = 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.thread = threading.Thread(target=self._accept, daemon=True)
+        self.thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            self.tried += 1
+            if not self.up:
+                near.close()
+                continue
+            far = socket.create_connection(self.place)
+            for source, target in ((near, far), (far, near)):
+                threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while self.up and (data := source.recv(1 << 16)):
+                target.sendall(data)
+        except OSError:
+            pass
+        for one in (source, target):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.listener.close()
+
+
+@pytest.fixture(scope="module")
+def line(plain_network: RunningNetwork) -> Iterator[Line]:
+    made = Line(plain_network.url("s3"))
+    yield made
+    made.close()
+
+
 @pytest.fixture(scope="module")
 def listener() -> Iterator[Listener]:
     made = Listener()
@@ -79,12 +135,18 @@ def listener() -> Iterator[Listener]:
 
 @pytest.fixture(scope="module")
 def notifying(
-    listener: Listener, tmp_path_factory: pytest.TempPathFactory
+    listener: Listener,
+    line: Line,
+    plain_network: RunningNetwork,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RunningNetwork]:
     options = ("--miners", "3", "--workers", "2", "--background", "gentle")
     running = RunningNetwork(tmp_path_factory.mktemp("notify"), *options)
     running.data_dir.mkdir(parents=True)
     table = f'[notify.hook]\nurl = "{listener.url}"\ntoken = "sesame"\n'
+    access, secret = plain_network.keys()
+    table += f'[replication.there]\nurl = "{line.url}"\n'
+    table += f'access_key = "{access}"\nsecret_key = "{secret}"\n'
     (running.data_dir / "cumulus.toml").write_text(table)
     try:
         running.start()
@@ -166,4 +228,39 @@ def test_nothing_is_lost_while_the_listener_is_down_and_processes_are_killed(
     assert 'cumulus_queue_dropped_total{kind="notify",name="hook"} 0' in metrics
 
 
-DELIVERING = "jobs"
+def test_objects_are_kept_at_another_network_that_is_away_for_a_while(
+    notifying: RunningNetwork, plain_network: RunningNetwork, line: Line
+) -> None:
+    here, there = notifying.boto(), plain_network.boto()
+    here.create_bucket(Bucket="original")
+    there.create_bucket(Bucket="copy")
+    rule = {
+        "ID": "all", "Priority": 1, "Status": "Enabled", "Filter": {"Prefix": "in/"},
+        "DeleteMarkerReplication": {"Status": "Disabled"},
+        "Destination": {"Bucket": "arn:cumulus:replication::there:copy"},
+    }  # fmt: skip
+    here.put_bucket_replication(
+        Bucket="original", ReplicationConfiguration={"Role": "any", "Rules": [rule]}
+    )
+    large = random.Random(1).randbytes(20 << 20)
+    line.up = False
+    here.put_object(Bucket="original", Key="in/1", Body=b"1", Metadata={"a": "b"}, Tagging="x=y")
+    here.put_object(Bucket="original", Key="in/large", Body=large)
+    here.put_object(Bucket="original", Key="out", Body=b"2")
+    wait_for(lambda: line.tried)
+    os.kill(notifying.pids()[DELIVERING], signal.SIGKILL)
+    assert here.head_object(Bucket="original", Key="in/1")["ReplicationStatus"] == "PENDING"
+    line.up = True
+
+    def state(key: str) -> str:
+        return str(here.head_object(Bucket="original", Key=key)["ReplicationStatus"])
+
+    wait_for(lambda: {state("in/1"), state("in/large")} == {"COMPLETED"})
+    assert "ReplicationStatus" not in here.head_object(Bucket="original", Key="out")
+    got = there.get_object(Bucket="copy", Key="in/1")
+    assert (got["Body"].read(), got["Metadata"]) == (b"1", {"a": "b"})
+    assert got["ReplicationStatus"] == "REPLICA"
+    assert there.get_object(Bucket="copy", Key="in/large")["Body"].read() == large
+    assert [one["Key"] for one in there.list_objects_v2(Bucket="copy")["Contents"]] == [
+        "in/1", "in/large",
+    ]  # fmt: skip
