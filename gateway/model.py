@@ -30,6 +30,7 @@ class Credential:
     secret_key: str = field(repr=False)
     account: Account
     identity: Identity | None = None
+    temporary: bool = False  # of a session
 
 
 # Settings that every request to the bucket is judged by.

@@ -41,13 +41,6 @@ class InvalidAction(IamError):
     message = "The action or operation requested is invalid."
 
 
-class NotServed(IamError):
-    """An operation that AWS has and this store does not."""
-
-    code, status = "NotImplemented", HTTPStatus.NOT_IMPLEMENTED
-    message = "This operation is not implemented."
-
-
 class MalformedQuery(IamError):
     """The form cannot be read."""
 
@@ -84,6 +77,34 @@ class MalformedPolicyDocument(IamError):
 
     code = "MalformedPolicyDocument"
     message = "Syntax errors in policy."
+
+
+class PackedPolicyTooLarge(IamError):
+    """The policies and tags of a session take too much room."""
+
+    code = "PackedPolicyTooLarge"
+    message = "The session policies and tags are too large."
+
+
+class InvalidIdentityToken(IamError):
+    """A web identity that is not what its issuer signed, or not for here."""
+
+    code = "InvalidIdentityToken"
+    message = "The web identity token that was passed could not be validated."
+
+
+class IDPCommunicationError(IamError):
+    """The issuer could not be asked."""
+
+    code = "IDPCommunicationError"
+    message = "The identity provider's keys could not be fetched. Try again."
+
+
+class ExpiredIdentity(IamError):
+    """A web identity past its time."""
+
+    code = "ExpiredTokenException"
+    message = "The web identity token that was passed is expired."
 
 
 class UnmodifiableEntity(IamError):

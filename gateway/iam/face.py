@@ -4,18 +4,19 @@ Parse, prove, decide, run, reply. The signature's service has to be that of the 
 https://docs.aws.amazon.com/IAM/latest/APIReference/CommonParameters.html
 """
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from hashlib import sha256
 
 from chain.clock import Clock, Entropy
+from gateway.catalog.interface import Catalog, CatalogUnavailable
 from gateway.errors import StoreError
-from gateway.iam import errors, reply
+from gateway.iam import errors, reply, sts
 from gateway.iam.call import Call, Result
 from gateway.iam.identity import Identity, opinion
 from gateway.iam.operations import OPERATIONS, VERSION, Operation
 from gateway.iam.params import FORM_MAX, Params, parse_form
+from gateway.iam.sessions import Sessions
 from gateway.iam.store import IamStore, View
 from gateway.model import Credential
 from gateway.policy.evaluation import Asked, Effect
@@ -24,6 +25,7 @@ from gateway.s3.exchange import Reply
 from gateway.s3.permission import request_context
 from gateway.s3.request import Request
 from gateway.s3.sigv4 import Credentials, SigV4
+from gateway.transaction import unavailable
 
 log = logging.getLogger(__name__)
 _FORM = "application/x-www-form-urlencoded"
@@ -35,7 +37,9 @@ _RENAMED: dict[type[StoreError], type[errors.IamError]] = {
     s3_errors.SignatureDoesNotMatch: errors.BadSignature,
     s3_errors.RequestTimeTooSkewed: errors.BadSignature,
     s3_errors.RequestExpired: errors.BadSignature,
+    s3_errors.ExpiredToken: errors.ExpiredToken,
 }
+_VERSIONS = {VERSION: "iam", sts.VERSION: "sts"}
 
 
 def is_query(request: Request) -> bool:
@@ -44,28 +48,41 @@ def is_query(request: Request) -> bool:
 
 
 class IamFace:
-    """One per worker."""
+    """One per worker. `token_key`: 32 bytes that all workers of a network share."""
 
     def __init__(
-        self, store: IamStore, credentials: Credentials, *, clock: Clock, entropy: Entropy
+        self,
+        catalog: Catalog,
+        credentials: Credentials,
+        *,
+        token_key: bytes,
+        clock: Clock,
+        entropy: Entropy,
     ) -> None:
-        self._store = store
+        self._store = IamStore(catalog)
+        self.sessions = Sessions(catalog, token_key, entropy)
         self._clock = clock
         self._entropy = entropy
-        self._signatures = {name: SigV4(credentials, service=name) for name in reply.NAMESPACES}
+        self._signatures = {
+            name: SigV4(credentials, self.sessions.credential, service=name)
+            for name in reply.NAMESPACES
+        }
 
     async def serve(self, request: Request, request_id: str) -> Reply:
         """A reply whatever happens, an error as one."""
         service, named = "iam", (b"x-amzn-requestid", request_id.encode())
         try:
             form, body = await _read(request)
-            service = _service_of(form)
-            action = form["Action"]
-            result = await self._run(request, body, service, action, form)
-        except asyncio.CancelledError:
-            raise
+            service, action = _service_of(form), form["Action"]
+            now_ns = self._clock.now_ns()
+            if service == "iam":
+                result = await self._iam(request, body, action, Params(form), now_ns)
+            else:
+                result = await self._sts(request, body, action, Params(form), now_ns)
         except StoreError as problem:
             error = problem
+        except CatalogUnavailable as problem:
+            error = unavailable(problem)
         except Exception as problem:
             log.error("request %s failed: %s", request_id, service, exc_info=problem)
             error = StoreError()
@@ -76,31 +93,51 @@ class IamFace:
         document = reply.error(service, code, error.text, status=status, request_id=request_id)
         return Reply(status, [_XML, named], document)
 
-    async def _run(
-        self, request: Request, body: bytes, service: str, action: str, form: Mapping[str, str]
-    ) -> Mapping[str, reply.Value] | None:
+    async def _iam(
+        self, request: Request, body: bytes, action: str, params: Params, now_ns: int
+    ) -> Result:
         operation = OPERATIONS.get(action)
         if operation is None:
             raise errors.InvalidAction(f"Could not find operation {action[:64]} for {VERSION}")
-        now_ns = self._clock.now_ns()
-        caller = self._prove(request, body, service, now_ns / 1e9)
-        params = Params(form)
+        caller = self._prove(request, body, "iam", now_ns / 1e9)
+        if caller.temporary and (caller.identity is None or not caller.identity.role):
+            raise errors.InvalidClientTokenId  # a GetSessionToken makes no lasting keys
 
         def work(view: View) -> Result:
             call = Call(view, params, caller, now_ns, self._entropy)
-            _authorize(call, request, f"{service}:{action}", operation)
+            _authorize(call, request, f"iam:{action}", operation)
             return operation.run(call)
 
         return await self._store.run(caller.account.id, work)
 
+    async def _sts(
+        self, request: Request, body: bytes, action: str, params: Params, now_ns: int
+    ) -> Result:
+        if action not in sts.ACTIONS:
+            raise errors.InvalidAction(f"Could not find operation {action[:64]} for {sts.VERSION}")
+        caller = self._prove(request, body, "sts", now_ns / 1e9)
+        if action == "GetCallerIdentity":
+            return sts.get_caller_identity(caller)
+        account, identity = caller.account, caller.identity
+        context = request_context(request, account, now_ns / 1e9, identity)
+        with self._store.view(account.id) as view:
+            call = Call(view, params, caller, now_ns, self._entropy)
+            if action == "AssumeRole":
+                return sts.assume_role(call, context, self._store, self.sessions)
+            if identity is not None:
+                asked = Asked(account.id, f"sts:{action}", "*", context, identity.arn)
+                if opinion(identity, asked).effect is Effect.DENY:
+                    raise denied(identity, asked.action, "*", explicitly=True)
+            return sts.get_session_token(call, self.sessions)
+
     def _prove(self, request: Request, body: bytes, service: str, now: float) -> Credential:
         """Who signed. Raises IamError."""
-        signature = self._signatures[service]
+        signature, digest = self._signatures[service], sha256(body).hexdigest()
         try:
             if "authorization" in request.headers:
-                return signature.verify_header(request, now, sha256(body).hexdigest()).credential
+                return signature.verify_header(request, now, digest).credential
             if "X-Amz-Signature" in request.query:
-                return signature.verify_query(request, now, sha256(body).hexdigest()).credential
+                return signature.verify_query(request, now, digest).credential
         except StoreError as problem:
             renamed = _RENAMED.get(type(problem))
             if renamed is not None:
@@ -134,12 +171,13 @@ async def _read(request: Request) -> tuple[dict[str, str], bytes]:
 
 
 def _service_of(form: Mapping[str, str]) -> str:
-    """By Version, else by who has the operation."""
-    if form.get("Version", VERSION) != VERSION:
+    """By Version; without one by who has the operation. Raises InvalidAction."""
+    version = form.get("Version", sts.VERSION if form["Action"] in sts.ACTIONS else VERSION)
+    if version not in _VERSIONS:
         raise errors.InvalidAction(
-            f"Could not find operation {form['Action'][:64]} for version {form['Version'][:64]}"
+            f"Could not find operation {form['Action'][:64]} for version {version[:64]}"
         )
-    return "iam"
+    return _VERSIONS[version]
 
 
 def _authorize(call: Call, request: Request, action: str, operation: Operation) -> None:

@@ -4,13 +4,13 @@ https://docs.aws.amazon.com/IAM/latest/APIReference/API_PutUserPolicy.html
 """
 
 from collections.abc import Callable
-from urllib.parse import quote
 
 import msgspec
 
 from gateway.iam.call import Call, Result, paged
 from gateway.iam.errors import LimitExceeded, NoSuchEntity
 from gateway.iam.managed_policies import count_attachment, policy_arn
+from gateway.iam.reply import encoded
 from gateway.iam.rows import GroupRow, Member, RoleRow, UserRow
 from gateway.policy.document import Kind
 
@@ -18,11 +18,6 @@ from gateway.policy.document import Kind
 SIZES = {UserRow: 2048, GroupRow: 5120, RoleRow: 10240}
 ATTACHED_MAX = 20
 Operation = Callable[[Call], Result]
-
-
-def encoded(document: bytes) -> str:
-    """A policy as replies show it: percent-encoded (RFC 3986)."""
-    return quote(document.decode(), safe="")
 
 
 class MemberPolicies:

@@ -13,11 +13,11 @@ _BATCH = 500
 
 def page_of(
     call: Call, kind: type[R], field: str, shown: Callable[[R], Value],
-    wanted: Callable[[R], bool] | None = None,
+    wanted: Callable[[R], bool] | None = None, *, after: str | None = None,
 ) -> Result:  # fmt: skip
     """A page of all entities of a kind under PathPrefix, by name without regard to case."""
-    start, limit = call.path_prefix(), call.limit()
-    after, found = call.marker().lower(), list[R]()
+    start, limit, found = call.path_prefix(), call.limit(), list[R]()
+    after = (call.marker() if after is None else after).lower()
     while len(found) <= limit:
         batch = call.view.page(kind, after, _BATCH)
         found += [

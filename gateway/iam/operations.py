@@ -6,10 +6,10 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsident
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.iam import users
-from gateway.iam.call import Call, Result
+from gateway.iam import groups, managed_policies, providers, roles, users
+from gateway.iam.call import ARN, Call, Result
 from gateway.iam.inline_policies import MemberPolicies
-from gateway.iam.rows import Entity, GroupRow, UserRow, arn, arn_of
+from gateway.iam.rows import Entity, GroupRow, PolicyRow, RoleRow, UserRow, arn, arn_of
 
 VERSION = "2010-05-08"
 
@@ -49,6 +49,10 @@ def _user(call: Call) -> str:
     return arn_of(call.account, "user", row.path if row else call.path(), row.name if row else name)
 
 
+def _given(parameter: str) -> Callable[[Call], str]:
+    return lambda call: call.params.text(parameter, ARN, least=20, most=2048)
+
+
 def _all(kind: str) -> Callable[[Call], str]:
     return lambda call: f"arn:aws:iam::{call.account}:{kind}/"
 
@@ -76,5 +80,71 @@ _add(
 )
 _add(_all("user"), ListUsers=users.list_users)
 _add(_anything, GetAccessKeyLastUsed=users.get_access_key_last_used)
-_add(_entity(UserRow, "UserName"), **MemberPolicies(UserRow, "User").operations())
-_add(_entity(GroupRow, "GroupName"), **MemberPolicies(GroupRow, "Group").operations())
+_add(
+    _entity(UserRow, "UserName"),
+    **MemberPolicies(UserRow, "User").operations(),
+    PutUserPermissionsBoundary=roles.put_user_boundary,
+    DeleteUserPermissionsBoundary=roles.delete_user_boundary,
+    ListGroupsForUser=groups.list_groups_for_user,
+)
+_add(
+    _entity(GroupRow, "GroupName"),
+    **MemberPolicies(GroupRow, "Group").operations(),
+    CreateGroup=groups.create_group,
+    GetGroup=groups.get_group,
+    UpdateGroup=groups.update_group,
+    DeleteGroup=groups.delete_group,
+    AddUserToGroup=groups.add_user_to_group,
+    RemoveUserFromGroup=groups.remove_user_from_group,
+)
+_add(_all("group"), ListGroups=groups.list_groups)
+_add(
+    _entity(RoleRow, "RoleName"),
+    **MemberPolicies(RoleRow, "Role").operations(),
+    CreateRole=roles.create_role,
+    GetRole=roles.get_role,
+    UpdateRole=roles.update_role,
+    UpdateRoleDescription=roles.update_role_description,
+    UpdateAssumeRolePolicy=roles.update_assume_role_policy,
+    DeleteRole=roles.delete_role,
+    TagRole=roles.tag_role,
+    UntagRole=roles.untag_role,
+    ListRoleTags=roles.list_role_tags,
+    ListInstanceProfilesForRole=roles.list_instance_profiles_for_role,
+    PutRolePermissionsBoundary=roles.put_role_boundary,
+    DeleteRolePermissionsBoundary=roles.delete_role_boundary,
+)
+_add(_all("role"), ListRoles=roles.list_roles)
+_add(_entity(PolicyRow, "PolicyName"), CreatePolicy=managed_policies.create_policy)
+_add(
+    _given("PolicyArn"),
+    GetPolicy=managed_policies.get_policy,
+    DeletePolicy=managed_policies.delete_policy,
+    CreatePolicyVersion=managed_policies.create_policy_version,
+    GetPolicyVersion=managed_policies.get_policy_version,
+    ListPolicyVersions=managed_policies.list_policy_versions,
+    DeletePolicyVersion=managed_policies.delete_policy_version,
+    SetDefaultPolicyVersion=managed_policies.set_default_policy_version,
+    ListEntitiesForPolicy=managed_policies.list_entities_for_policy,
+    TagPolicy=managed_policies.tag_policy,
+    UntagPolicy=managed_policies.untag_policy,
+    ListPolicyTags=managed_policies.list_policy_tags,
+)
+_add(_all("policy"), ListPolicies=managed_policies.list_policies)
+_add(
+    _given("OpenIDConnectProviderArn"),
+    GetOpenIDConnectProvider=providers.get_provider,
+    DeleteOpenIDConnectProvider=providers.delete_provider,
+    AddClientIDToOpenIDConnectProvider=providers.add_client_id,
+    RemoveClientIDFromOpenIDConnectProvider=providers.remove_client_id,
+    UpdateOpenIDConnectProviderThumbprint=providers.update_thumbprints,
+    TagOpenIDConnectProvider=providers.tag_provider,
+    UntagOpenIDConnectProvider=providers.untag_provider,
+    ListOpenIDConnectProviderTags=providers.list_provider_tags,
+)
+_add(
+    _all("oidc-provider"),
+    CreateOpenIDConnectProvider=providers.create_provider,
+    ListOpenIDConnectProviders=providers.list_providers,
+)
+_add(_anything, GetAccountSummary=providers.get_account_summary)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 from gateway.s3.xml import escape
 
@@ -37,6 +38,11 @@ def error(service: str, code: str, message: str, *, status: int, request_id: str
         f"</Code><Message>{escape(message)}</Message></Error><RequestId>{request_id}</RequestId>"
         "</ErrorResponse>"
     ).encode()
+
+
+def encoded(policy: bytes) -> str:
+    """A policy as replies show it: percent-encoded (RFC 3986)."""
+    return quote(policy.decode(), safe="")
 
 
 def moment(time_ns: int) -> str:

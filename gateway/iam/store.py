@@ -37,7 +37,7 @@ class View:
     """An account's entities in one snapshot, and what is to be changed of them."""
 
     def __init__(self, reader: Reader, account: str) -> None:
-        self._reader = reader
+        self.reader = reader
         self.account = account
         self._conditions: dict[tuple[Space, bytes], bytes | None] = {}
         self._changes: dict[tuple[Space, bytes], bytes | None] = {}
@@ -59,14 +59,14 @@ class View:
     def all(self, kind: type[R]) -> Iterator[R]:
         """All entities of a kind by lower-case name; a change does not depend on them."""
         start = prefix(self.account, kind.kind)
-        for _, raw in self._reader.scan(Space.META, start, after_prefix(start), ENTITIES_MAX):
+        for _, raw in self.reader.scan(Space.META, start, after_prefix(start), ENTITIES_MAX):
             yield decode(kind, raw)
 
     def page(self, kind: type[R], after: str, limit: int) -> list[R]:
         """Up to `limit` entities behind a lower-case name."""
         start = prefix(self.account, kind.kind)
         first = start + after.encode() + b"\x00" if after else start
-        rows = self._reader.scan(Space.META, first, after_prefix(start), limit)
+        rows = self.reader.scan(Space.META, first, after_prefix(start), limit)
         return [decode(kind, raw) for _, raw in rows]
 
     def put(self, row: Entity) -> None:
@@ -97,7 +97,7 @@ class View:
 
     def root_keys(self) -> list[tuple[str, AccessKeyRow]]:
         """The access keys of the account itself."""
-        rows = self._reader.scan(Space.ACCESS_KEYS, b"\x00", None, 1 << 20)
+        rows = self.reader.scan(Space.ACCESS_KEYS, b"\x00", None, 1 << 20)
         found = ((key.decode(), decode(AccessKeyRow, raw)) for key, raw in rows)
         return [(key, row) for key, row in found if row.account == self.account and not row.user]
 
@@ -131,7 +131,7 @@ class View:
         if named in self._changes:
             return self._changes[named]
         if named not in self._conditions:
-            self._conditions[named] = self._reader.get(space, key)
+            self._conditions[named] = self.reader.get(space, key)
         return self._conditions[named]
 
 

@@ -21,7 +21,6 @@ from gateway.catalog.client import CatalogClient
 from gateway.catalog.interface import Catalog, CatalogUnavailable
 from gateway.console.app import ConsoleApp
 from gateway.iam.face import IamFace
-from gateway.iam.store import IamStore
 from gateway.ipfs.app import IpfsApp, IpfsConfig
 from gateway.network import Network
 from gateway.nodes.parts import (
@@ -66,9 +65,8 @@ async def _worker(
 ) -> None:
     config, clock = network.config, SystemClock()
     async with AsyncExitStack() as stack:
-        transport = NodeTransport(
-            keystore(config.data_dir / "keys").identity("gateway", system_entropy)
-        )
+        keys = keystore(config.data_dir / "keys")
+        transport = NodeTransport(keys.identity("gateway", system_entropy))
         stack.push_async_callback(transport.close)
         owner = transport.connect(network.catalog_address)
         writer = transport.connect(network.catalog_address)
@@ -97,7 +95,11 @@ async def _worker(
                 ),
                 clock,
                 iam=IamFace(
-                    IamStore(catalog), accounts.credential, clock=clock, entropy=system_entropy
+                    catalog,
+                    accounts.credential,
+                    token_key=keys.secret_or_new("sessions", system_entropy),
+                    clock=clock,
+                    entropy=system_entropy,
                 ),
             ),
             "ipfs": IpfsApp(objects, catalog, IpfsConfig(), clock),

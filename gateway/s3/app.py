@@ -40,7 +40,7 @@ from gateway.s3.operations import DeleteObjects, Operation, PostObject, PutSetti
 from gateway.s3.permission import Permission
 from gateway.s3.request import Receive, Request, Send, parse_request, raw_target
 from gateway.s3.router import route
-from gateway.s3.sigv4 import EMPTY_SHA256, Credentials
+from gateway.s3.sigv4 import EMPTY_SHA256, Credentials, no_sessions
 from gateway.s3.sites import serve_site
 from gateway.s3.tags import HEADER as TAGGING
 from gateway.s3.timestamps import http_date
@@ -80,7 +80,10 @@ class S3App:
         self._clock = clock or SystemClock()
         self._entropy = entropy
         self._authenticator = Authenticator(
-            credentials, region=self._config.region, sigv2=self._config.sigv2
+            credentials,
+            no_sessions if iam is None else iam.sessions.credential,
+            region=self._config.region,
+            sigv2=self._config.sigv2,
         )
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:

@@ -10,7 +10,14 @@ from gateway.model import Account, Credential
 from gateway.s3.errors import AuthError
 from gateway.s3.request import Request
 from gateway.s3.sigv2 import SigV2
-from gateway.s3.sigv4 import UNSIGNED_PAYLOAD, ChunkSigner, Credentials, SigV4
+from gateway.s3.sigv4 import (
+    UNSIGNED_PAYLOAD,
+    ChunkSigner,
+    Credentials,
+    Sessions,
+    SigV4,
+    no_sessions,
+)
 
 _V4_PARAMETERS = frozenset(("X-Amz-Algorithm", "X-Amz-Signature", "X-Amz-Credential"))
 
@@ -34,9 +41,16 @@ def _proved(credential: Credential, payload: str, chunks: ChunkSigner | None = N
 class Authenticator:
     """SigV4 and (unless switched off) SigV2, by header or query; neither is anonymous."""
 
-    def __init__(self, credentials: Credentials, *, region: str = "", sigv2: bool = True) -> None:
-        self._v4 = SigV4(credentials, region=region)
-        self._v2 = SigV2(credentials) if sigv2 else None
+    def __init__(
+        self,
+        credentials: Credentials,
+        sessions: Sessions = no_sessions,
+        *,
+        region: str = "",
+        sigv2: bool = True,
+    ) -> None:
+        self._v4 = SigV4(credentials, sessions, region=region)
+        self._v2 = SigV2(credentials, sessions) if sigv2 else None
 
     def authenticate(self, request: Request, now: float) -> Caller:
         """Raises AuthError and what the schemes raise."""
@@ -59,15 +73,15 @@ class Authenticator:
             return _proved(self._sigv2().verify_query(request, now), payload)
         return Caller(None, payload)
 
-    def authenticate_form(self, fields: Mapping[str, str]) -> Caller:
+    def authenticate_form(self, fields: Mapping[str, str], now: float) -> Caller:
         """Who signed a form's policy; nobody without any signature.
 
         `fields` by lower-case name. Raises AuthError, InvalidArgument.
         """
         if "x-amz-signature" in fields or "x-amz-credential" in fields:
-            return _proved(self._v4.verify_policy(fields), UNSIGNED_PAYLOAD)
+            return _proved(self._v4.verify_policy(fields, now), UNSIGNED_PAYLOAD)
         if "signature" in fields or "awsaccesskeyid" in fields:
-            return _proved(self._sigv2().verify_policy(fields), UNSIGNED_PAYLOAD)
+            return _proved(self._sigv2().verify_policy(fields, now), UNSIGNED_PAYLOAD)
         return Caller()
 
     def _by_header(self, request: Request, header: str, now: float) -> Caller:

@@ -143,10 +143,17 @@ class InvalidAccessKeyId(AuthError):
 
 
 class InvalidToken(AuthError):
-    """A session token with an access key that has none."""
+    """A session token that is none of ours, or with an access key that is not its own."""
 
     code, status = "InvalidToken", HTTPStatus.BAD_REQUEST
     message = "The provided token is malformed or otherwise invalid."
+
+
+class ExpiredToken(AuthError):
+    """A session past its time."""
+
+    code, status = "ExpiredToken", HTTPStatus.BAD_REQUEST
+    message = "The provided token has expired."
 
 
 class RequestTimeTooSkewed(AuthError):

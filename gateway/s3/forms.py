@@ -190,7 +190,7 @@ async def read_form(
     fields = {
         name: _text(name, value).replace("${filename}", filename) for name, value in raw.items()
     }
-    caller = authenticator.authenticate_form(fields)
+    caller = authenticator.authenticate_form(fields, now)
     policy = _NO_POLICY
     if "policy" in fields:
         policy = parse_post_policy(fields["policy"])

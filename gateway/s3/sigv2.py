@@ -6,21 +6,28 @@ boto3 and `aws s3 presign` still choose it for presigned URLs against custom end
 
 import hmac
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
 from gateway.model import Credential
 from gateway.s3.errors import (
     AuthError,
-    InvalidAccessKeyId,
-    InvalidToken,
     RequestExpired,
     RequestTimeTooSkewed,
     SignatureDoesNotMatch,
 )
 from gateway.s3.request import Request
-from gateway.s3.sigv4 import SKEW_SECONDS, require_fields, timestamp_seconds
+from gateway.s3.sigv4 import (
+    SKEW_SECONDS,
+    Credentials,
+    Sessions,
+    known,
+    no_sessions,
+    require_fields,
+    timestamp_seconds,
+)
 
+SESSION_FIELD = "x-amz-security-token"
 # Query parameters that belong to the signed resource.
 SIGNED_PARAMETERS = frozenset(
     """
@@ -68,6 +75,8 @@ def _signed_parameters(request: Request) -> str:
 def string_to_sign(request: Request, date: str, resource: str | None = None) -> str:
     """The text under the HMAC; `date` is Date, "" (x-amz-date is used) or Expires."""
     headers = request.headers
+    if SESSION_FIELD in request.query:  # of a presigned URL: signed as if it were a header
+        headers = {**headers, SESSION_FIELD: request.query[SESSION_FIELD]}
     amz = "".join(
         f"{name}:{headers[name].strip()}\n" for name in sorted(headers) if name.startswith("x-amz-")
     )
@@ -90,8 +99,9 @@ def _is_latin(text: str) -> bool:
 class SigV2:
     """Checks requests against the accounts' secrets."""
 
-    def __init__(self, credentials: Callable[[str], Credential | None]) -> None:
+    def __init__(self, credentials: Credentials, sessions: Sessions = no_sessions) -> None:
         self._credentials = credentials
+        self._sessions = sessions
 
     def verify_header(self, request: Request, now: float) -> Credential:
         """Check an Authorization header. Raises AuthError."""
@@ -104,7 +114,7 @@ class SigV2:
         if abs(now - moment) > SKEW_SECONDS:
             raise RequestTimeTooSkewed(RequestTime=stated, MaxAllowedSkewMilliseconds="900000")
         date = "" if "x-amz-date" in headers else stated
-        return self._check(request, access_key, signature, date)
+        return self._check(request, access_key, signature, date, now)
 
     def verify_query(self, request: Request, now: float) -> Credential:
         """Check a presigned URL. Raises AuthError."""
@@ -118,29 +128,28 @@ class SigV2:
         expires = query["Expires"]
         if not (expires.isascii() and expires.isdigit()) or len(expires) > 12:
             raise AuthError("Invalid date (should be seconds since epoch)")
-        credential = self._check(request, query["AWSAccessKeyId"], query["Signature"], expires)
+        access_key, signature = query["AWSAccessKeyId"], query["Signature"]
+        credential = self._check(request, access_key, signature, expires, now)
         if now > int(expires):
             raise RequestExpired(Expires=expires, ServerTime=str(int(now)))
         return credential
 
-    def verify_policy(self, fields: Mapping[str, str]) -> Credential:
+    def verify_policy(self, fields: Mapping[str, str], now: float) -> Credential:
         """Check the signature of a form's policy. Raises AuthError, InvalidArgument."""
         require_fields(fields, "policy", "awsaccesskeyid", "signature")
         access_key = fields["awsaccesskeyid"]
-        credential = self._credentials(access_key)
-        if credential is None:
-            raise InvalidAccessKeyId(AWSAccessKeyId=access_key)
+        token = fields.get("x-amz-security-token")
+        credential = known(self._credentials, self._sessions, access_key, token, now)
         expected = signature_of(credential.secret_key, fields["policy"])
         if not hmac.compare_digest(expected.encode(), fields["signature"].encode()):
             raise SignatureDoesNotMatch(AWSAccessKeyId=access_key)
-        if fields.get("x-amz-security-token"):
-            raise InvalidToken
         return credential
 
-    def _check(self, request: Request, access_key: str, signature: str, date: str) -> Credential:
-        credential = self._credentials(access_key)
-        if credential is None:
-            raise InvalidAccessKeyId(AWSAccessKeyId=access_key)
+    def _check(
+        self, request: Request, access_key: str, signature: str, date: str, now: float
+    ) -> Credential:
+        token = request.headers.get(SESSION_FIELD) or request.query.get(SESSION_FIELD)
+        credential = known(self._credentials, self._sessions, access_key, token, now)
         for resource in (canonical_resource(request), other_resource(request)):
             text = "" if resource is None else string_to_sign(request, date, resource)
             expected = signature_of(credential.secret_key, text)
@@ -148,8 +157,6 @@ class SigV2:
                 break
         else:
             raise SignatureDoesNotMatch(AWSAccessKeyId=access_key)
-        if request.headers.get("x-amz-security-token") or request.query.get("x-amz-security-token"):
-            raise InvalidToken
         return credential
 
 

@@ -33,6 +33,8 @@ from gateway.s3.errors import (
 from gateway.s3.request import Request
 
 Credentials = Callable[[str], Credential | None]
+# (access key, session token, seconds since 1970) -> credential. Raises InvalidToken, ExpiredToken.
+Sessions = Callable[[str, str, float], Credential]
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 EMPTY_SHA256 = sha256(b"").hexdigest()
@@ -292,11 +294,37 @@ def require_fields(fields: Mapping[str, str], *names: str) -> None:
 
 
 # ------------------------------------------------------------------ verification
+def no_sessions(access_key: str, token: str, now: float) -> Credential:
+    """Where no sessions are given out."""
+    del access_key, token, now
+    raise InvalidToken
+
+
+def known(
+    credentials: Credentials, sessions: Sessions, access_key: str, token: str | None, now: float
+) -> Credential:
+    """Whose access key it is. Raises InvalidAccessKeyId, InvalidToken, ExpiredToken."""
+    if token:
+        return sessions(access_key, token, now)
+    credential = credentials(access_key)
+    if credential is None:
+        raise InvalidAccessKeyId(AWSAccessKeyId=access_key)
+    return credential
+
+
 class SigV4:
     """Checks requests to one service against the accounts' secrets."""
 
-    def __init__(self, credentials: Credentials, *, region: str = "", service: str = "s3") -> None:
+    def __init__(
+        self,
+        credentials: Credentials,
+        sessions: Sessions = no_sessions,
+        *,
+        region: str = "",
+        service: str = "s3",
+    ) -> None:
         self._credentials = credentials
+        self._sessions = sessions
         self._service = service
         self._region = region
         self._keys = SigningKeys()
@@ -316,7 +344,9 @@ class SigV4:
             raise AuthorizationHeaderMalformed(
                 "Missing required header for this request: x-amz-content-sha256"
             )
-        return self._verify(request, claim, timestamp, payload, headers.get("x-amz-security-token"))
+        token = headers.get("x-amz-security-token")
+        credential = self._known(claim.scope.access_key, token, now)
+        return self._verify(request, claim, timestamp, payload, credential)
 
     def verify_query(self, request: Request, now: float, payload: str | None = None) -> Verified:
         """Check a presigned URL. Raises AuthError."""
@@ -345,9 +375,11 @@ class SigV4:
         self._check_scope(claim.scope, timestamp, refuse)
         _check_expiry(signed_at, query["X-Amz-Expires"], now)
         payload = payload or request.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD)
-        return self._verify(request, claim, timestamp, payload, query.get("X-Amz-Security-Token"))
+        token = query.get("X-Amz-Security-Token")
+        credential = self._known(claim.scope.access_key, token, now)
+        return self._verify(request, claim, timestamp, payload, credential)
 
-    def verify_policy(self, fields: Mapping[str, str]) -> Credential:
+    def verify_policy(self, fields: Mapping[str, str], now: float) -> Credential:
         """Check the signature of a form's policy; the policy itself says until when it is good.
 
         Raises AuthError, InvalidArgument.
@@ -360,15 +392,14 @@ class SigV4:
             raise refuse("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
         scope = parse_scope(fields["x-amz-credential"], refuse)
         self._check_scope(scope, fields["x-amz-date"], refuse)
-        credential = self._credentials(scope.access_key)
-        if credential is None:
-            raise InvalidAccessKeyId(AWSAccessKeyId=scope.access_key)
+        credential = self._known(scope.access_key, fields.get("x-amz-security-token"), now)
         expected = sign(self._keys.get(credential.secret_key, scope), fields["policy"].encode())
         if not hmac.compare_digest(expected.encode(), fields["x-amz-signature"].encode()):
             raise SignatureDoesNotMatch(AWSAccessKeyId=scope.access_key)
-        if fields.get("x-amz-security-token"):
-            raise InvalidToken
         return credential
+
+    def _known(self, access_key: str, token: str | None, now: float) -> Credential:
+        return known(self._credentials, self._sessions, access_key, token, now)
 
     def _check_scope(self, scope: Scope, timestamp: str, refuse: type[AuthError]) -> None:
         if scope.service != self._service:
@@ -384,11 +415,8 @@ class SigV4:
             raise refuse("Invalid credential date. Date is not the same as X-Amz-Date.")
 
     def _verify(
-        self, request: Request, claim: Claim, timestamp: str, payload: str, token: str | None
+        self, request: Request, claim: Claim, timestamp: str, payload: str, credential: Credential
     ) -> Verified:
-        credential = self._credentials(claim.scope.access_key)
-        if credential is None:
-            raise InvalidAccessKeyId(AWSAccessKeyId=claim.scope.access_key)
         keyed = self._keys.get(credential.secret_key, claim.scope)
         canonical, sent = canonical_path(request.raw_path), request.raw_path.decode("latin-1")
         # Some clients sign the path as they send it; that covers the same bytes.
@@ -400,8 +428,6 @@ class SigV4:
         else:
             raise SignatureDoesNotMatch(AWSAccessKeyId=claim.scope.access_key)
         _check_coverage(request.headers, claim.signed_headers)
-        if token:  # these accounts have no temporary keys
-            raise InvalidToken
         chunks = None
         if payload.startswith("STREAMING-AWS4-HMAC-SHA256-PAYLOAD"):
             chunks = ChunkSigner(keyed, timestamp, claim.scope.text, expected)

@@ -10,9 +10,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from chain.clock import SystemClock, system_entropy
+from chain.clock import Clock, SystemClock, system_entropy
 from gateway.iam.face import IamFace
-from gateway.iam.store import IamStore
 from gateway.model import Credential
 from gateway.s3.app import S3App
 from tests.conformance.s3_server import serving
@@ -25,6 +24,7 @@ class IamServer:
 
     endpoint: str
     world: World
+    face: IamFace
     ann: Credential
     bob: Credential
 
@@ -57,12 +57,19 @@ class IamServer:
         }  # fmt: skip
 
     def of(self, service: str, user: dict[str, str], **more: Any) -> Any:
-        """A client of a user."""
-        return self.client(service, user["access_key"], user["secret_key"], **more)
+        """A client of a user, or of a session."""
+        return self.client(
+            service, user["access_key"], user["secret_key"], user.get("token"), **more
+        )
+
+    def assume(self, user: dict[str, str], role: str, **more: Any) -> dict[str, str]:
+        """A session of a role, as `of` takes it."""
+        sts = self.of("sts", user)
+        return session_of(sts.assume_role(RoleArn=role, RoleSessionName="session", **more))
 
 
 @contextmanager
-def running_iam(**options: Any) -> Iterator[IamServer]:
+def running_iam(clock: Clock | None = None, **options: Any) -> Iterator[IamServer]:
     """Serve a fresh, empty store until the block ends."""
     world = World()
 
@@ -74,11 +81,22 @@ def running_iam(**options: Any) -> Iterator[IamServer]:
 
     ann, bob = asyncio.run(accounts())
     face = IamFace(
-        IamStore(world.catalog), world.accounts.credential,
-        clock=SystemClock(), entropy=system_entropy, **options,
+        world.catalog, world.accounts.credential, token_key=b"t" * 32,
+        clock=clock or SystemClock(), entropy=system_entropy, **options,
     )  # fmt: skip
-    with serving(S3App(world.objects, world.accounts.credential, iam=face)) as server:
-        yield IamServer(server.endpoint, world, ann, bob)
+    app = S3App(world.objects, world.accounts.credential, clock=clock, iam=face)
+    with serving(app) as server:
+        yield IamServer(server.endpoint, world, face, ann, bob)
+
+
+def session_of(answer: Any) -> dict[str, str]:
+    """The credentials of an answer of STS, as IamServer.of takes them."""
+    made = answer["Credentials"]
+    return {
+        "access_key": made["AccessKeyId"],
+        "secret_key": made["SecretAccessKey"],
+        "token": made["SessionToken"],
+    }
 
 
 def code_of(call: Any, **parameters: Any) -> str:
