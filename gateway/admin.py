@@ -18,6 +18,7 @@ from gateway.accounts import (
     NoSuchAccount,
 )
 from gateway.errors import StoreError
+from gateway.kms import KmsKeys, canonical_id
 from gateway.model import Account, Bucket, Credential
 from gateway.protocol import (
     AccountCreated,
@@ -26,10 +27,14 @@ from gateway.protocol import (
     BucketSettings,
     Certificate,
     CreateAccount,
+    CreateKmsKey,
     DeleteAccount,
     Done,
     FetchCertificate,
+    KmsKeyList,
+    KmsKeyRecord,
     ListAccounts,
+    ListKmsKeys,
     NetworkState,
     PublishState,
     RotateAccessKeys,
@@ -40,11 +45,14 @@ from gateway.protocol import (
     ShowBucket,
     ShowNetwork,
     ShowPublishing,
+    SwitchKmsKey,
 )
 
 
 class Buckets(Protocol):
     """The part of ObjectService that administration needs."""
+
+    kms: KmsKeys
 
     def bucket(self, name: str) -> Bucket:
         """Raises NoSuchBucket."""
@@ -99,6 +107,9 @@ class AdminService:
             .on(RotateAccessKeys, _guarded(self._rotate_access))
             .on(RotateEncryptionKey, _guarded(self._rotate_encryption))
             .on(DeleteAccount, _guarded(self._delete))
+            .on(ListKmsKeys, _guarded(self._kms_keys))
+            .on(CreateKmsKey, _guarded(self._create_kms_key))
+            .on(SwitchKmsKey, _guarded(self._switch_kms_key))
             .on(SetPublic, _guarded(self._set_public))
             .on(ShowBucket, _guarded(self._show_bucket))
             .on(SetPublishing, _guarded(self._set_publishing))
@@ -136,6 +147,21 @@ class AdminService:
 
     async def _delete(self, message: DeleteAccount) -> Done:
         await self._accounts.delete(self._find(message.account).id)
+        return Done()
+
+    async def _kms_keys(self, message: ListKmsKeys) -> KmsKeyList:
+        found = self._buckets.kms.all(self._find(message.account))
+        return KmsKeyList([KmsKeyRecord(key.id, key.created_ns, key.disabled) for key in found])
+
+    async def _create_kms_key(self, message: CreateKmsKey) -> Done:
+        account = self._find(message.account)
+        await self._buckets.kms.create(account, canonical_id(message.key, account.id))
+        return Done()
+
+    async def _switch_kms_key(self, message: SwitchKmsKey) -> Done:
+        account = self._find(message.account)
+        key_id = canonical_id(message.key, account.id)
+        await self._buckets.kms.switch(account, key_id, disabled=message.disabled)
         return Done()
 
     def _find(self, word: str) -> Account:

@@ -408,10 +408,32 @@ def amend(
     change: Callable[[Attributes], Attributes],
 ) -> ObjectVersion:
     """Give a version other tags or extras. Raises as `find` does."""
+
+    def changed(row: VersionRow) -> VersionRow:
+        wanted = change(attributes_of(row))
+        return msgspec.structs.replace(row, tags=dict(wanted.tags), extra=wanted.extra)
+
+    return rewrite(store, transaction, bucket, key, version, changed)
+
+
+def rewrite(
+    store: Store,
+    transaction: Transaction,
+    bucket: Bucket,
+    key: bytes,
+    version: str | None,
+    change: Callable[[VersionRow], VersionRow],
+) -> ObjectVersion:
+    """Put what `change` makes of a version's row in its place: the same version, the same bytes.
+
+    Raises as `find` does.
+    """
     found = _visible(transaction.reader, bucket, key, version)
     transaction.expect(found.space, found.place, found.raw)
-    changed = change(attributes_of(found.row))
-    row = msgspec.structs.replace(found.row, tags=dict(changed.tags), extra=changed.extra)
+    row = change(found.row)
+    if row.cid and attributes_of(row).hidden:
+        unpublish(store, transaction, bucket, key, row)
+        row = msgspec.structs.replace(row, cid=None)
     if bucket.watched:
         row = note(store, transaction, bucket, text_key(key), row, Change.AMENDED)
     if found.space is Space.LIVE:

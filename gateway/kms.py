@@ -48,6 +48,12 @@ def key_arn(bucket: Bucket, key_id: str) -> str:
     return f"arn:aws:kms:{bucket.region or 'us-east-1'}:{bucket.owner.id}:key/{key_id}"
 
 
+def arn_account(name: str) -> str | None:
+    """The account of a key's ARN; None for what is no ARN of a key."""
+    match = _ARN.fullmatch(name)
+    return None if match is None else match[1]
+
+
 def canonical_id(name: str, account: str) -> str:
     """The id a client means: a name, an ARN of the account's own, or "" for the default.
 

@@ -34,7 +34,7 @@ from gateway.model import (
     WriteCondition,
 )
 from gateway.multipart import Multipart
-from gateway.protection import CustomerKey
+from gateway.protection import CustomerKey, EncryptionChange
 from gateway.segments import Cutting, Engine
 from gateway.store import Leases, Publisher, StoragePool, Store, StoreSettings
 from gateway.transaction import commit, release_some
@@ -272,6 +272,16 @@ class ObjectService:
         so does what `head` raises.
         """
         return await self._writing.amend(bucket, key, version_id, change)
+
+    async def encrypt(
+        self, bucket: Bucket, key: str, version_id: str | None, change: EncryptionChange
+    ) -> ObjectVersion:
+        """Wrap a version's key as `change` says of its encryption; the bytes stay where they are.
+
+        Neither its encryption nor the new one is SSE-C. Raises what `change` and `head` raise,
+        KmsKeyNotFound, KmsKeyDisabled.
+        """
+        return await self._writing.encrypt(bucket, key, version_id, change)
 
     async def copy(
         self,

@@ -10,8 +10,10 @@ See docs/specs/sealing.md.
 import hashlib
 import hmac
 from base64 import b64encode
+from collections.abc import Callable
 
 from blake3 import blake3
+from msgspec.structs import replace
 
 from gateway.catalog.interface import Reader
 from gateway.errors import CustomerKeyMissing, CustomerKeyNotNeeded, CustomerKeyWrong
@@ -21,6 +23,9 @@ from gateway.model import Bucket, Encryption, Extra
 from gateway.records import UploadRow, VersionRow
 from gateway.seal import KEY_BYTES
 from gateway.store import Store, account_keys
+
+# What a version's encryption is to be, of what it is. Raises to refuse.
+EncryptionChange = Callable[[Encryption | None], Encryption | None]
 
 _CUSTOMER = "cumulus 2026 customer key 1"
 
@@ -119,6 +124,17 @@ def unwrap_version_key(
         if customer is None:
             raise
         raise CustomerKeyWrong from None
+
+
+def rewrapped(
+    store: Store, reader: Reader, bucket: Bucket, row: VersionRow, change: EncryptionChange
+) -> VersionRow:
+    """The row with its version key wrapped as `change` wants it. Raises as the two above do."""
+    extra = row.extra or Extra()
+    extra = replace(extra, encryption=change(extra.encryption))
+    version_key = unwrap_version_key(store, reader, bucket, row, None)
+    generation, wrapped = wrap_version_key(store, reader, bucket, version_key, extra, None)
+    return replace(row, generation=generation, key=wrapped, extra=extra)
 
 
 def shares_streams(

@@ -32,6 +32,20 @@ class AccountList(msgspec.Struct, frozen=True):
     accounts: list[AccountRecord]
 
 
+class KmsKeyRecord(msgspec.Struct, frozen=True):
+    """A KMS key of an account, without its bytes."""
+
+    id: str
+    created_ns: int
+    disabled: bool
+
+
+class KmsKeyList(msgspec.Struct, frozen=True):
+    """An account's KMS keys by id."""
+
+    keys: list[KmsKeyRecord]
+
+
 class Done(msgspec.Struct, frozen=True):
     """It is done, durably."""
 
@@ -132,6 +146,27 @@ class DeleteAccount(Message[Done], frozen=True, array_like=True):
     """Remove an account that owns no bucket."""
 
     account: str
+
+
+class ListKmsKeys(Message[KmsKeyList], frozen=True, array_like=True):
+    """An account's KMS keys."""
+
+    account: str
+
+
+class CreateKmsKey(Message[Done], frozen=True, array_like=True):
+    """Make a KMS key unless it is there."""
+
+    account: str
+    key: str
+
+
+class SwitchKmsKey(Message[Done], frozen=True, array_like=True):
+    """Switch a KMS key off or on. Off, nothing that it encrypts is read or written."""
+
+    account: str
+    key: str
+    disabled: bool
 
 
 class SetPublic(Message[BucketSettings], frozen=True, array_like=True):

@@ -24,7 +24,13 @@ from gateway.model import (
     Verifier,
     WriteCondition,
 )
-from gateway.protection import CustomerKey, shares_streams, wrap_version_key
+from gateway.protection import (
+    CustomerKey,
+    EncryptionChange,
+    rewrapped,
+    shares_streams,
+    wrap_version_key,
+)
 from gateway.records import (
     StoredChecksum,
     StreamRef,
@@ -250,6 +256,20 @@ class Writing:
             return history.amend(self._store, transaction, bucket, raw_key, version_id, change)
 
         return await commit(self._store.catalog, self._store.pool, build)
+
+    async def encrypt(
+        self, bucket: Bucket, key: str, version_id: str | None, change: EncryptionChange
+    ) -> ObjectVersion:
+        """See ObjectService.encrypt."""
+        store, raw_key = self._store, object_key(key)
+
+        def build(transaction: Transaction) -> ObjectVersion:
+            def changed(row: VersionRow) -> VersionRow:
+                return rewrapped(store, transaction.reader, bucket, row, change)
+
+            return history.rewrite(store, transaction, bucket, raw_key, version_id, changed)
+
+        return await commit(store.catalog, store.pool, build)
 
     async def copy(
         self,

@@ -1,6 +1,9 @@
 """`cumulus account …`: users of the store."""
 
 import argparse
+from datetime import UTC, datetime
+
+from msgspec import to_builtins
 
 from gateway.commands.options import Parsers, action, group
 from gateway.commands.session import ask, network_of, show, table
@@ -10,11 +13,14 @@ from gateway.protocol import (
     AccountCreated,
     AccountRecord,
     CreateAccount,
+    CreateKmsKey,
     DeleteAccount,
     ListAccounts,
+    ListKmsKeys,
     RotateAccessKeys,
     RotateEncryptionKey,
     ShowAccount,
+    SwitchKmsKey,
 )
 
 
@@ -33,9 +39,18 @@ def add(parsers: Parsers) -> None:
         ("rotate-access-keys", rotate_access, "replace its S3 keys by a new pair"),
         ("rotate-encryption-key", rotate_encryption, "begin a new encryption key"),
         ("delete", delete, "remove an account that owns no bucket"),
+        ("kms-keys", kms_keys, "the keys that SSE-KMS may name"),
     ):
         parser = action(actions, name, run, text, f"cumulus account {name} ann")
         parser.add_argument("account", metavar="ACCOUNT")
+    for name, run, text in (
+        ("kms-create", kms_create, "make a key for SSE-KMS"),
+        ("kms-disable", kms_disable, "switch one off: what it encrypts is not read or written"),
+        ("kms-enable", kms_enable, "switch it on again"),
+    ):
+        parser = action(actions, name, run, text, f"cumulus account {name} ann team-key")
+        parser.add_argument("account", metavar="ACCOUNT")
+        parser.add_argument("key", metavar="KEY", help="its id; '' is the account's default key")
 
 
 def create(options: argparse.Namespace) -> int:
@@ -93,6 +108,40 @@ def delete(options: argparse.Namespace) -> int:
     """Remove an account."""
     ask(network_of(options), DeleteAccount(options.account))
     return show(options, {"account": options.account, "deleted": True}, lambda: "deleted")
+
+
+def kms_keys(options: argparse.Namespace) -> int:
+    """Print an account's KMS keys."""
+    found = ask(network_of(options), ListKmsKeys(options.account)).keys
+    rows: list[tuple[object, ...]] = [
+        (key.id, datetime.fromtimestamp(key.created_ns / 1e9, UTC).isoformat(" ", "seconds"),
+         "disabled" if key.disabled else "enabled")
+        for key in found
+    ]  # fmt: skip
+    plain = [to_builtins(key) for key in found]
+    return show(options, plain, lambda: table(("KEY", "CREATED", "STATE"), rows))
+
+
+def kms_create(options: argparse.Namespace) -> int:
+    """Make a KMS key."""
+    ask(network_of(options), CreateKmsKey(options.account, options.key))
+    return show(options, {"key": options.key, "created": True}, lambda: "created")
+
+
+def kms_disable(options: argparse.Namespace) -> int:
+    """Switch a KMS key off."""
+    return _switch(options, disabled=True)
+
+
+def kms_enable(options: argparse.Namespace) -> int:
+    """Switch a KMS key on."""
+    return _switch(options, disabled=False)
+
+
+def _switch(options: argparse.Namespace, *, disabled: bool) -> int:
+    ask(network_of(options), SwitchKmsKey(options.account, options.key, disabled))
+    word = "disabled" if disabled else "enabled"
+    return show(options, {"key": options.key, "state": word}, lambda: word)
 
 
 def _record(account: AccountRecord) -> dict[str, object]:

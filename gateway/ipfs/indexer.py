@@ -43,7 +43,7 @@ from gateway.records import (
     live_key,
     version_key,
 )
-from gateway.versions import object_key, version_uid
+from gateway.versions import attributes_of, object_key, version_uid
 
 log = logging.getLogger(__name__)
 
@@ -199,7 +199,7 @@ class Indexer:
                         return [], []
                     continue  # LIVE holds all of it
                 stored = decode(VersionRow, value)
-                if stored.uid != uid:
+                if stored.uid != uid or (cid is not None and attributes_of(stored).hidden):
                     return [], []
                 conditions.append(Equals(space, place, value))
                 changed = msgspec.structs.replace(stored, cid=cid)

@@ -38,7 +38,14 @@ from gateway.s3.forms import read_form
 from gateway.s3.handlers import HANDLERS
 from gateway.s3.operations import DeleteObjects, Operation, PostObject, PutSetting, name_of
 from gateway.s3.permission import Permission
-from gateway.s3.request import Receive, Request, Send, parse_request, raw_target
+from gateway.s3.request import (
+    Receive,
+    Request,
+    Send,
+    parse_request,
+    raw_target,
+    with_query_headers,
+)
 from gateway.s3.router import route
 from gateway.s3.sigv4 import EMPTY_SHA256, Credentials, no_sessions
 from gateway.s3.sites import serve_site
@@ -119,6 +126,8 @@ class S3App:
         if request.site:
             return await serve_site(request, self._objects, self._config, now)
         caller = self._authenticator.authenticate(request, now)
+        if request.query:
+            request = with_query_headers(request)
         operation = route(request)
         if isinstance(operation, PostObject):
             request, caller, form = await read_form(request, self._authenticator, now)

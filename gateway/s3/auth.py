@@ -8,7 +8,7 @@ from gateway.errors import InvalidArgument
 from gateway.iam.identity import Identity
 from gateway.model import Account, Credential
 from gateway.s3.errors import AuthError
-from gateway.s3.request import Request
+from gateway.s3.request import Request, with_query_headers
 from gateway.s3.sigv2 import SigV2
 from gateway.s3.sigv4 import (
     UNSIGNED_PAYLOAD,
@@ -70,7 +70,8 @@ class Authenticator:
             return _proved(proved.credential, proved.payload, proved.chunks)
         payload = request.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD)
         if v2_query:
-            return _proved(self._sigv2().verify_query(request, now), payload)
+            presigned = with_query_headers(request)
+            return _proved(self._sigv2().verify_query(presigned, now), payload)
         return Caller(None, payload)
 
     def authenticate_form(self, fields: Mapping[str, str], now: float) -> Caller:

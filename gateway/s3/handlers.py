@@ -10,6 +10,7 @@ from gateway.s3 import (
     forms,
     listing,
     multipart,
+    object_encryption,
     policies,
     reading,
     settings,
@@ -69,6 +70,7 @@ _on(ops.PutObjectAcl, Action.CONFIGURE, buckets.put_object_acl)
 _on(ops.GetObjectTagging, Action.READ, tagging.get_object_tagging)
 _on(ops.PutObjectTagging, Action.WRITE, tagging.put_object_tagging)
 _on(ops.DeleteObjectTagging, Action.WRITE, tagging.delete_object_tagging)
+_on(ops.UpdateObjectEncryption, Action.WRITE, object_encryption.update_object_encryption)
 _on(ops.PutSetting, Action.CONFIGURE, settings.put_setting)
 _on(ops.GetSetting, Action.CONFIGURE, settings.get_setting)
 _on(ops.DeleteSetting, Action.CONFIGURE, settings.delete_setting)

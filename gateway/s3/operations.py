@@ -243,6 +243,14 @@ class DeleteObjectTagging(msgspec.Struct, frozen=True):
     version_id: str | None = None
 
 
+class UpdateObjectEncryption(msgspec.Struct, frozen=True):
+    """PUT /bucket/key?encryption"""
+
+    bucket: str
+    key: str
+    version_id: str | None = None
+
+
 class GetObjectAttributes(msgspec.Struct, frozen=True):
     """GET /bucket/key?attributes"""
 
@@ -335,6 +343,7 @@ Operation = (
     | PutObjectTagging
     | DeleteObjectTagging
     | GetObjectAttributes
+    | UpdateObjectEncryption
     | CreateMultipartUpload
     | UploadPart
     | UploadPartCopy

@@ -19,7 +19,7 @@ class Request(msgspec.Struct, frozen=True):
     raw_path: bytes  # as sent, without the query
     pairs: tuple[tuple[str, str], ...]  # the query, decoded, in order
     query: Mapping[str, str]  # the same; of a repeated name the first value
-    headers: Mapping[str, str]  # lower-case name -> value as Latin-1; repeated ones joined by ","
+    headers: dict[str, str]  # lower-case name -> value as Latin-1; repeated ones joined by ","
     bucket: str  # "" for the service itself
     key: str  # "" for a bucket or the service
     virtual_hosted: bool
@@ -31,6 +31,32 @@ class Request(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         # Headers and query may hold a client's key or signature.
         return f"Request({self.method} {self.raw_path!r})"
+
+
+# Parameters of a presigned URL that prove who asks; no others of its x-amz- ones do.
+_PROOF = frozenset({
+    "x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-expires", "x-amz-signature",
+    "x-amz-signedheaders",
+})  # fmt: skip
+
+
+def with_query_headers(request: Request) -> Request:
+    """A presigned request with the headers that its URL holds; those that were sent go first.
+
+    Clients move them there: version 2 all of x-amz-, Content-MD5 and Content-Type; of version 4,
+    some clients those of x-amz-.
+    """
+    older = "AWSAccessKeyId" in request.query
+    if not older and "X-Amz-Signature" not in request.query:
+        return request
+    named = ((name.lower(), value) for name, value in reversed(request.pairs))
+    found = {
+        name: value
+        for name, value in named
+        if (name.startswith("x-amz-") and name not in _PROOF)
+        or (older and name in ("content-md5", "content-type"))
+    }
+    return msgspec.structs.replace(request, headers=found | request.headers) if found else request
 
 
 def join_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -297,4 +297,5 @@ _OBJECT_ROUTES: dict[tuple[str, str], Callable[[str, str, str | None], Operation
     ("PUT", "tagging"): ops.PutObjectTagging,
     ("DELETE", "tagging"): ops.DeleteObjectTagging,
     ("GET", "attributes"): ops.GetObjectAttributes,
+    ("PUT", "encryption"): ops.UpdateObjectEncryption,
 }

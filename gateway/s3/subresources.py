@@ -110,7 +110,6 @@ OBJECT_ANSWERS: dict[tuple[str, str], Answer] = {
     ("PUT", "renameObject"): _refused("RenameObject"),
     ("POST", "restore"): _refused("RestoreObject"),
     ("POST", "select"): _refused("SelectObjectContent"),
-    ("PUT", "encryption"): _refused("UpdateObjectEncryption"),
 }
 
 SERVED_BUCKET = frozenset(
@@ -123,7 +122,7 @@ SERVED_BUCKET = frozenset(
         "delete",
     }
 )
-SERVED_OBJECT = frozenset({"acl", "attributes", "tagging", "uploads", "uploadId"})
+SERVED_OBJECT = frozenset({"acl", "attributes", "encryption", "tagging", "uploads", "uploadId"})
 BUCKET_PARAMETERS = SERVED_BUCKET | {name for _, name in BUCKET_ANSWERS} | _NUMBERED.keys()
 OBJECT_PARAMETERS = SERVED_OBJECT | {name for _, name in OBJECT_ANSWERS}
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from botocore import UNSIGNED
 from botocore.exceptions import ClientError
@@ -389,3 +390,70 @@ def test_policies_see_what_is_asked_for_and_parts_take_their_upload_s(s3: Any) -
     wrong = {"SSECustomerAlgorithm": "AES192", "SSECustomerKey": KEY_A}
     assert refused(s3.put_object, **BUCKET, Key="k", Body=b"x", **wrong) == denied
     s3.delete_bucket_policy(**BUCKET)
+
+
+# ------------------------------------------------------------------ presigned URLs
+@pytest.mark.parametrize("version", ["s3", "s3v4"])
+def test_a_presigned_url_asks_for_encryption_as_a_request_does(
+    server: Server, s3: Any, version: str
+) -> None:
+    signer = server.client(signature_version=version)
+    names = [f"x-amz-server-side-encryption-customer-{n}" for n in ("algorithm", "key", "key-MD5")]
+    sent = dict(zip(names, RAW_A.values(), strict=True))
+    for kind, given, headers in (
+        ("AES256", KINDS["AES256"], {"x-amz-server-side-encryption": "AES256"}),
+        ("SSE-C", C_A, sent),
+    ):
+        where = {**BUCKET, "Key": kind}
+        put = signer.generate_presigned_url("put_object", Params={**where, **given})
+        own = {} if version == "s3" else headers  # version 2 has them in the URL
+        assert httpx.put(put, content=BODY, headers=own).status_code == 200
+        assert said(s3.head_object(**where, **read_with(kind))) == echo(kind)
+        got = signer.generate_presigned_url("get_object", Params={**where, **read_with(kind)})
+        again = httpx.get(got, headers=sent if kind == "SSE-C" and version == "s3v4" else {})
+        assert (again.status_code, again.content) == (200, BODY)
+
+
+@pytest.mark.usefixtures("s3")
+def test_what_a_presigned_url_says_cannot_be_changed(server: Server) -> None:
+    for version in ("s3", "s3v4"):
+        signer = server.client(signature_version=version)
+        where = {**BUCKET, "Key": "k"}
+        url = signer.generate_presigned_url("put_object", Params=where)
+        for more in ("&x-amz-server-side-encryption=AES256", "&X-Amz-Meta-A=b"):
+            assert httpx.put(url + more, content=BODY).status_code == 403
+        assert httpx.put(url, content=BODY).status_code == 200
+
+
+# ------------------------------------------------------------------ another key for what is there
+def test_an_object_s_encryption_is_changed_where_it_lies(s3: Any) -> None:
+    first = s3.put_object(**BUCKET, Key="k", Body=BODY, Metadata={"m": "1"})
+    arn = "arn:aws:kms:us-east-1:alice-id:key/"
+    for name in ("team-key", "1234abcd-12ab-34cd-56ef-1234567890ab"):
+        new = {"SSEKMS": {"KMSKeyArn": arn + name, "BucketKeyEnabled": True}}
+        s3.update_object_encryption(**BUCKET, Key="k", ObjectEncryption=new)
+        got = s3.get_object(**BUCKET, Key="k")
+        assert (got["Body"].read(), got["ETag"], got["Metadata"]) == (
+            BODY,
+            first["ETag"],
+            {"m": "1"},
+        )
+        assert got["SSEKMSKeyId"] == (name if name == "team-key" else arn + name)
+        assert got["BucketKeyEnabled"] is True
+
+
+def test_not_every_object_s_encryption_can_be_changed(s3: Any) -> None:
+    change = s3.update_object_encryption
+    good = {"SSEKMS": {"KMSKeyArn": "arn:aws:kms:us-east-1:alice-id:key/team-key"}}
+    s3.put_object(**BUCKET, Key="closed", Body=BODY, **C_A)
+    s3.put_object(**BUCKET, Key="dsse", Body=BODY, ServerSideEncryption="aws:kms:dsse")
+    s3.put_object(**BUCKET, Key="k", Body=BODY)
+    for key in ("closed", "dsse"):
+        refusal = refused(change, **BUCKET, Key=key, ObjectEncryption=good)
+        assert refusal == (400, "InvalidRequest")
+    assert refused(change, **BUCKET, Key="no", ObjectEncryption=good) == (404, "NoSuchKey")
+    for arn, code in (("alias/not-an-arn-at-all", 400), ("arn:aws:kms:broken-and-long", 400),
+                      ("arn:aws:kms:us-east-1:other:key/team-key", 403)):  # fmt: skip
+        new = {"SSEKMS": {"KMSKeyArn": arn}}
+        assert refused(change, **BUCKET, Key="k", ObjectEncryption=new)[0] == code
+    assert said(s3.head_object(**BUCKET, Key="k")) == {}

@@ -25,6 +25,7 @@ SERVED = {
     "GetObjectTagging", "GetObjectAttributes",
     "GetBucketCors", "PutBucketCors", "DeleteBucketCors",
     "GetBucketEncryption", "PutBucketEncryption", "DeleteBucketEncryption",
+    "UpdateObjectEncryption",
     "GetBucketTagging", "PutBucketTagging", "DeleteBucketTagging",
     "PutObjectTagging", "DeleteObjectTagging",
     "GetBucketWebsite", "PutBucketWebsite", "DeleteBucketWebsite",

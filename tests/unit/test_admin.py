@@ -8,12 +8,15 @@ import pytest
 from chain.net.transport import Caller, Handlers, Message, RemoteError
 from gateway.admin import AdminService
 from gateway.errors import NoSuchKey
+from gateway.kms import default_id
 from gateway.model import Bucket
 from gateway.protocol import (
     CreateAccount,
+    CreateKmsKey,
     DeleteAccount,
     FetchCertificate,
     ListAccounts,
+    ListKmsKeys,
     NetworkState,
     NodeState,
     RotateAccessKeys,
@@ -24,6 +27,7 @@ from gateway.protocol import (
     ShowBucket,
     ShowNetwork,
     ShowPublishing,
+    SwitchKmsKey,
 )
 from tests.unit.object_parts import World
 
@@ -149,3 +153,18 @@ async def test_the_network_and_certificates_come_from_their_probes(world: World)
     assert await ask(ShowNetwork()) == STATE
     found = await ask(FetchCertificate("photos", "k"))
     assert bytes(found.document.buffer) == b"photos/k"
+
+
+async def test_kms_keys_are_made_listed_and_switched(world: World) -> None:
+    ask = asking(world)
+    await ask(CreateKmsKey("Ann", "team"))
+    await ask(SwitchKmsKey("ann", "team", disabled=True))
+    await ask(CreateKmsKey("ann", ""))
+    found = (await ask(ListKmsKeys("ann"))).keys
+    assert {(key.id, key.disabled) for key in found} == {("team", True), (default_id("ann"), False)}
+    await ask(SwitchKmsKey("ann", "team", disabled=False))
+    assert not any(key.disabled for key in (await ask(ListKmsKeys("ann"))).keys)
+    for message in (SwitchKmsKey("ann", "none", disabled=True), CreateKmsKey("ann", "a b")):
+        with pytest.raises(RemoteError) as caught:
+            await ask(message)
+        assert caught.value.code == "KMS.NotFoundException"

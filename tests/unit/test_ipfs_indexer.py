@@ -13,7 +13,15 @@ from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.directories import IpfsDirectory
 from gateway.ipfs.indexer import Indexer
 from gateway.ipfs.publish import PUBLISH_JOBS, IpfsPublisher
-from gateway.model import Attributes, CompletedPart
+from gateway.model import (
+    SSE_C,
+    Attributes,
+    CompletedPart,
+    Encryption,
+    Extra,
+    ObjectVersion,
+)
+from gateway.protection import CustomerKey
 from gateway.records import PublishJob, VersionRow, decode, encode
 from gateway.versions import version_uid
 from tests.unit.object_parts import World, stream
@@ -72,6 +80,48 @@ async def test_switching_on_publishes_what_is_there_and_switching_off_leaves_no_
     assert not any(cids(world).values())
     assert world.rows(Space.BLOCKS) == []
     assert world.rows(Space.JOBS) == []
+
+
+async def test_what_is_encrypted_with_a_key_of_its_own_stays_unpublished(world: World) -> None:
+    secret = CustomerKey(bytes(range(32)))
+    team = Encryption("aws:kms", await world.objects.kms.usable(world.bucket, "team"))
+    bucket = world.bucket
+    for key, encryption, customer in (
+        ("closed", Encryption(SSE_C), secret), ("team", team, None), ("open", None, None)
+    ):  # fmt: skip
+        attributes = Attributes(extra=Extra(encryption=encryption))
+        await world.objects.put(bucket, key, stream(b"b" * MIB), attributes, customer=customer)
+    bucket = await world.objects.configure_bucket("photos", publishes=True)
+    await settle(world)
+    found = {key: world.objects.head(bucket, key).cid for key in ("closed", "team", "open")}
+    assert [key for key, cid in found.items() if cid] == ["open"]
+    await world.objects.encrypt(bucket, "open", None, lambda _: team)
+    assert world.objects.head(bucket, "open").cid is None
+    assert world.rows(Space.BLOCKS) == []
+    await settle(world)
+    assert await world.read(world.objects.head(bucket, "open")) == b"b" * MIB
+    directories = IpfsDirectory(world.objects, world.catalog, world.clock)
+    assert (await directories.progress(bucket))[1:] == (0, 0)
+
+
+async def test_what_is_encrypted_while_it_is_read_for_publishing_stays_unpublished(
+    world: World,
+) -> None:
+    version = await world.objects.put(world.bucket, "k", stream(b"b" * MIB), Attributes())
+    bucket = await world.objects.configure_bucket("photos", publishes=True)
+    team = Encryption("aws:kms", await world.objects.kms.usable(world.bucket, "team"))
+    indexer = Indexer(world.objects, world.catalog, world.clock)
+    leaves = indexer._leaves
+
+    async def slowly(version: ObjectVersion) -> bytes:
+        found = await leaves(version)
+        await world.objects.encrypt(bucket, "k", None, lambda _: team)
+        return found
+
+    indexer._leaves = slowly  # type: ignore[method-assign]
+    await indexer._publish(version)
+    assert world.objects.head(bucket, "k").cid is None
+    assert world.rows(Space.BLOCKS) == []
 
 
 async def test_publishing_keeps_the_short_live_row_of_an_object_of_ten_parts(
