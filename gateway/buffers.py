@@ -14,6 +14,8 @@ import mmap
 import sys
 from collections import deque
 
+from chain.net.shared import Arena
+
 _SMALLEST = 64 << 10
 # Buffers that nobody needed for so long go back to the system: an idle gateway is small.
 IDLE_SECONDS = 10.0
@@ -46,8 +48,10 @@ _NOTHING = mmap.mmap(-1, 1)
 class BufferPool:
     """At most `limit` bytes of buffers in use or kept. For one event loop."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, arena: Arena | None = None) -> None:
+        """`arena`: where to take the buffers from, while it has room."""
         self._limit = limit
+        self._arena = arena
         self._used = 0
         self._free: dict[int, list[mmap.mmap]] = {}
         self._resting: deque[mmap.mmap] = deque()
@@ -149,7 +153,8 @@ class BufferPool:
         if kept:
             return Buffer(kept.pop(), capacity, size)
         self._used += capacity
-        return Buffer(_map(capacity), capacity, size)
+        shared = None if self._arena is None else self._arena.take(capacity)
+        return Buffer(shared or _map(capacity), capacity, size)
 
     def _room(self, capacity: int) -> bool:
         self._sweep()

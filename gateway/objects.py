@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 from chain.clock import Clock, Entropy
+from chain.net.shared import Arena
 from chain.net.transport import Buffer
 from gateway.buckets import Buckets
 from gateway.buffers import BufferPool
@@ -65,15 +66,19 @@ class ObjectService:
         settings: StoreSettings | None = None,
         publisher: Publisher | None = None,
         executor: Executor | None = None,
+        arena: Arena | None = None,
     ) -> None:
-        """`source` reads what `pool` wrote: the pool itself, or an edge's cache before it."""
+        """`source` reads what `pool` wrote: the pool itself, or an edge's cache before it.
+
+        `arena`: memory shared with miners, for sealed segments.
+        """
         settings = settings or StoreSettings()
         self._executor = executor or ThreadPoolExecutor(settings.threads, "objects")
         engine = Engine(
             pool,
             self._executor,
             BufferPool(settings.ring_bytes),
-            BufferPool(settings.frame_bytes),
+            BufferPool(settings.frame_bytes, arena),
             Cutting(settings.frame_bytes, settings.segment_chunks),
         )
         self._store = Store(

@@ -126,13 +126,19 @@ class Sealed:
 
     def __init__(self, group: Group, pieces: Sequence[Buffer]) -> None:
         self._group = group
-        self._pieces = [memoryview(piece) for piece in pieces]
+        self._pieces = deque(memoryview(piece) for piece in pieces)
+        self._start = 0  # where the first piece that is left begins
         self._tags = sum(map(len, pieces)) - group.count * TAG
 
     def open(self, number: int, out: memoryview) -> None:
-        """Open the group's chunk `number` into `out` (as long as it). Raises SealBroken."""
+        """Open the group's chunk `number` into `out` (as long as it). Raises SealBroken.
+
+        Chunks are opened in order; pieces that end before this one are let go.
+        """
         group = self._group
         at, tag = number * CHUNK, self._tags + number * TAG
+        while self._start + len(self._pieces[0]) <= at:
+            self._start += len(self._pieces.popleft())
         cipher = self._run(at, min(at + CHUNK, group.plain))
         marks = self._run(tag, tag + TAG)
         opener = group.stream.opener
@@ -140,7 +146,7 @@ class Sealed:
 
     def _run(self, start: int, end: int) -> list[memoryview]:
         found: list[memoryview] = []
-        at = 0
+        at = self._start
         for piece in self._pieces:
             after = at + len(piece)
             if start < after and at < end:

@@ -23,6 +23,8 @@ KEYS_MAX = 1024
 STORE_MAX = 64
 # Most bytes of one ReadFragment; longer reads are asked in pieces.
 READ_MAX = 16 * 1024**2
+# From here on the reader lends memory for what it reads (on one machine).
+LENT_MIN = 256 * 1024
 
 COMMITTED, NEVER, UNKNOWN = "committed", "never", "unknown"
 
@@ -81,6 +83,11 @@ class ReadFragment(Message[FragmentBytes], frozen=True):
     index: int
     start: int
     end: int
+
+    def reply_bytes(self) -> int:
+        """See Message.reply_bytes: shorter ones go through the socket."""
+        size = self.end - self.start
+        return size if size >= LENT_MIN else 0
 
 
 class Checked(msgspec.Struct, frozen=True, array_like=True):

@@ -427,6 +427,9 @@ class _RangeRead:
         except Unreachable:
             failed = self._away
             data = None
+        if data is not None and self._verify:
+            # What is checked now and used later must not lie where a miner can still write.
+            data = _joined([data], len(data))
         if data is not None and not self._right(fetch, data):
             self._report(fetch)
             data = None

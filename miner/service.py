@@ -164,7 +164,7 @@ class MinerService:
         receipt = receipts.setdefault(signed.receipt, len(receipts))
         return Outcome(receipt, stored.position, signed.paths[stored.position])
 
-    async def read_fragment(self, message: ReadFragment, _: Caller) -> FragmentBytes:
+    async def read_fragment(self, message: ReadFragment, caller: Caller) -> FragmentBytes:
         """Bytes of a fragment, unchecked: the reader checks."""
         key = _key(message.segment, message.index)
         entry = self._store.find(key)
@@ -173,7 +173,7 @@ class MinerService:
         start, end = message.start, message.end
         if not 0 <= start <= end <= entry.size or end - start > protocol.READ_MAX:
             raise RemoteError(protocol.BAD_REQUEST, f"no bytes {start}..{end} of {entry.size}")
-        return FragmentBytes(Payload(await self._store.read(key, start, end)))
+        return FragmentBytes(Payload(await self._store.read(key, start, end, caller.room)))
 
     async def check_fragment(self, message: CheckFragment, _: Caller) -> Checked:
         """Read and hash; a damaged fragment is dropped, so that it can be stored anew."""

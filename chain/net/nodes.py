@@ -3,6 +3,7 @@
 from chain.ids import AccountId
 from chain.keys.identity import Identity
 from chain.net.rpc import Authorise, Limits, refuse_everyone
+from chain.net.shared import Arena
 from chain.net.stream import StreamTransport
 from chain.net.transport import Handlers, Peer, Server, Transport
 from chain.net.zeromq import ZeroMqTransport
@@ -12,7 +13,8 @@ class NodeTransport:
     """A Transport. Make it and use it in one running event loop.
 
     `identity` is this node on `tcp://`; `authorise` says who may ask what we serve there. libzmq
-    and its thread begin with the first `tcp://` address.
+    and its thread begin with the first `tcp://` address. `arena` is shared with the services of
+    this machine that are connected to.
     """
 
     def __init__(
@@ -21,11 +23,12 @@ class NodeTransport:
         *,
         authorise: Authorise = refuse_everyone,
         limits: Limits | None = None,
+        arena: Arena | None = None,
     ) -> None:
         self._identity = identity
         self._authorise = authorise
         self._limits = limits
-        self._local = StreamTransport(limits=limits)
+        self._local = StreamTransport(limits=limits, arena=arena)
         self._remote: ZeroMqTransport | None = None
 
     async def serve(self, address: str, handlers: Handlers) -> Server:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -61,6 +61,27 @@ class Limits:
     handlers: int = 256
 
 
+class Lent(Protocol):
+    """Memory lent to one ask for the payload of its reply (chain/net/shared.py)."""
+
+    @property
+    def room(self) -> Any:
+        """The frame that tells the other side where it is."""
+        ...
+
+    def frames(self, frames: Sequence[Any]) -> Sequence[Buffer]:
+        """A reply's frames, those that lie in the room as views. Raises MalformedFrame."""
+        ...
+
+    def answered(self) -> None:
+        """The other side is done with it, or never got it."""
+        ...
+
+    def lost(self) -> None:
+        """It will never be known when the other side is done."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class _Ask:
     frames: list[Buffer]
@@ -68,6 +89,8 @@ class _Ask:
     reply: type[msgspec.Struct]
     future: asyncio.Future[Any]
     deadline: asyncio.TimerHandle
+    wanted: int  # bytes of memory to lend for the reply
+    lent: Lent | None = None
     sent: bool = field(default=False)
 
 
@@ -76,19 +99,28 @@ class Asks:
 
     `send(frames)` hands a message to the socket and says whether it was taken. The owner calls
     `opened` when the connection stands, `lost` when it breaks, `receive` for every message.
+    `lend(size)` gives memory for a long reply, if there is some.
     """
 
     def __init__(
-        self, codec: wire.Codec, window: Window, send: Callable[[list[Buffer]], bool], name: str
+        self,
+        codec: wire.Codec,
+        window: Window,
+        send: Callable[[list[Any]], bool],
+        name: str,
+        lend: Callable[[int], Lent | None] | None = None,
     ) -> None:
         self._codec = codec
         self._window = window
         self._send = send
+        self._lend = lend
         self._name = name
         self._loop = asyncio.get_running_loop()
         self._ids = itertools.count(1)
         self._kinds: dict[type[Message[Any]], tuple[bytes, type[msgspec.Struct]]] = {}
         self._asks: dict[int, _Ask] = {}
+        # What was lent to asks that were given up: the other side may still write there.
+        self._late: dict[int, Lent] = {}
         self._queue: deque[int] = deque()
         self._queued_bytes = 0
         self._flying = 0
@@ -120,7 +152,8 @@ class Asks:
         self._admit(size)
         future: asyncio.Future[Reply] = self._loop.create_future()
         deadline = self._loop.call_later(timeout, self._expire, number, timeout)
-        entry = _Ask([head, *payloads], size, reply, future, deadline)
+        wanted = 0 if self._lend is None else message.reply_bytes()
+        entry = _Ask([head, *payloads], size, reply, future, deadline, wanted)
         self._asks[number] = entry
         self._queue.append(number)
         self._queued_bytes += size
@@ -155,7 +188,7 @@ class Asks:
             entry = self._asks[number]
             if self._flying and self._flying_bytes + entry.size > window.in_flight_bytes:
                 return
-            if not self._send(entry.frames):
+            if not self._send(self._with_room(entry) if entry.wanted else entry.frames):
                 self.blocked = True
                 return
             self._queue.popleft()
@@ -164,6 +197,11 @@ class Asks:
             self._flying_bytes += entry.size
             entry.sent = True
             entry.frames = []
+
+    def _with_room(self, entry: _Ask) -> list[Any]:
+        if entry.lent is None and self._lend is not None:
+            entry.lent = self._lend(entry.wanted)
+        return entry.frames if entry.lent is None else [*entry.frames, entry.lent.room]
 
     def opened(self) -> None:
         """The connection stands."""
@@ -181,8 +219,9 @@ class Asks:
             if self._queue and self._grace is None:
                 self._grace = self._loop.call_later(self._window.connect_grace, self._give_up)
         self._fail([number for number, ask in self._asks.items() if ask.sent], reason)
+        self._lose_late()
 
-    def receive(self, frames: Sequence[Buffer]) -> None:
+    def receive(self, frames: Sequence[Any]) -> None:
         """A message from the peer. What answers no waiting ask (late, replayed) is dropped."""
         try:
             head = wire.parse_head(frames[0])
@@ -191,8 +230,12 @@ class Asks:
             return
         entry = self._asks.get(head.request)
         if entry is None or not entry.sent or entry.future.done():
+            self._answered_late(head.request)
             return
+        lent, entry.lent = entry.lent, None
         try:
+            if lent is not None:
+                frames = lent.frames(frames)
             wire.check_payloads(head, frames[1:])
             if head.kind == wire.REPLY:
                 reply = self._codec.decode(entry.reply, head.body, frames[1:])
@@ -204,13 +247,30 @@ class Asks:
                 raise wire.MalformedFrame("a request where a reply belongs")
         except wire.MalformedFrame as error:
             entry.future.set_exception(RemoteError("malformed_reply", str(error)))
+        finally:
+            if lent is not None:
+                lent.answered()
         self._forget(head.request)
+
+    def _answered_late(self, number: int) -> None:
+        entry = self._asks.get(number)
+        if entry is not None and entry.sent and entry.lent is not None:
+            lent, entry.lent = entry.lent, None
+            lent.answered()
+        elif (late := self._late.pop(number, None)) is not None:
+            late.answered()
+
+    def _lose_late(self) -> None:
+        late, self._late = self._late, {}
+        for lent in late.values():
+            lent.lost()
 
     def close(self) -> None:
         """Fail every ask."""
         self._closed = True
         self._open = False
         self._fail(list(self._asks), "closed")
+        self._lose_late()
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None
@@ -234,12 +294,17 @@ class Asks:
         entry = self._asks.pop(number, None)
         if entry is None:
             return
+        lent, entry.lent = entry.lent, None
         if entry.sent:
             self._flying -= 1
             self._flying_bytes -= entry.size
+            if lent is not None:
+                self._late[number] = lent
         else:
             self._queue.remove(number)
             self._queued_bytes -= entry.size
+            if lent is not None:
+                lent.answered()
         if self._queue:
             self.flush()
 

@@ -16,13 +16,15 @@ from typing import cast
 
 from chain.ids import AccountId
 from chain.net import framing, wire
+from chain.net.framing import Frame
+from chain.net.greeting import Door, connect
 from chain.net.rpc import AddressError, Asks, Limits, Responder, Window
+from chain.net.shared import Arena, Guest, Loan, Reference, Room, Rooms
 from chain.net.transport import Buffer, Caller, Handlers, Message, Reply
 
 log = logging.getLogger(__name__)
 
 IPC_PATH_MAX = 100
-BACKLOG = 512
 RECONNECT_SECONDS, RECONNECT_MAX_SECONDS = 0.05, 0.5
 # A socket's default (208 KiB) makes ten wake-ups on each side of a 2 MiB frame; 1 MiB makes two.
 SEND_BUFFER = 1 << 20
@@ -38,10 +40,14 @@ _LOCAL = Caller(None, local=True)
 
 
 class StreamTransport:
-    """A Transport for `ipc://` addresses. Make it and use it in one running event loop."""
+    """A Transport for `ipc://` addresses. Make it and use it in one running event loop.
 
-    def __init__(self, *, limits: Limits | None = None) -> None:
+    `arena` is shared with every service that is connected to.
+    """
+
+    def __init__(self, *, limits: Limits | None = None, arena: Arena | None = None) -> None:
         self._limits = limits or Limits()
+        self._rooms = None if arena is None else Rooms(arena)
         self._codec = wire.Codec()
         self._servers: set[StreamServer] = set()
         self._peers: set[StreamPeer] = set()
@@ -52,7 +58,7 @@ class StreamTransport:
         _prepare_directory(Path(path).parent)
         responder = Responder(self._codec, handlers)
         server = StreamServer(address, responder, self._limits.handlers)
-        await server.listen(path)
+        server.listen(path)
         server.forget = self._servers.discard
         self._servers.add(server)
         return server
@@ -61,7 +67,7 @@ class StreamTransport:
         """See Transport.connect; who may open the socket is known by its directory's mode."""
         del identity
         path = socket_path(address)
-        peer = StreamPeer(address, path, self._codec, self._limits.window)
+        peer = StreamPeer(address, path, self._codec, self._limits.window, self._rooms)
         peer.forget = self._peers.discard
         self._peers.add(peer)
         return peer
@@ -111,21 +117,36 @@ class _Link(asyncio.BufferedProtocol):
         try:
             messages = self._reader.filled(nbytes)
         except wire.MalformedFrame as error:
-            log.warning("a local connection is ended: %s", error)
-            self.transport.abort()
+            self.refused(error)
             return
         if messages:
             self.received(messages)
 
-    def received(self, messages: list[list[Buffer]]) -> None:
+    def refused(self, error: wire.MalformedFrame) -> None:
+        """The other side does not speak as it should."""
+        log.warning("a local connection is ended: %s", error)
+        self.transport.abort()
+
+    def received(self, messages: list[list[Frame]]) -> None:
         """Complete messages."""
         raise NotImplementedError
 
+    def send_placed(self, frames: Sequence[Frame], memory: Arena | Guest) -> None:
+        """Queue one message; of payloads that lie in the caller's memory only the place."""
+        placed: list[Frame] = [
+            frame if isinstance(frame, Reference | Room) else memory.reference(frame) or frame
+            for frame in frames
+        ]
+        if not self.transport.is_closing():
+            prefix, parts = framing.pack(placed)
+            self._write(prefix, parts)
+
     def send(self, frames: Sequence[Buffer]) -> None:
         """Queue one message."""
-        if self.transport.is_closing():
-            return
-        prefix = framing.prefix(frames)
+        if not self.transport.is_closing():
+            self._write(framing.prefix(frames), frames)
+
+    def _write(self, prefix: bytes, frames: Sequence[Buffer]) -> None:
         if len(frames) == 1 or sum(map(len, frames)) <= JOIN_BYTES:
             self.transport.write(b"".join((prefix, *frames)))
         else:
@@ -133,12 +154,13 @@ class _Link(asyncio.BufferedProtocol):
 
 
 class _Served(_Link):
-    """A connection of a server."""
+    """A connection of a server. `memory` is the caller's, if it shares some."""
 
-    def __init__(self, server: "StreamServer") -> None:
+    def __init__(self, server: "StreamServer", memory: Guest | None) -> None:
         super().__init__()
         self.server = server
-        self.waiting: deque[list[Buffer]] = deque()
+        self.memory = memory
+        self.waiting: deque[list[Frame]] = deque()
         self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -151,8 +173,10 @@ class _Served(_Link):
         del exc
         self.waiting.clear()
         self.server.lost(self)
+        if self.memory is not None:
+            self.memory.close()
 
-    def received(self, messages: list[list[Buffer]]) -> None:
+    def received(self, messages: list[list[Frame]]) -> None:
         """Start as many handlers as may run; the rest waits, and so does the socket."""
         self.waiting.extend(messages)
         self.work()
@@ -160,10 +184,30 @@ class _Served(_Link):
     def work(self) -> None:
         """Go on with what waits."""
         while self.waiting and not self.server.full:
-            self.server.start(self, self.waiting.popleft())
+            try:
+                frames, room = self._opened(self.waiting.popleft())
+            except wire.MalformedFrame as error:
+                self.refused(error)
+                return
+            self.server.start(self, frames, room)
         if self.waiting:
             self.server.stalled.append(self)
         self._read(not self.waiting and self.writable)
+
+    def _opened(self, frames: list[Frame]) -> tuple[list[Buffer], memoryview | None]:
+        """A message's own frames, and the room that was lent with it. Raises MalformedFrame."""
+        own: list[Buffer] = []
+        room = None
+        for frame in frames:
+            if not isinstance(frame, Reference | Room):
+                own.append(frame)
+            elif self.memory is None:
+                raise wire.MalformedFrame("a place in memory that is not shared")
+            elif isinstance(frame, Room):
+                room = self.memory.room(frame)
+            else:
+                own.append(self.memory.copy(frame))
+        return own, room
 
     def pause_writing(self) -> None:
         """A caller that does not take its replies is not read any further."""
@@ -190,19 +234,17 @@ class StreamServer:
         self._handlers_max = handlers_max
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._listener: asyncio.AbstractServer | None = None
+        self._door: Door | None = None
         self.links: set[_Served] = set()
         self.stalled: deque[_Served] = deque()
         self.forget: Callable[[StreamServer], None] = lambda _: None
         self._gone = asyncio.Event()
         self._closed = False
 
-    async def listen(self, path: str) -> None:
+    def listen(self, path: str) -> None:
         """Begin to serve. Raises AddressError."""
         try:
-            self._listener = await self._loop.create_unix_server(
-                lambda: _Served(self), path, backlog=BACKLOG
-            )
+            self._door = Door(path, lambda memory: _Served(self, memory))
         except OSError as error:
             raise AddressError(f"cannot listen at {self._address}: {error.strerror}") from None
 
@@ -216,16 +258,21 @@ class StreamServer:
         """Whether no more handlers may run: as many do, or the server is closed."""
         return self._closed or len(self._tasks) >= self._handlers_max
 
-    def start(self, link: _Served, frames: list[Buffer]) -> None:
+    def start(self, link: _Served, frames: list[Buffer], room: memoryview | None) -> None:
         """Answer one message."""
-        task = self._loop.create_task(self._answer(link, frames))
+        task = self._loop.create_task(self._answer(link, frames, room))
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
-    async def _answer(self, link: _Served, frames: list[Buffer]) -> None:
-        reply = await self._responder.answer(frames, _LOCAL)
+    async def _answer(self, link: _Served, frames: list[Buffer], room: memoryview | None) -> None:
+        if room is None or link.memory is None:
+            reply = await self._responder.answer(frames, _LOCAL)
+            if reply is not None:
+                link.send(reply)
+            return
+        reply = await self._responder.answer(frames, Caller(None, local=True, room=room))
         if reply is not None:
-            link.send(reply)
+            link.send_placed(reply, link.memory)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -239,10 +286,10 @@ class StreamServer:
 
     async def close(self) -> None:
         """See Server.close: running handlers are cancelled, replies get a moment to leave."""
-        listener, self._listener = self._listener, None
-        if listener is None:
+        door, self._door = self._door, None
+        if door is None:
             return
-        listener.close()
+        door.close()
         self._closed = True
         self.stalled.clear()
         tasks = list(self._tasks)
@@ -279,7 +326,7 @@ class _Asking(_Link):
         del exc
         self._peer.lost(self)
 
-    def received(self, messages: list[list[Buffer]]) -> None:
+    def received(self, messages: list[list[Frame]]) -> None:
         """Answers."""
         for frames in messages:
             try:
@@ -301,13 +348,17 @@ class _Asking(_Link):
 class StreamPeer:
     """One server as its callers hold it; connects again for as long as it is open."""
 
-    def __init__(self, address: str, path: str, codec: wire.Codec, window: Window) -> None:
+    def __init__(
+        self, address: str, path: str, codec: wire.Codec, window: Window, rooms: Rooms | None
+    ) -> None:
         self._path = path
+        self._rooms = rooms
         self._loop = asyncio.get_running_loop()
         self._link: _Asking | None = None
         self._closed = False
         self.forget: Callable[[StreamPeer], None] = lambda _: None
-        self.asks = Asks(codec, window, self._send, address)
+        lend = None if rooms is None else self._lend
+        self.asks = Asks(codec, window, self._send, address, lend)
         self._connecting = self._loop.create_task(self._connect())
 
     async def ask(self, message: Message[Reply], *, timeout: float = 30.0) -> Reply:  # noqa: ASYNC109
@@ -318,19 +369,27 @@ class StreamPeer:
         delay = RECONNECT_SECONDS
         while True:
             try:
-                await self._loop.create_unix_connection(lambda: _Asking(self), self._path)
+                arena = None if self._rooms is None else self._rooms.arena
+                await connect(self._path, arena, lambda: _Asking(self))
             except OSError:
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, RECONNECT_MAX_SECONDS)
             else:
                 return
 
-    def _send(self, frames: list[Buffer]) -> bool:
+    def _send(self, frames: list[Frame]) -> bool:
         link = self._link
         if link is None or not link.writable:
             return False
-        link.send(frames)
+        if self._rooms is None or len(frames) == 1:
+            link.send(cast("list[Buffer]", frames))
+        else:
+            link.send_placed(frames, self._rooms.arena)
         return True
+
+    def _lend(self, size: int) -> Loan | None:
+        assert self._rooms is not None
+        return self._rooms.lend(self, size)
 
     def opened(self, link: _Asking) -> None:
         """The connection stands."""
@@ -357,6 +416,8 @@ class StreamPeer:
         self.asks.close()
         if self._link is not None:
             self._link.transport.close()
+        if self._rooms is not None:
+            self._rooms.forget(self)
         self.forget(self)
 
 

@@ -63,16 +63,22 @@ class Message(msgspec.Struct, Generic[Reply], frozen=True, array_like=True):
                 return argument  # type: ignore[no-any-return]
         raise TypeError(f"{cls.__name__} names no reply")
 
+    def reply_bytes(self) -> int:
+        """How long the payload of its reply may be, if the caller lends memory for it; else 0."""
+        return 0
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks: the authenticated identity, or None on a machine-local (ipc) channel.
 
-    Over CURVE the identity comes from the ZAP user id, never from the routing id.
+    Over CURVE the identity comes from the ZAP user id, never from the routing id. `room` is memory
+    of the caller's, page-aligned, in which the reply's payload may be put; it need not.
     """
 
     identity: AccountId | None
     local: bool
+    room: memoryview | None = None
 
 
 Handler = Callable[[Any, Caller], Awaitable[msgspec.Struct]]

@@ -9,6 +9,7 @@ from pathlib import Path
 from cdn.segments import EdgeCache
 from chain.clock import Clock, system_entropy
 from chain.keys.keystore import Keystore, KeystoreError
+from chain.net.shared import Arena
 from chain.process import NodeError
 from gateway.catalog.interface import Catalog, CatalogUnavailable
 from gateway.catalog.pool_records import CatalogPoolRecords
@@ -87,6 +88,7 @@ def object_service(
     clock: Clock,
     *,
     shares: int | None = None,
+    arena: Arena | None = None,
 ) -> ObjectService:
     """The object path of one process; `source` is where sealed bytes are read.
 
@@ -111,6 +113,7 @@ def object_service(
             kms_auto_create=config.s3_kms_auto_create,
         ).shared_by(shares),
         publisher=IpfsPublisher(),
+        arena=arena,
     )
 
 
@@ -122,6 +125,16 @@ async def catalog_made(catalog: Catalog, clock: Clock) -> None:
                 return
         except CatalogUnavailable:
             await clock.sleep(_LOOK_SECONDS)
+
+
+def shared_arena(network: Network) -> Arena | None:
+    """Memory that a worker shares with the miners of its machine: frames, and room for reads.
+
+    Four times the address space, as places of asks that were never answered are not used again.
+    """
+    settings = StoreSettings().shared_by(network.workers)
+    room = settings.frame_bytes + settings.read_bytes
+    return Arena.create(4 * room, rooms=settings.read_bytes)
 
 
 async def steadily(name: str, work: Callable[[], Awaitable[None]], clock: Clock) -> None:

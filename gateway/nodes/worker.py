@@ -29,6 +29,7 @@ from gateway.nodes.parts import (
     object_service,
     process_options,
     running_network,
+    shared_arena,
     steadily,
     storage_pool,
 )
@@ -65,8 +66,8 @@ async def _worker(
 ) -> None:
     config, clock = network.config, SystemClock()
     async with AsyncExitStack() as stack:
-        keys = keystore(config.data_dir / "keys")
-        transport = NodeTransport(keys.identity("gateway", system_entropy))
+        keys, arena = keystore(config.data_dir / "keys"), shared_arena(network)
+        transport = NodeTransport(keys.identity("gateway", system_entropy), arena=arena)
         stack.push_async_callback(transport.close)
         owner = transport.connect(network.catalog_address)
         writer = transport.connect(network.catalog_address)
@@ -76,7 +77,7 @@ async def _worker(
         reports = Reports(peers, miners)
         pool = storage_pool(catalog, miners, peers, clock, reports)
         source = _source(network, pool, transport, clock)
-        objects = object_service(network, catalog, pool, source, clock)
+        objects = object_service(network, catalog, pool, source, clock, arena=arena)
         stack.callback(objects.close)
         accounts = AccountService(
             catalog, keyring(config.data_dir), clock=clock, entropy=system_entropy

@@ -5,18 +5,16 @@ disk there that tears, drops or refuses writes.
 """
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+from chain import holes
 from miner.store.layout import BLOCK
 
-_PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 
 
@@ -216,10 +214,7 @@ class LocalFile:
         os.fsync(self._fd)
 
     def punch(self, start: int, end: int) -> bool:
-        fallocate = _fallocate()
-        if fallocate is None:
-            return False
-        return bool(fallocate(self._fd, _PUNCH_HOLE_KEEP_SIZE, start, end - start) == 0)
+        return holes.punch(self._fd, start, end)
 
     def size(self) -> int:
         return os.fstat(self._fd).st_size
@@ -248,16 +243,3 @@ def _fill(fd: int, buffer: memoryview, offset: int) -> int:
             break
         done += count
     return done
-
-
-@cache
-def _fallocate() -> "ctypes._NamedFuncPointer | None":
-    if sys.platform != "linux":
-        return None
-    try:
-        function = ctypes.CDLL(None, use_errno=True).fallocate
-    except (OSError, AttributeError):
-        return None
-    function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-    function.restype = ctypes.c_int
-    return function

@@ -99,8 +99,13 @@ class FragmentStore(Protocol):
         """The entry of a stored fragment, or None."""
         ...
 
-    async def read(self, key: bytes, start: int, end: int) -> Buffer:
-        """Bytes [start, end), 0 <= start <= end <= size. Raises NoSuchFragment, StoreError."""
+    async def read(
+        self, key: bytes, start: int, end: int, room: memoryview | None = None
+    ) -> Buffer:
+        """Bytes [start, end), 0 <= start <= end <= size. Raises NoSuchFragment, StoreError.
+
+        `room`: page-aligned memory in which they may be put; then a view of it is returned.
+        """
         ...
 
     async def record(self, key: bytes) -> FragmentRecord:

@@ -56,10 +56,15 @@ class MemoryStore:
         found = self._fragments.get(key)
         return found[0] if found else None
 
-    async def read(self, key: bytes, start: int, end: int) -> Buffer:
+    async def read(
+        self, key: bytes, start: int, end: int, room: memoryview | None = None
+    ) -> Buffer:
         entry, _, payload = self._get(key)
         assert 0 <= start <= end <= entry.size
-        return payload[start:end]
+        if room is None or len(room) < end - start:
+            return payload[start:end]
+        room[: end - start] = payload[start:end]
+        return room[: end - start]
 
     async def record(self, key: bytes) -> FragmentRecord:
         return self._get(key)[1]

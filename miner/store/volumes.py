@@ -142,10 +142,12 @@ class VolumeStore:
         place = self._index.get(key)
         return None if place is None else _entry(place)
 
-    async def read(self, key: bytes, start: int, end: int) -> Buffer:
+    async def read(
+        self, key: bytes, start: int, end: int, room: memoryview | None = None
+    ) -> Buffer:
         place = self._place(key)
         assert 0 <= start <= end <= place.size
-        return await self._read(key, start, end, in_payload=True)
+        return await self._read(key, start, end, in_payload=True, room=room)
 
     async def record(self, key: bytes) -> FragmentRecord:
         return await self._record(key)
@@ -208,7 +210,15 @@ class VolumeStore:
 
     # ---- reading
 
-    async def _read(self, key: bytes, start: int, end: int, *, in_payload: bool) -> Buffer:
+    async def _read(
+        self,
+        key: bytes,
+        start: int,
+        end: int,
+        *,
+        in_payload: bool,
+        room: memoryview | None = None,
+    ) -> Buffer:
         """Positioned read; follows a fragment that compaction moves away under it."""
         for _ in range(3):
             place = self._place(key)
@@ -217,7 +227,7 @@ class VolumeStore:
                 continue
             base = place.payload if in_payload else place.offset
             try:
-                data = await self._pread(volume, end - start, base + start, (key, start))
+                data = await self._pread(volume, end - start, base + start, (key, start), room)
             except OSError as error:
                 raise StoreError(f"the disk cannot read: {error}") from error
             finally:
@@ -233,7 +243,12 @@ class VolumeStore:
         raise StoreError("the fragment moves too often")
 
     async def _pread(
-        self, volume: Volume, size: int, offset: int, name: tuple[bytes, int]
+        self,
+        volume: Volume,
+        size: int,
+        offset: int,
+        name: tuple[bytes, int],
+        room: memoryview | None,
     ) -> Buffer:
         """Bytes of a volume. What is read once leaves the page cache alone.
 
@@ -242,9 +257,9 @@ class VolumeStore:
         if size < INLINE_READ:
             return volume.file.read(size, offset)
         if volume.file.direct and self._is_first(name):
-            return await self._read_disk(volume, size, offset)
+            return await self._read_disk(volume, size, offset, room)
         # Allocated here, not in the thread: so it comes from the heap that tune_malloc keeps.
-        buffer = np.empty(size, np.uint8).data
+        buffer = _fitting(room, size) or np.empty(size, np.uint8).data
         # What is in the page cache needs no thread: two hand-overs of the GIL cost as much as
         # copying 512 KiB, and asks of more than CACHED_READ would hold up the others.
         done = volume.file.read_cached(buffer, offset) if size <= CACHED_READ else 0
@@ -264,10 +279,12 @@ class VolumeStore:
             self._recent.popitem(last=False)
         return True
 
-    async def _read_disk(self, volume: Volume, size: int, offset: int) -> Buffer:
+    async def _read_disk(
+        self, volume: Volume, size: int, offset: int, room: memoryview | None
+    ) -> Buffer:
         """Whole blocks past the page cache; the view of what was asked for."""
         start, end = offset // BLOCK * BLOCK, align(offset + size)
-        blocks = _aligned(end - start)
+        blocks = _fitting(room, end - start) or _aligned(end - start)
         loop = asyncio.get_running_loop()
         done = await loop.run_in_executor(self._threads, volume.file.read_disk, blocks, start)
         return blocks[offset - start : min(done, offset - start + size)]
@@ -318,6 +335,11 @@ class VolumeStore:
 
 def _entry(place: Place) -> Entry:
     return Entry(place.id, place.size, place.time_ns, place.confirmed)
+
+
+def _fitting(room: memoryview | None, size: int) -> memoryview | None:
+    """The part of a caller's room that is needed, None if there is none so large."""
+    return None if room is None or len(room) < size else room[:size]
 
 
 def _aligned(size: int) -> memoryview:

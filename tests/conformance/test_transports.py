@@ -1,6 +1,7 @@
 """Every transport under the same suite."""
 
 import random
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,6 +10,7 @@ from chain.keys.identity import Identity
 from chain.net.memory import MemoryNetwork, MemoryTransport
 from chain.net.nodes import NodeTransport
 from chain.net.rpc import Limits
+from chain.net.shared import Arena
 from tests.conformance.transport_suite import SMALL_WINDOW, Pair, TransportSuite
 
 SERVER = Identity(bytes(32))
@@ -41,6 +43,19 @@ class TestLocalStream(TransportSuite):
         serving = NodeTransport()
         asking = NodeTransport(limits=Limits(SMALL_WINDOW))
         yield Pair(serving, asking, f"ipc://{run}/server.ipc")
+        await asking.close()
+        await serving.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is shared on Linux only")
+class TestLocalStreamWithSharedMemory(TransportSuite):
+    @pytest.fixture
+    async def pair(self, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
+        run = tmp_path_factory.mktemp("run")
+        arena = Arena.create(64 << 20, rooms=16 << 20)
+        serving = NodeTransport()
+        asking = NodeTransport(limits=Limits(SMALL_WINDOW), arena=arena)
+        yield Pair(serving, asking, f"ipc://{run}/server.ipc", arena=arena)
         await asking.close()
         await serving.close()
 

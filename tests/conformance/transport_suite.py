@@ -10,6 +10,7 @@ import pytest
 
 from chain.ids import AccountId
 from chain.net.rpc import AddressError, Window, current_request
+from chain.net.shared import Arena
 from chain.net.transport import (
     Caller,
     Handlers,
@@ -42,6 +43,21 @@ class Double(Message[Bulk], frozen=True):
 
     pieces: list[Payload]
     note: str
+
+
+class Long(msgspec.Struct, array_like=True, frozen=True):
+    data: Payload
+    lent: bool
+
+
+class Fill(Message[Long], frozen=True):
+    """`size` bytes, each the seed's; in the caller's room if it lends one."""
+
+    size: int
+    seed: int
+
+    def reply_bytes(self) -> int:
+        return self.size
 
 
 class Fail(Message[Sum], frozen=True):
@@ -82,6 +98,7 @@ class Service:
             Handlers()
             .on(Add, self.add)
             .on(Double, self.double)
+            .on(Fill, self.fill)
             .on(Fail, self.fail)
             .on(Hold, self.hold)
             .on(WhoAmI, self.who)
@@ -93,6 +110,12 @@ class Service:
     async def double(self, message: Double, _: Caller) -> Bulk:
         pieces = [Payload(piece.buffer) for piece in message.pieces for _ in range(2)]
         return Bulk(pieces, message.note)
+
+    async def fill(self, message: Fill, caller: Caller) -> Long:
+        room = caller.room
+        data = memoryview(bytearray(message.size)) if room is None else room[: message.size]
+        data[:] = bytes([message.seed]) * message.size
+        return Long(Payload(data), room is not None)
 
     async def fail(self, message: Fail, _: Caller) -> Sum:
         if message.how == "refuse":
@@ -129,6 +152,7 @@ class Pair:
     server_identity: AccountId | None = None
     client_identity: AccountId | None = None
     local: bool = True
+    arena: Arena | None = None  # the asking transport's
 
 
 SMALL_WINDOW = Window(in_flight=4, queued=3, connect_grace=0.3)
@@ -179,6 +203,32 @@ class TransportSuite:
             assert [bytes(piece.buffer) for piece in reply.pieces] == [
                 bytes(source.buffer) for source in sources for _ in range(2)
             ]
+
+    async def test_long_replies_come_in_lent_memory_where_there_is_some(
+        self, open: Open, pair: Pair
+    ) -> None:
+        async with open() as (peer, _):
+            await peer.ask(Add(0, 0))
+            async with asyncio.TaskGroup() as group:
+                asked = [group.create_task(peer.ask(Fill(300_000 + n, n))) for n in range(4)]
+            for seed, task in enumerate(asked):
+                reply = task.result()
+                assert reply.lent == (pair.arena is not None)
+                assert bytes(reply.data.buffer) == bytes([seed]) * (300_000 + seed)
+
+    async def test_long_payloads_of_shared_memory_travel_unchanged(
+        self, open: Open, pair: Pair
+    ) -> None:
+        memory = bytearray(1 << 20) if pair.arena is None else pair.arena.take(1 << 20)
+        assert memory is not None
+        view = memoryview(memory)
+        view[:] = bytes(range(256)) * 4096
+        sources = [Payload(view[3:700_003]), Payload(view[:10]), Payload(b"y" * 70_000)]
+        async with open() as (peer, _):
+            reply = await peer.ask(Double(sources, ""))
+        assert [bytes(piece.buffer) for piece in reply.pieces] == [
+            bytes(source.buffer) for source in sources for _ in range(2)
+        ]
 
     async def test_a_refusal_arrives_as_remote_error(self, open: Open) -> None:
         async with open() as (peer, _):

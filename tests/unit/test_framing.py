@@ -1,12 +1,14 @@
 """Messages in a byte stream come out as they went in, however it is cut."""
 
 import random
+import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chain.net import framing, wire
+from chain.net.shared import Reference, Room
 
 
 def pour(reader: framing.Reader, data: bytes, cuts: random.Random) -> list[list[bytes]]:
@@ -20,6 +22,43 @@ def pour(reader: framing.Reader, data: bytes, cuts: random.Random) -> list[list[
         at += count
         found += [[bytes(frame) for frame in frames] for frames in reader.filled(count)]
     return found
+
+
+def test_places_in_shared_memory_travel_as_places() -> None:
+    sent: list[framing.Frame] = [b"head", Reference(1 << 40, 4 << 20), b"x" * 70_000]
+    sent += [Reference(8, 100_000), Room(1 << 39, 5 << 20)]
+    prefix, parts = framing.pack(sent)
+    data = prefix + b"".join(parts)
+    assert len(data) < 71_000
+    for seed in range(20):
+        reader, found = framing.Reader(), list[list[framing.Frame]]()
+        cuts, at = random.Random(seed), 0
+        while at < len(data):
+            room = reader.room()
+            count = min(len(room), len(data) - at, cuts.choice((1, 3, 100, 5_000, 1 << 20)))
+            room[:count] = data[at : at + count]
+            at += count
+            found += reader.filled(count)
+        assert found == [sent], seed
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        [1 << 31 | 8],
+        [4, 1 << 30 | 8, 5],
+        [4, 3 << 30 | 8],
+        [4, 1 << 30 | 8, 1 << 30 | 8],
+        [4, 1 << 31 | wire.FRAME_MAX + 1],
+        [4, *[1 << 31 | wire.PAYLOAD_MAX] * 6],
+        [4, 1 << 29],
+    ],
+    ids=["a head", "room first", "both", "two rooms", "too long", "too long in all", "unknown"],
+)
+def test_places_where_none_belong_are_refused(lengths: list[int]) -> None:
+    data = struct.pack(f">B{len(lengths)}I", len(lengths), *lengths) + bytes(64)
+    with pytest.raises(wire.MalformedFrame):
+        pour(framing.Reader(), data, random.Random(1))
 
 
 def packed(messages: list[list[bytes]]) -> bytes:
@@ -44,7 +83,7 @@ def test_messages_come_out_as_they_went_in(messages: list[list[int]], seed: int)
 
 
 def test_a_message_has_as_many_frames_as_the_wire_allows() -> None:
-    sent = [[bytes([n]) for n in range(framing.FRAMES_MAX)]]
+    sent = [[bytes([n]) for n in range(framing.FRAMES_MAX - 1)]]
     assert pour(framing.Reader(), packed(sent), random.Random(1)) == sent
 
 
@@ -64,7 +103,7 @@ def test_a_long_frame_is_not_read_through_the_scratch() -> None:
     assert len(reader.room()) == 1 << 20
 
 
-@pytest.mark.parametrize("data", [b"\x00", b"\x42", b"\x01\xff\xff\xff\xff"])
+@pytest.mark.parametrize("data", [b"\x00", b"\x43", b"\x01\xff\xff\xff\xff"])
 def test_what_no_message_begins_with_is_refused(data: bytes) -> None:
     reader = framing.Reader()
     reader.room()[: len(data)] = data

@@ -55,8 +55,10 @@ class FaultyStore(MemoryStore):
             self.forget([record.key])
         return stored
 
-    async def read(self, key: bytes, start: int, end: int) -> Buffer:
-        found = await super().read(key, start, end)
+    async def read(
+        self, key: bytes, start: int, end: int, room: memoryview | None = None
+    ) -> Buffer:
+        found = await super().read(key, start, end, room)
         if self.lie is Lie.BYTES:
             return bytes(byte ^ 0x5A for byte in found)
         return found[:-1] if self.lie is Lie.LENGTH else found

@@ -1,0 +1,374 @@
+"""Memory that a caller shares with the services of its machine: long payloads need no socket.
+
+An `Arena` is one memfd of the caller. Payloads that lie in it are sent by place and length, and
+the service copies them once, into memory of its own. For a reply that will be long the caller
+lends a room in it; the service fills that and answers with the place.
+
+Rules:
+1. Only the arena's owner gives memory out, takes it back and makes holes.
+2. A room is lent to one ask. Until that is answered nobody else gets it; when the connection broke
+   first, nobody ever does: the service may still write to it.
+3. What a service gets by place may have changed since: it copies first and checks the copy.
+4. Pages are allocated before they are lent, so that touching them cannot fail; what finds no
+   memory here is sent through the socket.
+See docs/specs/wire.md, "Shared memory", and docs/adr/143.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import mmap
+import os
+import stat
+import sys
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from chain import holes
+from chain.net.transport import Buffer
+from chain.net.wire import MalformedFrame
+
+PAGE = mmap.PAGESIZE
+# An arena's largest size: address space, not memory.
+ARENA_MAX = 1 << 40
+# Shorter payloads are copied into the socket: that costs less than a system call of their own.
+REFERENCE_MIN = 64 << 10
+# Rooms that nobody needed for so long go back to the system.
+IDLE_SECONDS = 10.0
+_SEALS = getattr(fcntl, "F_SEAL_SHRINK", 0) | getattr(fcntl, "F_SEAL_GROW", 0)
+
+
+class Reference(NamedTuple):
+    """A payload that lies in the caller's arena."""
+
+    offset: int
+    size: int
+
+
+class Room(NamedTuple):
+    """Where in the caller's arena the payload of its reply may be put."""
+
+    offset: int
+    size: int
+
+
+class Range(mmap.mmap):
+    """A part of an arena. It goes back to it when nobody looks at it any more."""
+
+    arena: "Arena"
+    start: int
+    address: int
+
+
+class Arena:
+    """The owner's side. `take` and `retire` are for one thread; ranges may be let go in any.
+
+    `rooms` is how many bytes may be lent for replies, or be kept for that, at once.
+    """
+
+    def __init__(self, fd: int, size: int, rooms: int) -> None:
+        self.fd = fd
+        self.size = size
+        self.rooms = rooms
+        self._free: list[tuple[int, int]] = [(0, size)]  # sorted, never adjacent
+        self._left: deque[tuple[int, int]] = deque()  # let go, in any thread
+        self._retired: set[int] = set()
+        weakref.finalize(self, os.close, fd)
+
+    @classmethod
+    def create(cls, size: int, *, rooms: int) -> "Arena | None":
+        """`size` bytes of address space, or None where memory cannot be shared."""
+        size = -(-size // PAGE) * PAGE
+        assert 0 < size <= ARENA_MAX
+        if sys.platform != "linux":
+            return None
+        try:
+            fd = os.memfd_create("cumulus", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        except OSError:
+            return None
+        try:
+            os.ftruncate(fd, size)
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+        except OSError:
+            os.close(fd)
+            return None
+        return cls(fd, size, rooms)
+
+    def take(self, size: int) -> Range | None:
+        """Memory of `size` bytes, a multiple of the page size; None when there is none left."""
+        assert size % PAGE == 0
+        self._collect()
+        at = next((n for n, (start, end) in enumerate(self._free) if end - start >= size), None)
+        if at is None:
+            return None
+        start, end = self._free[at]
+        try:
+            os.posix_fallocate(self.fd, start, size)
+            found = Range(self.fd, size, offset=start)
+        except OSError:
+            holes.punch(self.fd, start, start + size)
+            return None
+        if end - start == size:
+            del self._free[at]
+        else:
+            self._free[at] = (start + size, end)
+        found.arena, found.start = self, start
+        found.address = address_of(found)
+        weakref.finalize(found, self._let_go, start, size).atexit = False
+        return found
+
+    def reference(self, payload: Buffer) -> Reference | None:
+        """Where a payload lies in the arena; None for what is better sent as it is."""
+        if len(payload) < REFERENCE_MIN or type(payload) is not memoryview:
+            return None
+        owner = payload.obj
+        if type(owner) is not Range or owner.arena is not self or not payload.contiguous:
+            return None
+        return Reference(owner.start + address_of(payload) - owner.address, len(payload))
+
+    def retire(self, lent: Range) -> None:
+        """Give its memory back now, and never hand out its place again."""
+        self._retired.add(lent.start)
+        holes.punch(self.fd, lent.start, lent.start + len(lent))
+
+    def _let_go(self, start: int, size: int) -> None:
+        holes.punch(self.fd, start, start + size)
+        self._left.append((start, start + size))
+
+    def _collect(self) -> None:
+        """Put ranges that were let go among the free ones."""
+        came = False
+        while self._left:
+            start, end = self._left.popleft()
+            if start not in self._retired:
+                self._free.append((start, end))
+                came = True
+        if not came:
+            return
+        merged: list[tuple[int, int]] = []
+        for start, end in sorted(self._free):
+            if merged and merged[-1][1] == start:
+                merged[-1] = (merged[-1][0], end)
+            else:
+                merged.append((start, end))
+        self._free = merged
+
+
+class Loan:
+    """A room that is lent to one ask. One of `answered` and `lost` is called, once."""
+
+    __slots__ = ("_memory", "_peer", "_rooms")
+
+    def __init__(self, rooms: "Rooms", peer: object, memory: Range) -> None:
+        self._rooms = rooms
+        self._peer = peer
+        self._memory = memory
+
+    @property
+    def room(self) -> Room:
+        """Where it is."""
+        return Room(self._memory.start, len(self._memory))
+
+    def frames(self, frames: Sequence[Buffer | Reference | Room]) -> list[Buffer]:
+        """A reply's frames, those that lie in the room as views. Raises MalformedFrame."""
+        return [
+            self._view(frame) if isinstance(frame, Reference | Room) else frame for frame in frames
+        ]
+
+    def _view(self, place: Reference | Room) -> memoryview:
+        start = place.offset - self._memory.start
+        if start < 0 or start + place.size > len(self._memory):
+            raise MalformedFrame("a reply beyond its room")
+        return memoryview(self._memory)[start : start + place.size]
+
+    def answered(self) -> None:
+        """The room is kept for the peer once nobody looks at it."""
+        self._rooms.give(self._peer, self._memory)
+        del self._memory
+
+    def lost(self) -> None:
+        """The peer may write to the room for ever."""
+        self._rooms.retire(self._memory)
+        del self._memory
+
+
+class Rooms:
+    """An arena's memory lent for replies. What one peer filled is kept for it alone.
+
+    A service that meets a page for the first time pays for a fault (0.2 CPU s/GiB). For one event
+    loop.
+    """
+
+    def __init__(self, arena: Arena) -> None:
+        self.arena = arena
+        self.used = 0  # bytes lent, looked at, or kept
+        self._made = 0  # rooms lent so far
+        self._idle: asyncio.TimerHandle | None = None
+        self._kept: dict[object, list[Range]] = {}
+        self._resting: deque[tuple[object, Range]] = deque()  # answered, perhaps looked at
+
+    def lend(self, peer: object, size: int) -> Loan | None:
+        """Room for `size` bytes and the blocks around them; None when there is none."""
+        memory = self._take(peer, _room_bytes(size))
+        if memory is None:
+            return None
+        self._made += 1
+        return Loan(self, peer, memory)
+
+    def _take(self, peer: object, size: int) -> Range | None:
+        self._sweep()
+        own = _pick(self._kept.get(peer, []), size)
+        if own is not None:
+            return own
+        if self.used + size > self.arena.rooms:
+            # Another peer's: its pages are there, if not for this one.
+            for kept in sorted(self._kept.values(), key=len, reverse=True):
+                found = _pick(kept, size)
+                if found is not None:
+                    return found
+            while self.used + size > self.arena.rooms:
+                if not self._drop_one():
+                    return None
+        made = self.arena.take(size)
+        if made is not None:
+            self.used += size
+        return made
+
+    def give(self, peer: object, room: Range) -> None:
+        """The ask was answered: the room is kept for the peer once nobody looks at it."""
+        self._resting.append((peer, room))
+        if self._idle is None:
+            self._idle = self._later()
+
+    def _later(self) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(IDLE_SECONDS, self._relax, self._made)
+
+    def _relax(self, made: int) -> None:
+        """Keep nothing unless a room was lent since `made`."""
+        self._idle = None
+        self._sweep()
+        if self._made == made:
+            for kept in self._kept.values():
+                self.used -= sum(map(len, kept))
+            self._kept.clear()
+        if self._kept or self._resting:
+            self._idle = self._later()
+
+    def retire(self, room: Range) -> None:
+        """The ask will never be answered."""
+        self.used -= len(room)
+        self.arena.retire(room)
+
+    def forget(self, peer: object) -> None:
+        """Keep nothing for this peer; what is looked at goes when it is not any more."""
+        for room in self._kept.pop(peer, ()):
+            self.used -= len(room)
+        for _ in range(len(self._resting)):
+            owner, room = self._resting.popleft()
+            if owner is peer:
+                self.used -= len(room)
+            else:
+                self._resting.append((owner, room))
+
+    def _sweep(self) -> None:
+        for _ in range(len(self._resting)):
+            peer, room = self._resting.popleft()
+            if sys.getrefcount(room) == 2:  # `room` and the argument
+                self._kept.setdefault(peer, []).append(room)
+            else:
+                self._resting.append((peer, room))
+
+    def _drop_one(self) -> bool:
+        """Give up what is kept for whom most is kept for."""
+        most = max(self._kept.values(), key=len, default=[])
+        if not most:
+            return False
+        self.used -= len(most.pop(0))
+        return True
+
+
+class Guest:
+    """A service's side of a caller's arena. Raises ValueError for what is none."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        if not 0 < size <= ARENA_MAX or size % PAGE:
+            raise ValueError(f"an arena of {size} bytes")
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+            raise ValueError("not a memory of the size that was said")
+        try:
+            seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+        except OSError:
+            raise ValueError("not a memory file") from None
+        if not seals & fcntl.F_SEAL_SHRINK:
+            raise ValueError("its owner could cut it under us")
+        self._fd = fd
+        self._size = size
+        self._map: mmap.mmap | None = None
+        self._address = 0
+
+    def copy(self, place: Reference) -> memoryview:
+        """A payload in memory of our own. Raises MalformedFrame."""
+        self._check(place)
+        own = np.empty(place.size, np.uint8).data
+        done = 0
+        while done < place.size:
+            try:
+                count = os.preadv(self._fd, [own[done:]], place.offset + done)
+            except OSError as error:
+                raise MalformedFrame(f"a caller's memory cannot be read: {error}") from None
+            if not count:
+                raise MalformedFrame("a caller's memory ends early")
+            done += count
+        return own
+
+    def room(self, place: Room) -> memoryview:
+        """The room itself. Raises MalformedFrame."""
+        self._check(place)
+        if self._map is None:
+            try:
+                self._map = mmap.mmap(self._fd, self._size)
+            except (OSError, ValueError) as error:
+                raise MalformedFrame(f"a caller's memory cannot be mapped: {error}") from None
+            self._address = address_of(self._map)
+        return memoryview(self._map)[place.offset : place.offset + place.size]
+
+    def reference(self, payload: Buffer) -> Reference | None:
+        """Where a reply's payload lies in the arena; None for what does not."""
+        if type(payload) is not memoryview or self._map is None or payload.obj is not self._map:
+            return None
+        return Reference(address_of(payload) - self._address, len(payload))
+
+    def close(self) -> None:
+        """Let go; the mapping stays for handlers that still fill a room."""
+        self._map = None
+        fd, self._fd = self._fd, -1
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+    def _check(self, place: Reference | Room) -> None:
+        if place.offset + place.size > self._size:
+            raise MalformedFrame("a place beyond the caller's memory")
+
+
+def address_of(buffer: Buffer | mmap.mmap) -> int:
+    """Where a buffer begins in this process."""
+    address: int = np.frombuffer(buffer, np.uint8).__array_interface__["data"][0]
+    return address
+
+
+def _pick(kept: list[Range], size: int) -> Range | None:
+    """Take the one of this size that was used last."""
+    for at in range(len(kept) - 1, -1, -1):
+        if len(kept[at]) == size:
+            return kept.pop(at)
+    return None
+
+
+def _room_bytes(size: int) -> int:
+    """Room for `size` bytes that begin and end within blocks, in few sizes: 64 KiB steps."""
+    return -(-(size + 2 * PAGE) // REFERENCE_MIN) * REFERENCE_MIN
