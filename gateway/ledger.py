@@ -137,12 +137,12 @@ class NetworkWatch:
     async def _see_miners(self) -> None:
         found = [record for record in await self._ledger.miners() if self._is_ours(record)]
         known = {miner.id: miner for miner in self._known.all()}
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:  # none of them raises: silence is an answer
             asked = [
                 group.create_task(self._look_at(record, known.get(record.id))) for record in found
             ]
         seen = [task.result() for task in asked]
-        miners = self._silent_for_long(_replaced(seen), [answered for _, answered in seen], known)
+        miners = self._judge_silence(seen, known)
         for record, miner in zip(found, miners, strict=True):
             if miner.lost and record.state != "lost":
                 await self._declare_lost(record)
@@ -151,27 +151,35 @@ class NetworkWatch:
         ):
             await self._catalog.commit(Batch((), [miners_row(miners)]))
 
-    def _silent_for_long(
-        self,
-        miners: Sequence[MinerInfo],
-        answered: Sequence[bool],
-        known: Mapping[AccountId, MinerInfo],
+    def _judge_silence(
+        self, seen: Sequence[tuple[MinerInfo, bool]], known: Mapping[AccountId, MinerInfo]
     ) -> list[MinerInfo]:
-        """The miners with `away` set on those that are silent for longer than the grace.
+        """The miners with `away` and `lost` set on those that are silent.
+
+        Away is who is silent for longer than the grace, and at once who is silent while another
+        miner proves itself at its address: what it holds is rebuilt, and counts again if it comes
+        back. Over CURVE no successor can answer for an emptied miner, and whoever answers there may
+        just have been given the port of one that is intact and starts elsewhere: so lost, which the
+        ledger never takes back, is only who is replaced and silent for longer than the grace.
 
         While nobody at all answers it is we who are cut off: nobody's silence counts.
         """
         now = self._clock.monotonic()
         before, self._heard = self._heard, {}
+        anybody = any(answered for _, answered in seen)
+        replaced = _replaced(seen)
         result: list[MinerInfo] = []
-        for miner, heard in zip(miners, answered, strict=True):
+        for miner, heard in seen:
             was_away = miner.id in known and known[miner.id].away
-            since = now if heard or not any(answered) else before.get(miner.id, now)
+            since = now if heard or not anybody else before.get(miner.id, now)
             self._heard[miner.id] = since
-            away = not heard and (was_away or now - since > self._grace)
-            if away != was_away and not miner.lost:
-                log.warning("miner %s is %s", miner.id.hex(), "away" if away else "back")
-            result.append(replace(miner, away=away and not miner.lost))
+            overdue = not heard and now - since > self._grace
+            lost = miner.lost or (overdue and miner.id in replaced)
+            away = not heard and not lost and (was_away or overdue or miner.id in replaced)
+            if away != was_away and not lost:
+                why = ": another answers in its place" if away and miner.id in replaced else ""
+                log.warning("miner %s is %s%s", miner.id.hex(), "away" if away else "back", why)
+            result.append(replace(miner, away=away, lost=lost))
         return result
 
     def _is_ours(self, record: MinerRecord) -> bool:
@@ -217,16 +225,10 @@ class NetworkWatch:
             self._told.add(record.id)
 
 
-def _replaced(seen: list[tuple[MinerInfo, bool]]) -> list[MinerInfo]:
-    """Over CURVE an emptied miner is silent, since its successor has another identity.
-
-    The successor proves its own at the same address: then the old one is lost.
-    """
+def _replaced(seen: Sequence[tuple[MinerInfo, bool]]) -> set[AccountId]:
+    """Who is silent while another miner proves itself at the same address."""
     proven = {miner.address for miner, answered in seen if answered and not miner.lost}
-    return [
-        miner if answered or miner.address not in proven else replace(miner, lost=True)
-        for miner, answered in seen
-    ]
+    return {miner.id for miner, answered in seen if not answered and miner.address in proven}
 
 
 def _room(lease: records.Lease) -> int:

@@ -198,7 +198,7 @@ def test_objects_are_read_while_the_ledger_and_two_miners_are_away(nodes: Nodes)
     assert nodes.join == join
 
 
-def test_an_emptied_miner_is_replaced_by_its_successor(nodes: Nodes) -> None:
+def test_what_an_emptied_miner_held_is_given_up_when_its_successor_answers(nodes: Nodes) -> None:
     before = nodes.key("miner2", "miner").id
     nodes.stop("miner2", signal.SIGKILL)
     shutil.rmtree(nodes.folder / "miner2")
@@ -207,7 +207,7 @@ def test_an_emptied_miner_is_replaced_by_its_successor(nodes: Nodes) -> None:
     assert nodes.key("miner2", "miner").id != before
     log = nodes.folder / "gateway" / "logs" / "catalog.log"
     end = time.monotonic() + READY_SECONDS
-    while f"miner {before.hex()} is lost" not in log.read_text():
+    while f"miner {before.hex()} is away: another answers in its place" not in log.read_text():
         assert time.monotonic() < end
         time.sleep(0.1)
 

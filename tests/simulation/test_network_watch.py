@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from chain.client import LedgerClient
 from chain.config import ChainConfig
@@ -17,11 +18,14 @@ from chain.ledger.transactions.leases import TransferLease
 from chain.ledger.transactions.miners import RegisterMiner, UpdateMiner
 from chain.net.memory import MemoryTransport
 from chain.net.simulation import simulate
+from chain.net.transport import Unreachable
 from chain.node import ChainNode
 from gateway.catalog.memory import MemoryCatalog
 from gateway.ledger import NetworkWatch
 from gateway.store import Lease
 from gateway.view import CatalogLeases, CatalogMiners
+from miner.placement import MinerInfo
+from miner.protocol import SpaceFigures, SpaceReport
 from miner.service import MinerService
 from miner.store.memory import MemoryStore as FragmentStore
 from tests.simulation.miner_grid import Grid
@@ -201,6 +205,36 @@ def test_a_miner_silent_for_longer_than_the_grace_is_away_until_it_answers() -> 
     simulate(run())
 
 
+def test_a_silent_miner_whose_port_another_has_is_away_and_lost_only_past_the_grace() -> None:
+    async def run() -> None:
+        async with watching() as watched:
+            first, second = [await watched.add_miner() for _ in range(2)]
+            prove_identities(watched)
+            await watched.wait()
+            name, place = watched.grid.name(first.id), f"memory://{watched.grid.name(second.id)}"
+            watched.grid.silence(first.id)  # a restart that takes long; its port is the other's now
+            body = UpdateMiner(address=place, domain="d", pledged_bytes=GIB, min_price=1)
+            await watched.ledger.submit(first, body)
+            await watched.wait(500)
+            assert watched.away() == {first.id}, "what it holds is rebuilt"
+            assert set(watched.free()) == {first.id, second.id}
+            # It is intact, and serves again, at a port of its own.
+            watched.grid.network.unsilence(name)
+            moved = UpdateMiner(**{**body.to_fields(), "address": f"memory://{name}"})
+            await watched.ledger.submit(first, moved)
+            await watched.wait(60)
+            assert watched.away() == set()
+            assert {record.state for record in await watched.ledger.miners()} == {"active"}
+            await watched.ledger.submit(first, body)
+            watched.grid.silence(first.id)
+            await watched.wait(660)
+            assert set(watched.free()) == {second.id}
+            states = {record.id: record.state for record in await watched.ledger.miners()}
+            assert states == {first.id: "lost", second.id: "active"}
+
+    simulate(run())
+
+
 def test_while_nobody_answers_it_is_we_who_are_cut_off() -> None:
     async def run() -> None:
         async with watching() as watched:
@@ -218,6 +252,19 @@ def test_while_nobody_answers_it_is_we_who_are_cut_off() -> None:
             assert watched.away() == {miners[2].id}
 
     simulate(run())
+
+
+def prove_identities(watched: Watched) -> None:
+    """From now on, as over CURVE: whoever is not the miner that is asked for stays silent."""
+    ask = watched.grid.peers.ask
+
+    async def ask_the_right(miner: MinerInfo, message: SpaceReport, **how: Any) -> SpaceFigures:
+        space = await ask(miner, message, **how)
+        if space.miner != miner.id:
+            raise Unreachable("somebody else")
+        return space
+
+    watched.grid.peers.ask = ask_the_right  # type: ignore[method-assign,assignment]
 
 
 async def replace_miner(watched: Watched, miner: Identity) -> None:
