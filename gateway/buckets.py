@@ -1,6 +1,7 @@
 """Buckets: their names, rows and owners."""
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 
@@ -62,7 +63,13 @@ class Buckets:
         self._store = store
 
     async def create(
-        self, account: Account, name: str, *, region: str, public: bool, lock: bytes | None
+        self,
+        account: Account,
+        name: str,
+        *,
+        region: str,
+        public: bool,
+        settings: Mapping[str, bytes],
     ) -> Bucket:
         """See ObjectService.create_bucket."""
         check_name(name)
@@ -74,8 +81,8 @@ class Buckets:
             public=public,
             publishes=self._store.settings.publish_new_buckets,
             profile="",
-            settings=() if lock is None else (OBJECT_LOCK,),
-            versioning="" if lock is None else ENABLED,
+            settings=tuple(sorted(settings)),
+            versioning=ENABLED if OBJECT_LOCK in settings else "",
         )
 
         def build(transaction: Transaction) -> None:
@@ -97,9 +104,9 @@ class Buckets:
             transaction.expect(Space.ACCOUNTS, account.id.encode(), owner)
             transaction.put(Space.BUCKETS, name.encode(), encode(row))
             transaction.put(Space.OWNED, prefix + name.encode(), b"")
-            if lock is not None:
-                kept = SettingsRow({OBJECT_LOCK: lock})
-                transaction.put(Space.META, settings_key(row.id), encode(kept))
+            if settings:
+                kept = encode(SettingsRow(dict(settings)))
+                transaction.put(Space.META, settings_key(row.id), kept)
 
         await commit(self._store.catalog, self._store.pool, build)
         return self.get(name)
@@ -125,11 +132,15 @@ class Buckets:
 
     def setting(self, bucket: Bucket, name: str) -> bytes | None:
         """See ObjectService.setting."""
-        if name not in bucket.settings:
-            return None
+        return self.settings(bucket).get(name) if name in bucket.settings else None
+
+    def settings(self, bucket: Bucket) -> Mapping[str, bytes]:
+        """See ObjectService.settings."""
+        if not bucket.settings:
+            return {}
         with self._store.catalog.read() as reader:
             raw = reader.get(Space.META, settings_key(bucket.id))
-        return None if raw is None else decode_kept(SettingsRow, raw).values.get(name)
+        return {} if raw is None else decode_kept(SettingsRow, raw).values
 
     async def set_setting(self, bucket: Bucket, name: str, value: bytes | None) -> None:
         """See ObjectService.set_setting."""

@@ -5,9 +5,9 @@ with it, so a prefix of a million keys costs one seek. Only the first fields of 
 """
 
 from gateway.catalog.interface import Reader, Space
-from gateway.model import Attributes, Bucket, Listing, ObjectVersion
-from gateway.records import ListedRow, decode_listed
-from gateway.versions import text_key, to_checksum
+from gateway.model import FOREIGN, Attributes, Bucket, Listing, ObjectVersion
+from gateway.records import ListedRow, VersionRow, decode_listed, decode_version
+from gateway.versions import attributes_of, text_key, to_checksum
 
 # A scan under a delimiter may hit a common prefix at once: begin small, grow while keys come.
 FIRST_SCAN = 16
@@ -48,10 +48,15 @@ def list_page(
                 at = after_prefix(bucket.id + common)
                 step = FIRST_SCAN
                 break
-            listing.objects.append(listed(bucket, name, decode_listed(value)))
+            listing.objects.append(listed(bucket, name, listed_row(bucket, value)))
         else:
             step = min(2 * step, LIMIT_MAX)
     return listing
+
+
+def listed_row(bucket: Bucket, raw: bytes) -> ListedRow:
+    """What lists need of a row: its first fields, or all where owners may differ."""
+    return decode_version(raw) if FOREIGN in bucket.settings else decode_listed(raw)
 
 
 def listed(bucket: Bucket, key: bytes, row: ListedRow, superseded_ns: int = 0) -> ObjectVersion:
@@ -64,7 +69,7 @@ def listed(bucket: Bucket, key: bytes, row: ListedRow, superseded_ns: int = 0) -
         row.size,
         row.etag,
         row.modified_ns,
-        _ATTRIBUTES,
+        attributes_of(row) if isinstance(row, VersionRow) else _ATTRIBUTES,
         b"",
         row.profile,
         to_checksum(row.checksum) if row.checksum else None,

@@ -39,6 +39,12 @@ ACCESS_SETTINGS = frozenset({ACCESS_POLICY, ACCESS_BLOCK})
 # Settings that every change of an object is told to.
 NOTIFICATION, REPLICATION = "notification", "replication"
 WATCHING_SETTINGS = frozenset({NOTIFICATION, REPLICATION})
+# And these, requests of others than its owner.
+ACCESS_ACL, ACCESS_OWNERSHIP, ACCESS_PAYER = "acl", "ownershipControls", "requestPayment"
+ACCESS_OF_OTHERS = ACCESS_SETTINGS | {ACCESS_ACL, ACCESS_OWNERSHIP, ACCESS_PAYER}
+
+# Set before another account's object is stored: lists then read whole rows, for the owners.
+FOREIGN = "owners"
 
 
 # Bucket.versioning, in S3's words; "" is a bucket that never had any.
@@ -56,7 +62,7 @@ class Bucket:
     owner: Account
     created_ns: int
     region: str = ""  # as asked for at creation; "" is us-east-1
-    public: bool = False  # anonymous read and list
+    public: bool = False  # open as a whole: anybody reads and lists everything
     publishes: bool = False  # gives its objects IPFS CIDs
     profile: str = ""  # erasure profile; "" is the network's default
     settings: frozenset[str] = frozenset()  # names of those it has: see ObjectService.setting
@@ -178,7 +184,7 @@ class ObjectVersion(msgspec.Struct, frozen=True):
     A Struct and not a dataclass because a listing makes 1,000 of them: 0.3 µs each, not 2.3. Use
     `msgspec.structs.replace`. In a Listing only what lists show is filled in: key, version_id,
     sequence, size, etag, modified_ns, profile, checksum, uid, cid; in a VersionListing also
-    deleted and superseded_ns.
+    deleted and superseded_ns; and attributes where the bucket has the setting FOREIGN.
     """
 
     bucket: Bucket

@@ -1,11 +1,13 @@
 """ObjectService: the only way in which objects are put, read, copied and deleted."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from types import MappingProxyType
 
 from chain.clock import Clock, Entropy
 from chain.net.shared import Arena
 from chain.net.transport import Buffer
+from gateway import directory
 from gateway.buckets import Buckets
 from gateway.buffers import BufferPool
 from gateway.catalog.interface import Catalog
@@ -120,13 +122,15 @@ class ObjectService:
         *,
         region: str = "",
         public: bool = False,
-        lock: bytes | None = None,
+        settings: Mapping[str, bytes] = MappingProxyType({}),
     ) -> Bucket:
-        """Make a bucket; `lock`: with versioning and this as its setting OBJECT_LOCK.
+        """Make a bucket with settings (see `set_setting`); with OBJECT_LOCK it has versioning.
 
         Raises InvalidBucketName, BucketAlreadyExists, BucketAlreadyOwnedByYou.
         """
-        return await self._buckets.create(account, name, region=region, public=public, lock=lock)
+        return await self._buckets.create(
+            account, name, region=region, public=public, settings=settings
+        )
 
     async def delete_bucket(self, bucket: Bucket) -> None:
         """Remove an empty bucket (no objects; uploads in progress are aborted)."""
@@ -161,9 +165,24 @@ class ObjectService:
         """A setting of the bucket as `set_setting` got it; None without it."""
         return self._buckets.setting(bucket, name)
 
+    def settings(self, bucket: Bucket) -> Mapping[str, bytes]:
+        """All settings of the bucket by name, in one read."""
+        return self._buckets.settings(bucket)
+
     async def set_setting(self, bucket: Bucket, name: str, value: bytes | None) -> None:
         """Keep what a front end knows of the bucket (rules, tags); None removes it."""
         await self._buckets.set_setting(bucket, name, value)
+
+    # ------------------------------------------------------------------ accounts
+    def accounts(self, ids: Iterable[str]) -> dict[str, Account]:
+        """The accounts of these ids, as far as there are any."""
+        with self._store.catalog.read() as reader:
+            return directory.named(reader, ids)
+
+    def accounts_with_emails(self, emails: Iterable[str]) -> dict[str, list[Account]]:
+        """The accounts of each of these emails, which are lower-case in the answer."""
+        with self._store.catalog.read() as reader:
+            return directory.with_emails(reader, emails)
 
     # ------------------------------------------------------------------ objects
     async def put(

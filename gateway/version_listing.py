@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from gateway.catalog.interface import Reader, Space
 from gateway.history import named
-from gateway.listing import FIRST_SCAN, LIMIT_MAX, after_prefix, listed
+from gateway.listing import FIRST_SCAN, LIMIT_MAX, after_prefix, listed, listed_row
 from gateway.model import Bucket, Position, VersionListing
 from gateway.records import (
     ListedRow,
@@ -93,7 +93,7 @@ class _Merge:
         key, below = self._start.key, self._start.below
         end = after_prefix(self.bucket.id + self.prefix)
         for place, raw in self._scan(Space.LIVE, live_key(self.bucket.id, key), end, step):
-            row = decode_listed(raw)
+            row = listed_row(self.bucket, raw)
             if below is None or place[16:] != key or row.sequence < below:
                 yield place[16:], row
 
@@ -105,7 +105,7 @@ class _Merge:
             at = version_key(self.bucket.id, key, below - 1)
         end = after_prefix(self.bucket.id + escape(self.prefix))
         for place, raw in self._scan(Space.VERSIONS, at, end, step):
-            yield parse_version_key(place)[0], decode_listed(raw)
+            yield parse_version_key(place)[0], listed_row(self.bucket, raw)
 
     def _scan(
         self, space: Space, start: bytes, end: bytes | None, step: int

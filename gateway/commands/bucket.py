@@ -53,5 +53,5 @@ def remove(options: argparse.Namespace) -> int:
 def public(options: argparse.Namespace) -> int:
     """Switch anonymous reading."""
     state = ask(network_of(options), SetPublic(options.bucket, options.state == "on"))
-    word = "everybody may read" if state.public else "only its owner reads"
+    word = "everybody reads all of it" if state.public else "lists and policies say who reads"
     return show(options, state, lambda: f"s3://{state.name}: {word}")

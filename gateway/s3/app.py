@@ -17,8 +17,10 @@ from chain.net.http import ClientDisconnected
 from chain.net.rpc import current_request
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import (
+    AccessDenied,
     InvalidRange,
     NoSuchKey,
+    NoSuchVersion,
     ServiceUnavailable,
     SlowDown,
     StoreError,
@@ -28,15 +30,23 @@ from gateway.iam.face import IamFace, is_query
 from gateway.model import Bucket
 from gateway.replication.rules import REPLICA
 from gateway.s3 import cors, xml
-from gateway.s3.access import Action
+from gateway.s3.access import WITH_ROW, Action
+from gateway.s3.acls import GIVEN
 from gateway.s3.attributes import REPLICATED, Headers
 from gateway.s3.auth import Authenticator
 from gateway.s3.body import RequestBody
 from gateway.s3.config import S3Config
 from gateway.s3.exchange import XML_TYPE, Exchange, Reply
 from gateway.s3.forms import read_form
-from gateway.s3.handlers import HANDLERS
-from gateway.s3.operations import DeleteObjects, Operation, PostObject, PutSetting, name_of
+from gateway.s3.handlers import HANDLERS, Handler
+from gateway.s3.operations import (
+    DeleteObjects,
+    Operation,
+    PostObject,
+    PutObjectTagging,
+    PutSetting,
+    name_of,
+)
 from gateway.s3.permission import Permission
 from gateway.s3.request import (
     Receive,
@@ -143,15 +153,7 @@ class S3App:
         body = RequestBody(request, caller)
         _check_empty(request, body)
         exchange = Exchange(request, caller, body, self._objects, self._config, bucket, permission)
-        serving = handler.serve(exchange, operation)
-        if bucket is not None and (bucket.watched or isinstance(operation, PutSetting)):
-            serving = caused_by(_origin(exchange, operation), serving)
-        try:
-            return await serving
-        except NoSuchKey:
-            if bucket is not None:
-                permission.hide_missing(bucket)
-            raise
+        return await _answer(handler, exchange, operation)
 
     def _cross_origin(self, request: Request) -> Headers:
         """What the bucket's rules let a page of another origin see of a reply, also of an error."""
@@ -250,6 +252,24 @@ class _Tracked:
         return await self._receive()
 
 
+async def _answer(handler: Handler, exchange: Exchange, operation: Operation) -> Reply:
+    """The handler's reply; a missing key is only told to who may know."""
+    bucket, permission = exchange.found, exchange.permission
+    serving = handler.serve(exchange, operation)
+    if bucket is not None and (bucket.watched or isinstance(operation, PutSetting)):
+        serving = caused_by(_origin(exchange, operation), serving)
+    try:
+        reply = await serving
+    except (NoSuchKey, NoSuchVersion):
+        if bucket is not None:
+            permission.hide_missing(bucket)
+        raise
+    assert permission.judged, "a handler of an object's row asks with that row"
+    if permission.charged:
+        reply.headers.append((b"x-amz-request-charged", b"requester"))
+    return reply
+
+
 def _check_access(
     permission: Permission,
     action: Action,
@@ -257,18 +277,24 @@ def _check_access(
     bucket: Bucket | None,
     request: Request,
 ) -> None:
-    """Raises AccessDenied. Names are made for policies alone."""
+    """Raises AccessDenied. What needs the object's row or the body is asked by its handler."""
+    if action in WITH_ROW:
+        return
     if not permission.asks_policies(bucket):
         permission.check(action, bucket, "")
         return
-    if isinstance(operation, DeleteObjects):
-        return  # each key is asked for itself
+    if isinstance(operation, DeleteObjects | PutObjectTagging):
+        return
     version_id = getattr(operation, "version_id", None)
     permission.check(action, bucket, name_of(operation), request.key, version_id)
-    if bucket is not None and request.headers.get("x-amz-acl", "").startswith("public-"):
-        permission.check_public_acl(bucket)
-    if request.key and TAGGING in request.headers:
+    if not request.key:
+        return
+    if TAGGING in request.headers:
         permission.check(action, bucket, "PutObjectTagging", request.key)
+    # Who may put may give the list; a statement may still deny it.
+    listed = action is Action.WRITE and any(name in request.headers for name in GIVEN)
+    if listed and permission.decide(action, bucket, "PutObjectAcl", request.key).explicit:
+        raise AccessDenied
 
 
 def _origin(exchange: Exchange, operation: Operation) -> Origin:

@@ -70,10 +70,45 @@ class MalformedACL(ProtocolError):
 
 
 class AccessControlListNotSupported(ProtocolError):
-    """Objects take their bucket's access; they have no list of their own."""
+    """A list in a bucket whose ownership controls switch lists off."""
 
     code = "AccessControlListNotSupported"
     message = "The bucket does not allow ACLs"
+
+
+class InvalidBucketAclWithObjectOwnership(ProtocolError):
+    """Lists are switched off where the bucket's grants something to others."""
+
+    code = "InvalidBucketAclWithObjectOwnership"
+    message = "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting"
+
+
+class UnresolvableGrantByEmailAddress(ProtocolError):
+    """No account has this email."""
+
+    code = "UnresolvableGrantByEmailAddress"
+    message = "The e-mail address you provided does not match any account on record."
+
+
+class AmbiguousGrantByEmailAddress(ProtocolError):
+    """Several accounts have this email."""
+
+    code = "AmbiguousGrantByEmailAddress"
+    message = "The e-mail address you provided is associated with more than one account."
+
+
+class MissingSecurityHeader(ProtocolError):
+    """A list is put without saying which."""
+
+    code = "MissingSecurityHeader"
+    message = "Your request was missing a required header"
+
+
+class UnexpectedContent(ProtocolError):
+    """A document beside headers that say the same."""
+
+    code = "UnexpectedContent"
+    message = "This request does not support content"
 
 
 class MetadataTooLarge(ProtocolError):

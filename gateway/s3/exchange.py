@@ -8,7 +8,8 @@ import msgspec
 from chain.net.transport import Buffer
 from gateway.digests import digests_of
 from gateway.errors import AccessDenied
-from gateway.model import Account, Bucket
+from gateway.model import Account, Bucket, ObjectVersion
+from gateway.s3.access import Action
 from gateway.s3.attributes import Headers
 from gateway.s3.auth import Caller
 from gateway.s3.body import RequestBody
@@ -61,6 +62,15 @@ class Exchange(msgspec.Struct, frozen=True):
         if self.caller.account is None:
             raise AccessDenied
         return self.caller.account
+
+    def version(
+        self, key: str, version_id: str | None, action: Action, operation: str
+    ) -> ObjectVersion:
+        """A version in the operation's bucket, if the caller may do this with it.
+
+        Raises NoSuchKey, NoSuchVersion, AccessDenied.
+        """
+        return self.permission.version(self.bucket, key, version_id, action, operation)
 
     async def document(self, limit: int, *, required: bool = True, claims: bool = True) -> bytes:
         """The request's XML, its signed hash and the checksums it claims verified.

@@ -2,11 +2,13 @@
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
+from collections.abc import Mapping
 
 from gateway.errors import InvalidArgument, NoSuchUpload
-from gateway.model import Listing, Upload
+from gateway.model import Account, Listing, Upload
 from gateway.s3 import operations as ops
 from gateway.s3 import xml
+from gateway.s3.acls import ids_of, owners_of, upload_owner
 from gateway.s3.exchange import Exchange, Reply, xml_reply
 from gateway.s3.timestamps import iso
 from gateway.upload_rows import uploads_after
@@ -93,7 +95,9 @@ async def list_objects(exchange: Exchange, operation: ops.ListObjects) -> Reply:
     body += _element("Marker", op.marker, url=url) + _optional("Delimiter", op.delimiter, url=url)
     if truncated and op.delimiter:
         body += _element("NextMarker", last_name(page), url=url)
-    body += xml.contents(page.objects, url=url, owned=True)
+    body += xml.contents(
+        page.objects, url=url, owned=True, owners=owners_of(exchange, page.objects)
+    )
     body += xml.common_prefixes(page.common_prefixes, url=url)
     return xml_reply(xml.document("ListBucketResult", body))
 
@@ -115,7 +119,8 @@ async def list_objects_v2(exchange: Exchange, operation: ops.ListObjectsV2) -> R
         body += _element("ContinuationToken", op.continuation_token, url=False)
     if page.next_start is not None:
         body += _element("NextContinuationToken", write_token(page.next_start), url=False)
-    body += xml.contents(page.objects, url=url, owned=op.fetch_owner)
+    owners = owners_of(exchange, page.objects) if op.fetch_owner else {}
+    body += xml.contents(page.objects, url=url, owned=op.fetch_owner, owners=owners)
     body += xml.common_prefixes(page.common_prefixes, url=url)
     return xml_reply(xml.document("ListBucketResult", body))
 
@@ -132,9 +137,12 @@ async def list_versions(exchange: Exchange, operation: ops.ListObjectVersions) -
     if truncated:
         body += _element("NextKeyMarker", last_name(page), url=url)
         body += "<NextVersionIdMarker>null</NextVersionIdMarker>"
+    owners = owners_of(exchange, page.objects)
     for version in page.objects:
         extra = f"<VersionId>{xml.escape(version.version_id)}</VersionId><IsLatest>true</IsLatest>"
-        body += xml.contents([version], url=url, owned=True, element="Version", extra=extra)
+        body += xml.contents(
+            [version], url=url, owned=True, element="Version", extra=extra, owners=owners
+        )
     body += xml.common_prefixes(page.common_prefixes, url=url)
     return xml_reply(xml.document("ListVersionsResult", body))
 
@@ -203,18 +211,18 @@ async def list_uploads(exchange: Exchange, operation: ops.ListMultipartUploads) 
     body += f"<MaxUploads>{op.max_uploads}</MaxUploads>"
     body += f"<IsTruncated>{'true' if truncated else 'false'}</IsTruncated>"
     body += "<EncodingType>url</EncodingType>" if url else ""
-    body += "".join([_upload_row(upload, url=url) for upload in uploads])
+    accounts = exchange.objects.accounts(ids_of(*uploads))
+    body += "".join([_upload_row(upload, accounts, url=url) for upload in uploads])
     body += xml.common_prefixes(groups, url=url)
     return xml_reply(xml.document("ListMultipartUploadsResult", body))
 
 
-def _upload_row(upload: Upload, *, url: bool) -> str:
-    account = upload.bucket.owner
+def _upload_row(upload: Upload, accounts: Mapping[str, Account], *, url: bool) -> str:
     storage = upload.attributes.headers.get("x-amz-storage-class", "STANDARD")
     return (
         f"<Upload>{_element('Key', upload.key, url=url)}"
         f"<UploadId>{xml.escape(upload.upload_id)}</UploadId>"
-        f"{xml.owner(account, 'Initiator')}{xml.owner(account)}"
+        f"{upload_owner(upload, accounts)}"
         f"<StorageClass>{xml.escape(storage)}</StorageClass>"
         f"<Initiated>{iso(upload.started_ns)}</Initiated></Upload>"
     )

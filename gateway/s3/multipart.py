@@ -3,11 +3,13 @@
 import asyncio
 from urllib.parse import quote
 
-from gateway.errors import InvalidArgument, InvalidRequest
+from gateway.errors import AccessDenied, InvalidArgument, InvalidRequest, NoSuchUpload
 from gateway.model import Algorithm, Checksum, CompletedPart, PartSummary, Upload
 from gateway.protection import CustomerKey
 from gateway.s3 import operations as ops
 from gateway.s3 import xml
+from gateway.s3.access import Action
+from gateway.s3.acls import ids_of, owned, upload_owner
 from gateway.s3.attributes import Headers, read_attributes
 from gateway.s3.body import PUT_MAX
 from gateway.s3.checksums import (
@@ -30,7 +32,7 @@ from gateway.s3.exchange import Exchange, Reply, xml_reply
 from gateway.s3.ranges import parse_copy_range
 from gateway.s3.storage_classes import profile_of
 from gateway.s3.timestamps import iso
-from gateway.s3.unsupported import check_object_acl, refuse_unsupported
+from gateway.s3.unsupported import refuse_unsupported
 from gateway.s3.writing import check_before_body, find_source
 from gateway.s3.xml_requests import DOCUMENT_MAX, parse_complete
 
@@ -42,6 +44,20 @@ _THREADED_BYTES = 64 << 10
 
 def _upload(exchange: Exchange, key: str, upload_id: str) -> Upload:
     return exchange.objects.upload(exchange.bucket, key, upload_id)
+
+
+def _own_upload(exchange: Exchange, key: str, upload_id: str, operation: str) -> Upload:
+    """An upload of the caller's, or of the caller's bucket. Raises NoSuchUpload, AccessDenied."""
+    permission, bucket = exchange.permission, exchange.bucket
+    try:
+        upload = _upload(exchange, key, upload_id)
+    except NoSuchUpload:
+        # Who may write may know that there is none.
+        permission.check(Action.WRITE, bucket, operation, key)
+        raise
+    if not permission.decide(Action.UPLOAD, bucket, operation, key, found=upload).allowed:
+        raise AccessDenied
+    return upload
 
 
 def _type(upload: Upload) -> str:
@@ -60,9 +76,8 @@ async def create(exchange: Exchange, operation: ops.CreateMultipartUpload) -> Re
     """Begin an upload; its checksum algorithm and type are settled here."""
     headers = exchange.request.headers
     refuse_unsupported(headers)
-    check_object_acl(headers, exchange.bucket)
     algorithm, composite = upload_checksum(headers)
-    attributes = read_attributes(headers)
+    attributes = await owned(exchange, read_attributes(headers), upload=True)
     protection = await write_protection(exchange)
     upload = await exchange.objects.create_upload(
         exchange.bucket,
@@ -143,18 +158,18 @@ async def upload_part_copy(exchange: Exchange, operation: ops.UploadPartCopy) ->
 async def list_parts(exchange: Exchange, operation: ops.ListParts) -> Reply:
     """One page of parts by number."""
     op = operation
-    upload = _upload(exchange, op.key, op.upload_id)
+    upload = _own_upload(exchange, op.key, op.upload_id, "ListParts")
     parts: list[PartSummary] = []
     more = False
     if op.max_parts:
         parts, more = exchange.objects.list_parts(upload, after=op.after, limit=op.max_parts)
-    owner = exchange.bucket.owner
+    who = upload_owner(upload, exchange.objects.accounts(ids_of(upload)))
     key = xml.url_encode(op.key) if op.url_encoded else xml.escape(op.key)
     storage = upload.attributes.headers.get("x-amz-storage-class", "STANDARD")
     body = (
         f"<Bucket>{xml.escape(op.bucket)}</Bucket><Key>{key}</Key>"
         f"<UploadId>{xml.escape(op.upload_id)}</UploadId>"
-        f"{xml.owner(owner, 'Initiator')}{xml.owner(owner)}"
+        f"{who}"
         f"<StorageClass>{xml.escape(storage)}</StorageClass>"
         f"<PartNumberMarker>{op.after}</PartNumberMarker>"
     )
@@ -249,5 +264,6 @@ def _claimed_size(text: str | None) -> int | None:
 
 async def abort(exchange: Exchange, operation: ops.AbortMultipartUpload) -> Reply:
     """Drop the upload."""
-    await exchange.objects.abort_upload(_upload(exchange, operation.key, operation.upload_id))
+    upload = _own_upload(exchange, operation.key, operation.upload_id, "AbortMultipartUpload")
+    await exchange.objects.abort_upload(upload)
     return Reply(204)

@@ -1,7 +1,7 @@
 """What one request may do: the bucket's rules looked up, and the decision asked.
 
-A bucket without policy and public access block costs nothing here: its row says so, and neither
-rules are read nor a context is made.
+An owner's request to a bucket without policy and public access block costs nothing here: the
+bucket's row says so, and neither rules are read nor a context is made.
 """
 
 import logging
@@ -11,16 +11,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.errors import (
-    AccessDenied,
-    NoSuchKey,
-    NoSuchUpload,
-    NoSuchVersion,
-    NotImplementedHere,
-)
+from gateway.errors import AccessDenied, NoSuchKey, NoSuchUpload, NoSuchVersion
 from gateway.iam.identity import Identity
 from gateway.kms import key_arn
-from gateway.model import ACCESS_BLOCK, ACCESS_POLICY, SSE_S3, Account, Bucket
+from gateway.model import (
+    ACCESS_ACL,
+    ACCESS_BLOCK,
+    ACCESS_OF_OTHERS,
+    ACCESS_OWNERSHIP,
+    ACCESS_PAYER,
+    ACCESS_POLICY,
+    SSE_S3,
+    Account,
+    Bucket,
+    ObjectVersion,
+    Upload,
+)
 from gateway.policy.actions import action_of, resource_of
 from gateway.policy.document import Policy
 from gateway.policy.evaluation import Asked
@@ -29,6 +35,7 @@ from gateway.policy.patterns import Context
 from gateway.s3.access import Action, Decision, PublicAccessBlock, Rules, decide
 from gateway.s3.addressing import parse_copy_source
 from gateway.s3.auth import Caller
+from gateway.s3.grants import Acl, Ownership, unpack
 from gateway.s3.request import Request
 from gateway.s3.tags import HEADER as TAGGING
 from gateway.s3.tags import read_tags
@@ -49,26 +56,36 @@ _LISTS = ("prefix", "delimiter", "max-keys")
 _ENCRYPTION = "s3:x-amz-server-side-encryption"
 _STORED_TAG = "s3:existingobjecttag/"
 _GIVEN_TAG = "s3:requestobjecttag"
+# What parts have from their upload: its list and its encryption.
+_OF_UPLOAD = ("s3:x-amz-acl", "s3:x-amz-grant-", _ENCRYPTION)
+_PAYER, _REQUESTER = "x-amz-request-payer", "requester"
 
 
 def rules_of(objects: "ObjectService", bucket: Bucket) -> Rules | None:
     """The rules of a bucket; None when it has none."""
-    if not bucket.guarded:
+    if bucket.settings.isdisjoint(ACCESS_OF_OTHERS):
         return None
-    document = objects.setting(bucket, ACCESS_POLICY)
-    block = objects.setting(bucket, ACCESS_BLOCK)
+    kept = objects.settings(bucket)
+    policy, block = kept.get(ACCESS_POLICY), kept.get(ACCESS_BLOCK)
+    acl = kept.get(ACCESS_ACL)
     return Rules(
-        None if document is None else kept_policy(document),
-        PublicAccessBlock() if block is None else msgspec.msgpack.decode(
+        policy=None if policy is None else kept_policy(policy),
+        block=PublicAccessBlock() if block is None else msgspec.msgpack.decode(
             block, type=PublicAccessBlock
         ),
+        acl=None if acl is None else unpack(acl, bucket.owner.id),
+        ownership=Ownership(kept.get(ACCESS_OWNERSHIP, b"ObjectWriter").decode()),
+        requester_pays=kept.get(ACCESS_PAYER) == b"Requester",
     )  # fmt: skip
 
 
 class Permission:
     """One request's: made for each, and asked at least once."""
 
-    __slots__ = ("_account", "_context", "_identity", "_now", "_objects", "_request")
+    __slots__ = (
+        "_account", "_context", "_identity", "_now", "_objects", "_request", "charged",
+        "given_tags", "judged",
+    )  # fmt: skip
 
     def __init__(
         self, request: Request, caller: Caller, objects: "ObjectService", now: float
@@ -79,6 +96,9 @@ class Permission:
         self._objects = objects
         self._now = now
         self._context: dict[str, tuple[str, ...]] | None = None
+        self.judged = False  # was it asked at all?
+        self.charged = False  # the caller pays for the request
+        self.given_tags: Mapping[str, str] | None = None  # of a body that was read already
 
     def asks_policies(self, bucket: Bucket | None) -> bool:
         """Whether there is any policy to be asked; else an operation's name does not matter."""
@@ -93,7 +113,10 @@ class Permission:
         version_id: str | None = None,
     ) -> None:
         """Raises AccessDenied unless the caller may. `operation`: by S3's name."""
-        decision = self.decide(action, bucket, operation, key, version_id)
+        self._require(self.decide(action, bucket, operation, key, version_id), operation, key)
+
+    @staticmethod
+    def _require(decision: Decision, operation: str, key: str) -> None:
         if not decision.allowed:
             log.debug("%s of %s denied: %s", operation, key, decision.reason)
             raise AccessDenied
@@ -105,24 +128,40 @@ class Permission:
         operation: str,
         key: str = "",
         version_id: str | None = None,
+        found: ObjectVersion | Upload | None = None,
     ) -> Decision:
-        """The decision with its reason."""
-        identity = self._identity
-        if identity is None and (bucket is None or not bucket.guarded):
-            return decide(self._account, action, bucket)
+        """The decision with its reason; `found` is what the key names, where it was read."""
+        self.judged = True
+        account, identity = self._account, self._identity
+        acl = None if found is None else _own_list(found)
+        if identity is None and (
+            bucket is None
+            or (
+                not bucket.guarded
+                and acl is None
+                and account is not None
+                and account.id == bucket.owner.id
+            )
+        ):
+            return decide(account, action, bucket)
         rules = None if bucket is None else rules_of(self._objects, bucket)
 
         def asked() -> Asked:
             return Asked(
-                self._account.id if self._account else "",
+                account.id if account else "",
                 action_of(operation, versioned=version_id is not None),
                 resource_of(bucket.name if bucket else self._request.bucket or "*", key),
-                self._asked_context(self._policies(rules), bucket, key, version_id),
+                self._asked_context(self._policies(rules), bucket, key, version_id, found),
                 identity.arn if identity else "",
                 identity.role if identity else "",
             )
 
-        return decide(self._account, action, bucket, rules, asked, identity)
+        pays = self._request.headers.get(_PAYER) == _REQUESTER
+        decision = decide(account, action, bucket, rules, asked, identity, found=acl, pays=pays)
+        if rules is not None and rules.requester_pays and bucket is not None:
+            others = account is None or account.id != bucket.owner.id
+            self.charged |= decision.allowed and others
+        return decision
 
     def _policies(self, rules: Rules | None) -> Iterator[Policy]:
         if rules is not None and rules.policy is not None:
@@ -132,16 +171,28 @@ class Permission:
             for limit in self._identity.limits:
                 yield from limit
 
+    def version(
+        self, bucket: Bucket, key: str, version_id: str | None, action: Action, operation: str
+    ) -> ObjectVersion:
+        """The latest or the named version, if the caller may do this with it.
+
+        Raises NoSuchKey, NoSuchVersion; AccessDenied, also where a caller who may not list would
+        hear that there is nothing.
+        """
+        try:
+            version = self._objects.head(bucket, key, version_id)
+        except (NoSuchKey, NoSuchVersion):
+            if self.decide(action, bucket, operation, key, version_id).explicit:
+                raise AccessDenied from None
+            self.hide_missing(bucket)
+            raise
+        decision = self.decide(action, bucket, operation, key, version_id, version)
+        self._require(decision, operation, key)
+        return version
+
     def hide_missing(self, bucket: Bucket) -> None:
         """Raises AccessDenied when the caller may not know which keys there are."""
-        if self.asks_policies(bucket):
-            self.check(Action.READ, bucket, "ListObjectsV2")
-
-    def check_public_acl(self, bucket: Bucket) -> None:
-        """Raises AccessDenied when the bucket blocks ACLs that would open it."""
-        rules = rules_of(self._objects, bucket)
-        if rules is not None and rules.block.block_public_acls:
-            raise AccessDenied
+        self.check(Action.LIST, bucket, "ListObjectsV2")
 
     # ------------------------------------------------------------------ context
     def _asked_context(
@@ -150,6 +201,7 @@ class Permission:
         bucket: Bucket | None,
         key: str,
         version_id: str | None,
+        found: ObjectVersion | Upload | None,
     ) -> Context:
         if self._context is None:
             self._context = request_context(self._request, self._account, self._now, self._identity)
@@ -161,43 +213,75 @@ class Permission:
         }
         if version_id is not None:
             context["s3:versionid"] = (version_id,)
-        keys = {
-            test.key
-            for policy in policies
-            for statement in policy.statements
-            for test in statement.tests
-        }
-        if "tagging" in self._request.query and any(one.startswith(_GIVEN_TAG) for one in keys):
-            # They come in the body, which nobody reads before the decision.
-            raise NotImplementedHere("A policy with s3:RequestObjectTag on PutObjectTagging.")
-        upload_id = self._request.query.get("uploadId")
-        if bucket and upload_id and key and any(one.startswith(_ENCRYPTION) for one in keys):
-            context |= self._uploads_encryption(bucket, key, upload_id)
-        if bucket and key and any(one.startswith(_STORED_TAG) for one in keys):
-            context |= self._stored_tags(bucket, key, version_id)
+        names = _keys_of(policies)
+        if self.given_tags is not None:
+            context |= _of_given_tags(self.given_tags)
+        if bucket is None or not key:
+            return context
+        if "uploadId" in self._request.query and any(n.startswith(_OF_UPLOAD) for n in names):
+            context |= self._of_upload(bucket, key, found)
+        if any(name.startswith(_STORED_TAG) for name in names):
+            context |= self._stored_tags(bucket, key, version_id, found)
         return context
 
-    def _uploads_encryption(self, bucket: Bucket, key: str, upload_id: str) -> Context:
+    def asks_given_tags(self, bucket: Bucket) -> bool:
+        """Whether a policy asks for the tags that a request brings."""
+        if not self.asks_policies(bucket):
+            return False
+        names = _keys_of(self._policies(rules_of(self._objects, bucket)))
+        return any(name.startswith(_GIVEN_TAG) for name in names)
+
+    def _stored_tags(
+        self,
+        bucket: Bucket,
+        key: str,
+        version_id: str | None,
+        found: ObjectVersion | Upload | None,
+    ) -> Context:
+        try:
+            if not isinstance(found, ObjectVersion):
+                found = self._objects.head(bucket, key, version_id)
+        except (NoSuchKey, NoSuchVersion):
+            return {}
+        return _by_tag(_STORED_TAG, found.attributes.tags)
+
+    def _of_upload(self, bucket: Bucket, key: str, found: ObjectVersion | Upload | None) -> Context:
         """What an upload began with, which takes effect for its parts whatever they say."""
         try:
-            encryption = self._objects.upload(bucket, key, upload_id).attributes.encryption
+            if not isinstance(found, Upload):
+                found = self._objects.upload(bucket, key, self._request.query["uploadId"])
         except NoSuchUpload:
             return {}
+        own = _own_list(found)
+        context = {} if own is None else {f"s3:{n}": (value,) for n, value in own.given.items()}
+        encryption = found.attributes.encryption
         if encryption is None:
-            return {}
+            return context
         if encryption.customer:
-            return {f"{_ENCRYPTION}-customer-algorithm": (SSE_S3,)}
-        context = {_ENCRYPTION: (encryption.algorithm,)}
+            context[f"{_ENCRYPTION}-customer-algorithm"] = (SSE_S3,)
+            return context
+        context[_ENCRYPTION] = (encryption.algorithm,)
         if encryption.key:
             context[f"{_ENCRYPTION}-aws-kms-key-id"] = (key_arn(bucket, encryption.key),)
         return context
 
-    def _stored_tags(self, bucket: Bucket, key: str, version_id: str | None) -> Context:
-        try:
-            version = self._objects.head(bucket, key, version_id)
-        except (NoSuchKey, NoSuchVersion):
-            return {}
-        return _by_tag(_STORED_TAG, version.attributes.tags)
+
+def _own_list(found: ObjectVersion | Upload) -> Acl | None:
+    """The list of what was found, where it is not private and the bucket owner's."""
+    extra = found.attributes.extra
+    if extra is None or not extra.acl:
+        return None
+    return unpack(extra.acl, found.bucket.owner.id)
+
+
+def _keys_of(policies: Iterable[Policy]) -> set[str]:
+    """The condition keys that policies name."""
+    return {
+        test.key
+        for policy in policies
+        for statement in policy.statements
+        for test in statement.tests
+    }
 
 
 def request_context(
@@ -260,7 +344,10 @@ def identity_context(identity: Identity) -> dict[str, str]:
 def _given_tags(headers: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     if TAGGING not in headers:
         return {}
-    tags = read_tags(headers)
+    return _of_given_tags(read_tags(headers))
+
+
+def _of_given_tags(tags: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     return _by_tag(f"{_GIVEN_TAG}/", tags) | {f"{_GIVEN_TAG}keys": tuple(tags)}
 
 

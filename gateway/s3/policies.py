@@ -12,12 +12,14 @@ from gateway.policy.evaluation import is_public
 from gateway.s3 import operations as ops
 from gateway.s3 import xml
 from gateway.s3.access import PublicAccessBlock
+from gateway.s3.acls import bucket_acl
 from gateway.s3.errors import (
     MalformedPolicy,
     MalformedXML,
     PolicyTooLarge,
 )
 from gateway.s3.exchange import Exchange, Reply, xml_reply
+from gateway.s3.grants import is_public_acl
 from gateway.s3.permission import rules_of
 from gateway.s3.xml_requests import child_text, parse_document
 
@@ -69,7 +71,8 @@ async def get_policy_status(exchange: Exchange, operation: ops.GetBucketPolicySt
     del operation
     bucket = exchange.bucket
     rules = rules_of(exchange.objects, bucket)
-    public = bucket.public and not (rules is not None and rules.block.ignore_public_acls)
+    public = bucket.public or (rules is not None and is_public_acl(bucket_acl(bucket, rules)))
+    public = public and not (rules is not None and rules.block.ignore_public_acls)
     if rules is not None and rules.policy is not None:
         public = public or is_public(rules.policy)
     flag = "true" if public else "false"  # botocore takes TRUE, as AWS documents it, for false

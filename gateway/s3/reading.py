@@ -8,6 +8,7 @@ from gateway.errors import InvalidArgument, InvalidRange, InvalidRequest
 from gateway.model import ObjectVersion
 from gateway.s3 import operations as ops
 from gateway.s3 import xml
+from gateway.s3.access import Action
 from gateway.s3.attributes import Headers, object_headers, override
 from gateway.s3.checksums import HEADER_BYTES, encode, type_of
 from gateway.s3.conditions import check_read, is_conditional, range_applies
@@ -56,7 +57,8 @@ async def get_object(exchange: Exchange, operation: ops.GetObject) -> Reply:
             "Request specific response headers cannot be used for anonymous GET requests."
         )
     refuse_unsupported(request_headers)
-    version = exchange.objects.head(exchange.bucket, operation.key, operation.version_id)
+    name = "HeadObject" if operation.head else "GetObject"
+    version = exchange.version(operation.key, operation.version_id, Action.READ, name)
     customer = read_key(exchange, version)
     modified = version.modified_ns // _NS
     if is_conditional(request_headers) and not check_read(request_headers, version.etag, modified):
@@ -143,7 +145,9 @@ async def get_attributes(exchange: Exchange, operation: ops.GetObjectAttributes)
             ArgumentName="x-amz-object-attributes",
             ArgumentValue=asked,
         )
-    version = exchange.objects.head(exchange.bucket, operation.key, operation.version_id)
+    version = exchange.version(
+        operation.key, operation.version_id, Action.READ, "GetObjectAttributes"
+    )
     read_key(exchange, version)
     body = f"<ETag>{version.etag}</ETag>" if "ETag" in names else ""
     if "Checksum" in names and version.checksum is not None:

@@ -17,6 +17,7 @@ from gateway.s3 import (
     cors,
     errors,
     notification,
+    ownership,
     policies,
     replication,
     tags,
@@ -107,6 +108,18 @@ SETTINGS: dict[str, Setting] = {
         noun="PublicAccessBlock",
         form=_packed(policies.parse_block, policies.block_document, PublicAccessBlock),
         missing=errors.NoSuchPublicAccessBlock,
+    ),
+    "ownershipControls": Setting(
+        noun="BucketOwnershipControls",
+        form=Form(ownership.parse_ownership, ownership.ownership_document),
+        missing=errors.OwnershipControlsNotFound,
+        check=ownership.check_ownership,
+    ),
+    "requestPayment": Setting(
+        noun="BucketRequestPayment",
+        form=Form(ownership.parse_payment, ownership.payment_document),
+        missing=ownership.NOBODY_ELSE_PAYS,
+        delete="",
     ),
     "notification": Setting(
         noun="BucketNotificationConfiguration",

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from gateway.errors import NoSuchKey, StoreError
 from gateway.model import Bucket
 from gateway.s3 import operations as ops
-from gateway.s3.access import Action
 from gateway.s3.attributes import header_value
 from gateway.s3.auth import Caller
 from gateway.s3.body import RequestBody
@@ -97,7 +96,6 @@ class _Visit:
     async def _page(self, request: Request, key: str) -> Reply:
         asked = replace(request, key=key)
         permission = Permission(asked, _NOBODY, self._objects, self._now)
-        permission.check(Action.READ, self._bucket, "GetObject", key)
         exchange = Exchange(
             asked,
             _NOBODY,
@@ -108,11 +106,7 @@ class _Visit:
             permission,
         )
         operation = ops.GetObject(self._bucket.name, key, head=request.method == "HEAD")
-        try:
-            reply = await get_object(exchange, operation)
-        except NoSuchKey:
-            permission.hide_missing(self._bucket)
-            raise
+        reply = await get_object(exchange, operation)
         elsewhere = dict(reply.headers).get(b"x-amz-website-redirect-location")
         if elsewhere is None:
             return reply

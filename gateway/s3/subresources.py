@@ -50,9 +50,6 @@ def _settings(
 # (method, parameter) -> answer, for buckets
 BUCKET_ANSWERS: dict[tuple[str, str], Answer] = {
     **_settings(
-        "ownershipControls", "BucketOwnershipControls", errors.OwnershipControlsNotFound
-    ),
-    **_settings(
         "lifecycle", "BucketLifecycleConfiguration", errors.NoSuchLifecycleConfiguration,
         delete="DeleteBucketLifecycle",
     ),
@@ -66,12 +63,6 @@ BUCKET_ANSWERS: dict[tuple[str, str], Answer] = {
     ("PUT", "accelerate"): _refused("PutBucketAccelerateConfiguration"),
     ("GET", "logging"): _empty("GetBucketLogging", "BucketLoggingStatus"),
     ("PUT", "logging"): _refused("PutBucketLogging"),
-    ("GET", "requestPayment"): Answer(
-        "GetBucketRequestPayment",
-        body=f"<RequestPaymentConfiguration {_XMLNS}><Payer>BucketOwner</Payer>"
-        "</RequestPaymentConfiguration>",
-    ),
-    ("PUT", "requestPayment"): _refused("PutBucketRequestPayment"),
     ("GET", "abac"): _refused("GetBucketAbac"),
     ("PUT", "abac"): _refused("PutBucketAbac"),
     ("GET", "session"): _refused("CreateSession"),

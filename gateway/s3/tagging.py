@@ -6,10 +6,12 @@ from msgspec.structs import replace
 
 from gateway.model import ObjectVersion
 from gateway.s3 import operations as ops
+from gateway.s3.access import Action
 from gateway.s3.attributes import version_headers
 from gateway.s3.exchange import Exchange, Reply, xml_reply
 from gateway.s3.tags import OBJECT_TAGS_MAX, parse_tags, tags_document
-from gateway.s3.xml_requests import DOCUMENT_MAX
+
+TAGS_DOCUMENT_MAX = 64 * 1024
 
 
 async def _retag(
@@ -26,8 +28,16 @@ async def _retag(
 
 
 async def put_object_tagging(exchange: Exchange, operation: ops.PutObjectTagging) -> Reply:
-    """Replace the tags; the version stays."""
-    tags = parse_tags(await exchange.document(DOCUMENT_MAX), most=OBJECT_TAGS_MAX)
+    """Replace the tags; the version stays. A policy may ask for them: they are read before it."""
+    permission, bucket = exchange.permission, exchange.bucket
+    asked = (Action.CONFIGURE, bucket, "PutObjectTagging", operation.key, operation.version_id)
+    given = permission.asks_given_tags(bucket)
+    if not given:
+        permission.check(*asked)
+    tags = parse_tags(await exchange.document(TAGS_DOCUMENT_MAX), most=OBJECT_TAGS_MAX)
+    if given:
+        permission.given_tags = tags
+        permission.check(*asked)
     version = await _retag(exchange, operation, tags)
     return Reply(200, version_headers(version))
 

@@ -18,6 +18,7 @@ from gateway.model import Attributes, ObjectVersion, Verifier, WriteCondition
 from gateway.s3 import operations as ops
 from gateway.s3 import xml
 from gateway.s3.access import Action
+from gateway.s3.acls import owned
 from gateway.s3.addressing import parse_copy_source
 from gateway.s3.attributes import Headers, read_attributes, version_headers
 from gateway.s3.body import PUT_MAX
@@ -35,7 +36,7 @@ from gateway.s3.exchange import Exchange, Reply, xml_reply
 from gateway.s3.storage_classes import profile_of
 from gateway.s3.tags import read_tags
 from gateway.s3.timestamps import iso
-from gateway.s3.unsupported import check_expected_owner, check_object_acl, refuse_unsupported
+from gateway.s3.unsupported import check_expected_owner, refuse_unsupported
 from gateway.s3.xml_requests import DOCUMENT_MAX, DeleteEntry, parse_delete
 from gateway.transaction import unavailable
 
@@ -94,8 +95,7 @@ async def store_upload(
     """
     headers = exchange.request.headers
     refuse_unsupported(headers)
-    check_object_acl(headers, exchange.bucket)
-    attributes = read_attributes(headers)
+    attributes = await owned(exchange, read_attributes(headers))
     profile = profile_of(headers.get("x-amz-storage-class"))
     integrity = plan(headers, exchange.body)
     condition = write_condition(headers)
@@ -126,13 +126,10 @@ def find_source(exchange: Exchange, value: str) -> ObjectVersion:
     headers = exchange.request.headers
     named = parse_copy_source(value)
     bucket = exchange.objects.bucket(named.bucket)
-    exchange.permission.check(Action.READ, bucket, "GetObject", named.key, named.version_id)
+    version = exchange.permission.version(
+        bucket, named.key, named.version_id, Action.READ, "GetObject"
+    )
     check_expected_owner(headers, bucket, "x-amz-source-expected-bucket-owner")
-    try:
-        version = exchange.objects.head(bucket, named.key, named.version_id)
-    except NoSuchKey:
-        exchange.permission.hide_missing(bucket)
-        raise
     check_copy_source(headers, version.etag, version.modified_ns // _NS)
     return version
 
@@ -181,7 +178,6 @@ async def copy_object(exchange: Exchange, operation: ops.CopyObject) -> Reply:
     """Copy on the server; the sealed segments are shared."""
     headers = exchange.request.headers
     refuse_unsupported(headers)
-    check_object_acl(headers, exchange.bucket)
     profile = profile_of(headers.get("x-amz-storage-class"))
     condition = write_condition(headers)
     source = find_source(exchange, operation.source)
@@ -190,7 +186,8 @@ async def copy_object(exchange: Exchange, operation: ops.CopyObject) -> Reply:
             "The specified copy source is larger than the maximum allowable size for a copy "
             f"source: {PUT_MAX}"
         )
-    attributes, changes = copied_attributes(exchange, source)
+    kept, changes = copied_attributes(exchange, source)
+    attributes = await owned(exchange, replace(kept or source.attributes, extra=None))
     name = headers.get("x-amz-checksum-algorithm")
     algorithm = None if name is None else parse_algorithm(name)
     same = source.bucket.id == exchange.bucket.id and source.key == operation.key
@@ -202,14 +199,11 @@ async def copy_object(exchange: Exchange, operation: ops.CopyObject) -> Reply:
         )
     key = source_key(exchange, source)
     protection = await write_protection(exchange)
-    if protection.encryption is not None:
-        kept = replace(source.attributes, extra=None) if attributes is None else attributes
-        attributes = protection.of(kept)
     version = await exchange.objects.copy(
         source,
         exchange.bucket,
         operation.key,
-        attributes=attributes,
+        attributes=protection.of(attributes),
         algorithm=algorithm,
         condition=condition,
         profile=profile,

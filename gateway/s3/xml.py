@@ -16,8 +16,7 @@ from gateway.s3.timestamps import iso
 
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 XMLNS = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
-_XSI = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
-ALL_USERS = "http://acs.amazonaws.com/groups/global/AllUsers"
+_NO_OWNERS: Mapping[str, Account] = {}
 _SPECIAL = re.compile("[&<>\"'\x00-\x1f\x7f\ufffe\uffff]")
 _NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"}
 
@@ -112,8 +111,9 @@ def contents(
     owned: bool,
     element: str = "Contents",
     extra: str = "",
+    owners: Mapping[str, Account] = _NO_OWNERS,
 ) -> str:
-    """The rows of an object list."""
+    """The rows of an object list; `owners` of the keys that are not the bucket owner's."""
     name = url_encode if url else escape
     rows = []
     for version in versions:
@@ -124,7 +124,7 @@ def contents(
             checked = checked.replace("FULL_OBJECT", "COMPOSITE")
         storage = version.attributes.headers.get("x-amz-storage-class")
         shown = "STANDARD" if storage is None else escape(storage)
-        who = owner(version.bucket.owner) if owned else ""
+        who = owner(owners.get(version.key, version.bucket.owner)) if owned else ""
         rows.append(
             f"<{element}><Key>{name(version.key)}</Key>{extra}"
             f"<LastModified>{iso(version.modified_ns)}</LastModified>"
@@ -139,22 +139,4 @@ def common_prefixes(prefixes: Iterable[str], *, url: bool) -> str:
     name = url_encode if url else escape
     return "".join(
         [f"<CommonPrefixes><Prefix>{name(p)}</Prefix></CommonPrefixes>" for p in prefixes]
-    )
-
-
-def access_control_policy(account: Account, *, public: bool) -> bytes:
-    """The owner's full control, and everybody's read of a public bucket."""
-    grants = (
-        f'<Grant><Grantee {_XSI} xsi:type="CanonicalUser"><ID>{escape(account.id)}</ID>'
-        f"<DisplayName>{escape(account.name)}</DisplayName></Grantee>"
-        "<Permission>FULL_CONTROL</Permission></Grant>"
-    )
-    if public:
-        grants += (
-            f'<Grant><Grantee {_XSI} xsi:type="Group"><URI>{ALL_USERS}</URI></Grantee>'
-            "<Permission>READ</Permission></Grant>"
-        )
-    return document(
-        "AccessControlPolicy",
-        f"{owner(account)}<AccessControlList>{grants}</AccessControlList>",
     )

@@ -4,15 +4,13 @@ A DTD is refused where it starts, so there are no entities and no external refer
 bounded before parsing, depth and element count while it goes on.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 from xml.parsers import expat
 
 from gateway.model import Algorithm, CompletedPart
 from gateway.s3.checksums import ELEMENTS, parse_digest
-from gateway.s3.errors import MalformedACL, MalformedXML
-from gateway.s3.xml import ALL_USERS
+from gateway.s3.errors import MalformedXML
 
 DOCUMENT_MAX = 2 << 20  # 10,000 parts with checksums take 1.6 MB; 1,000 keys of 1 KiB 1.1 MB
 ELEMENTS_MAX = 100_000
@@ -147,35 +145,3 @@ def parse_location(data: bytes) -> str:
         return ""
     tree = parse_document(data, "CreateBucketConfiguration")
     return (child_text(tree, "LocationConstraint") or "").strip()
-
-
-def parse_acl(data: bytes, owner_id: str) -> bool | None:
-    """Whether a policy makes the bucket public: False private, True public-read, None another.
-
-    Raises MalformedACL.
-    """
-    try:
-        tree = parse_document(data, "AccessControlPolicy")
-    except MalformedXML:
-        raise MalformedACL from None
-    grants = set(_grants(tree))
-    rest = grants - {(owner_id, "FULL_CONTROL")}
-    if not rest:
-        return False
-    return True if rest == {(ALL_USERS, "READ")} else None
-
-
-def _grants(tree: Element) -> Iterator[tuple[str, str]]:
-    grants = tree.find("AccessControlList")
-    if grants is None:
-        raise MalformedACL
-    for grant in grants.findall("Grant"):
-        grantee, permission = grant.find("Grantee"), child_text(grant, "Permission")
-        if grantee is None or permission is None:
-            raise MalformedACL
-        who = (
-            child_text(grantee, "ID")
-            or child_text(grantee, "URI")
-            or child_text(grantee, "EmailAddress")
-        )
-        yield (who or "").strip(), permission.strip()

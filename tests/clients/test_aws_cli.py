@@ -103,7 +103,7 @@ def test_a_directory_becomes_a_website(network: RunningNetwork, tmp_path: Path) 
     (tmp_path / "docs" / "index.html").write_text("<h1>docs</h1>")
     (tmp_path / "lost.html").write_text("<h1>lost</h1>")
     network.aws("s3api", "create-bucket", "--bucket", "site", "--acl", "public-read")
-    network.aws("s3", "cp", "--recursive", tmp_path, "s3://site/", "--only-show-errors")
+    network.aws("s3", "cp", "--recursive", tmp_path, "s3://site/", "--acl", "public-read")
     pages = ("--index-document", "index.html", "--error-document", "lost.html")
     network.aws("s3", "website", "s3://site", *pages)
     host = {"host": "site.s3-website.localhost"}

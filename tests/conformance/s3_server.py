@@ -19,7 +19,7 @@ from gateway.s3.config import S3Config
 from tests.unit.object_parts import World
 
 ALICE = Credential("alicekey/1", "alice/secret+key", Account("alice-id", "Alice A."))
-BOB = Credential("bobkey", "bobsecret", Account("bob-id", "Bob"))
+BOB = Credential("bobkey", "bobsecret", Account("bob-id", "Bob", "bob@store.test"))
 CREDENTIALS = {c.access_key: c for c in (ALICE, BOB)}
 
 
@@ -50,8 +50,8 @@ class Server:
 async def fresh_store() -> ObjectService:
     """A whole object path in memory with both accounts."""
     world = World()
-    for credential in CREDENTIALS.values():
-        await world.accounts.create(credential.account.name, id=credential.account.id)
+    for account in (credential.account for credential in CREDENTIALS.values()):
+        await world.accounts.create(account.name, id=account.id, email=account.email)
     return world.objects
 
 

@@ -222,6 +222,7 @@ def test_only_owners_write_and_only_public_buckets_are_read_by_others(
         assert refused(who.get_object, Bucket="test-bucket", Key="k") == "AccessDenied"
         assert refused(who.list_objects_v2, Bucket="test-bucket") == "AccessDenied"
     s3.put_bucket_acl(Bucket="test-bucket", ACL="public-read")
+    s3.put_object_acl(Bucket="test-bucket", Key="k", ACL="public-read")
     assert len(s3.get_bucket_acl(Bucket="test-bucket")["Grants"]) == 2
     for who in (bob, anonymous):
         assert who.get_object(Bucket="test-bucket", Key="k")["Body"].read() == b"x"

@@ -275,13 +275,13 @@ def test_a_context_is_kept_and_not_shown_to_readers(s3: Any) -> None:
     assert (got["Body"].read(), said(got)) == (BODY, KINDS["KMS"])
 
 
-def test_a_public_bucket_does_not_show_what_kms_encrypts(server: Server, s3: Any) -> None:
+def test_a_public_object_does_not_show_what_kms_encrypts(server: Server, s3: Any) -> None:
     anybody = server.client(signature_version=UNSIGNED)
-    s3.put_bucket_acl(**BUCKET, ACL="public-read")
+    public = BUCKET | {"Key": "k", "Body": BODY, "ACL": "public-read"}
     for kind in ("plain", "AES256"):
-        s3.put_object(**BUCKET, Key="k", Body=BODY, **KINDS[kind])
+        s3.put_object(**public, **KINDS[kind])
         assert anybody.get_object(**BUCKET, Key="k")["Body"].read() == BODY
-    s3.put_object(**BUCKET, Key="k", Body=BODY, **KINDS["KMS"])
+    s3.put_object(**public, **KINDS["KMS"])
     assert refused(anybody.get_object, **BUCKET, Key="k") == (400, "InvalidArgument")
 
 

@@ -92,7 +92,10 @@ def test_others_do_what_the_policy_allows_and_no_more(s3: Any, bob: Any, anonymo
     bob.put_object(Bucket=NAME, Key="bob/k", Body=b"mine")
     assert refused(anonymous.put_object, Bucket=NAME, Key="bob/k") == "AccessDenied"
     assert refused(bob.put_object, Bucket=NAME, Key="open/k") == "AccessDenied"
-    assert s3.get_object(Bucket=NAME, Key="bob/k")["Body"].read() == b"mine"
+    # Who writes owns: the bucket's owner reads it once its owner lets.
+    assert refused(s3.get_object, Bucket=NAME, Key="bob/k") == "AccessDenied"
+    bob.put_object(Bucket=NAME, Key="bob/k", Body=b"ours", ACL="bucket-owner-full-control")
+    assert s3.get_object(Bucket=NAME, Key="bob/k")["Body"].read() == b"ours"
 
 
 def test_a_missing_key_shows_only_to_those_who_may_list(s3: Any, bob: Any) -> None:
@@ -148,13 +151,19 @@ def test_a_copy_needs_both_its_source_and_its_target(s3: Any, bob: Any) -> None:
     assert refused(bob.put_object, Bucket=NAME, Key="x") == "AccessDenied"
 
 
-def test_a_stranger_uploads_in_parts_where_the_policy_says_so(s3: Any, bob: Any) -> None:
+def test_a_stranger_uploads_in_parts_where_the_policy_says_so(
+    s3: Any, bob: Any, anonymous: Any
+) -> None:
     put(s3, statement("s3:PutObject", "/bob/*"))
-    upload = bob.create_multipart_upload(Bucket=NAME, Key="bob/big")["UploadId"]
+    upload = bob.create_multipart_upload(
+        Bucket=NAME, Key="bob/big", ACL="bucket-owner-full-control"
+    )["UploadId"]
     named = {"Bucket": NAME, "Key": "bob/big", "UploadId": upload}
     part = bob.upload_part(**named, PartNumber=1, Body=b"part")
-    assert refused(bob.list_parts, **named) == "AccessDenied"
-    assert refused(bob.abort_multipart_upload, **named) == "AccessDenied"
+    for call in (anonymous.list_parts, anonymous.abort_multipart_upload):
+        assert refused(call, **named) == "AccessDenied"
+    for who in (bob, s3):
+        assert [row["Size"] for row in who.list_parts(**named)["Parts"]] == [4]
     parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
     bob.complete_multipart_upload(**named, MultipartUpload=parts)
     assert s3.get_object(Bucket=NAME, Key="bob/big")["Body"].read() == b"part"
@@ -197,9 +206,10 @@ def test_tags_of_objects_and_of_uploads_are_conditions(s3: Any, bob: Any) -> Non
         code = refused(bob.put_object, Bucket=NAME, Key="bob/k", Tagging=tagging)
         assert code == "AccessDenied"
     tags = {"TagSet": [{"Key": "class", "Value": "secret"}]}
-    assert refused(
-        bob.put_object_tagging, Bucket=NAME, Key="bob/k", Tagging=tags
-    ) == "NotImplemented"  # fmt: skip
+    named = {"Bucket": NAME, "Key": "bob/k"}
+    assert refused(bob.put_object_tagging, **named, Tagging=tags) == "AccessDenied"
+    tags["TagSet"][0]["Value"] = "public"
+    bob.put_object_tagging(**named, Tagging=tags)
     put(s3, statement("s3:PutObject"))
     assert refused(bob.put_object, Bucket=NAME, Key="k", Tagging="a=b") == "AccessDenied"
 
@@ -249,6 +259,7 @@ def test_a_block_closes_what_was_public_before(s3: Any, bob: Any, anonymous: Any
     s3.delete_bucket_policy(Bucket=NAME)
     s3.delete_public_access_block(Bucket=NAME)
     s3.put_bucket_acl(Bucket=NAME, ACL="public-read")
+    s3.put_object_acl(Bucket=NAME, Key="open/k", ACL="public-read")
     assert is_public(s3)
     assert anonymous.get_object(Bucket=NAME, Key="open/k")["Body"].read() == b"open"
     block(s3, IgnorePublicAcls=True)

@@ -58,7 +58,7 @@ async def test_an_unsigned_service_request_is_denied(app: S3App) -> None:
 async def test_virtual_hosts_name_buckets() -> None:
     app = await make_app(config=S3Config(domains=("localhost", "store.test")))
     await signed_call(app, "PUT", "/bucket", {"x-amz-acl": "public-read"})
-    await signed_call(app, "PUT", "/bucket/a/b", {}, b"virtual")
+    await signed_call(app, "PUT", "/bucket/a/b", {"x-amz-acl": "public-read"}, b"virtual")
     for host in ("bucket.localhost:9000", "BUCKET.store.test"):
         assert (await call(app, "GET", "/a/b", {"host": host})).body == b"virtual"
     assert (await call(app, "GET", "/a/b", {"host": "bucket.elsewhere"})).status == 404
@@ -148,7 +148,9 @@ async def put(app: S3App, headers: dict[str, str], body: list[bytes], **options:
         ({"content-length": "3", "x-amz-checksum-nonsense": "AAAA"}, "InvalidRequest"),
         ({"content-length": "3", "x-amz-storage-class": "GLACIER"}, "InvalidStorageClass"),
         ({"content-length": "3", "x-amz-storage-class": "mirror"}, "200"),
-        ({"content-length": "3", "x-amz-acl": "public-read"}, "AccessControlListNotSupported"),
+        ({"content-length": "3", "x-amz-acl": "public-read"}, "200"),
+        ({"content-length": "3", "x-amz-acl": "aws-exec-read"}, "NotImplemented"),
+        ({"content-length": "3", "x-amz-grant-read": "nobody"}, "InvalidArgument"),
         ({"content-length": "3", "x-amz-acl": "nonsense"}, "InvalidArgument"),
         ({"content-length": "3", "x-amz-tagging": "a=b&a=c"}, "InvalidTag"),
         ({"content-length": "3", "x-amz-object-lock-mode": "GOVERNANCE"}, "NotImplemented"),

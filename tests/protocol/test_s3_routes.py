@@ -31,6 +31,8 @@ SERVED = {
     "GetBucketWebsite", "PutBucketWebsite", "DeleteBucketWebsite",
     "GetBucketReplication", "PutBucketReplication", "DeleteBucketReplication",
     "GetBucketNotificationConfiguration", "PutBucketNotificationConfiguration",
+    "GetBucketOwnershipControls", "PutBucketOwnershipControls", "DeleteBucketOwnershipControls",
+    "GetBucketRequestPayment", "PutBucketRequestPayment",
 }  # fmt: skip
 # Older or other names of the same request.
 SAME = {

@@ -28,6 +28,10 @@ DOCUMENTS = {
     b"<Status>Enabled</Status></DeleteMarkerReplication><Destination>"
     b"<Bucket>arn:cumulus:replication::there:copy</Bucket></Destination></Rule>"
     b"</ReplicationConfiguration>",
+    "ownershipControls": b"<OwnershipControls><Rule><ObjectOwnership>BucketOwnerPreferred"
+    b"</ObjectOwnership></Rule></OwnershipControls>",
+    "requestPayment": b"<RequestPaymentConfiguration><Payer>Requester</Payer>"
+    b"</RequestPaymentConfiguration>",
 }
 CONFIG = S3Config(targets=frozenset({"hook"}), endpoints=frozenset({"there"}))
 

@@ -37,7 +37,8 @@ async def site(document: bytes | None = None, acl: str = "public-read") -> S3App
     app = await make_app()
     assert (await signed_call(app, "PUT", "/www", {"x-amz-acl": acl})).status == 200
     for key, page in PAGES.items():
-        assert (await signed_call(app, "PUT", f"/www/{key}", {}, page)).status == 200
+        put = await signed_call(app, "PUT", f"/www/{key}", {"x-amz-acl": acl}, page)
+        assert put.status == 200
     put = await signed_call(app, "PUT", "/www?website", {}, document or configuration())
     assert put.status == 200, put.body
     return app
@@ -94,6 +95,7 @@ async def test_only_sites_answer_and_only_reads() -> None:
 async def test_objects_and_buckets_redirect() -> None:
     app = await site()
     moved = {"x-amz-website-redirect-location": "https://new.test/page"}
+    moved["x-amz-acl"] = "public-read"
     await signed_call(app, "PUT", "/www/old.html", moved, b"old")
     for method in ("GET", "HEAD"):
         answer = await visit(app, "/old.html", method)

@@ -43,7 +43,8 @@ def test_without_rules_the_owner_does_all_and_a_public_bucket_is_read() -> None:
         assert decide(OWNER, action, PRIVATE).allowed
         for caller in (OTHER, None):
             assert not decide(caller, action, PRIVATE).allowed
-            assert decide(caller, action, PUBLIC).allowed == (action is Action.READ)
+            opened = action in (Action.READ, Action.LIST)
+            assert decide(caller, action, PUBLIC).allowed == opened
         assert not decide(None, action, None).allowed
         assert decide(OTHER, action, None).allowed == (action is Action.SERVICE)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gateway.errors import InvalidStorageClass, StoreError
 from gateway.model import Algorithm
 from gateway.s3 import xml
+from gateway.s3.acls import parse_acl
 from gateway.s3.addressing import host_bucket, parse_copy_source, parse_query, split_path
 from gateway.s3.attributes import decode_metadata, encode_metadata, read_attributes
 from gateway.s3.checksums import upload_checksum
@@ -22,7 +23,6 @@ from gateway.s3.timestamps import http_date, iso
 from gateway.s3.xml_requests import (
     DEPTH_MAX,
     DOCUMENT_MAX,
-    parse_acl,
     parse_complete,
     parse_delete,
     parse_document,
@@ -205,7 +205,7 @@ def test_request_documents_are_read_or_refused(raw: bytes) -> None:
         parse_delete,
         lambda data: parse_complete(data, Algorithm.CRC32),
         parse_location,
-        lambda data: parse_acl(data, "owner"),
+        parse_acl,
     ):
         with suppress(StoreError):
             parse(raw)
