@@ -14,6 +14,7 @@ import msgspec
 from gateway.errors import StoreError
 from gateway.s3 import (
     bucket_encryption,
+    bucket_logging,
     cors,
     errors,
     notification,
@@ -126,6 +127,13 @@ SETTINGS: dict[str, Setting] = {
         form=Form(notification.parse_notification, notification.notification_document),
         missing=xml.document(notification.ROOT, ""),
         check=notification.check_targets,
+        delete="",
+    ),
+    "logging": Setting(
+        noun="BucketLogging",
+        form=Form(bucket_logging.parse_logging, bucket_logging.logging_document),
+        missing=xml.document(bucket_logging.ROOT, ""),
+        check=bucket_logging.check_target,
         delete="",
     ),
     "replication": Setting(

@@ -61,8 +61,6 @@ BUCKET_ANSWERS: dict[tuple[str, str], Answer] = {
     ("PUT", "versioning"): _refused("PutBucketVersioning"),
     ("GET", "accelerate"): _empty("GetBucketAccelerateConfiguration", "AccelerateConfiguration"),
     ("PUT", "accelerate"): _refused("PutBucketAccelerateConfiguration"),
-    ("GET", "logging"): _empty("GetBucketLogging", "BucketLoggingStatus"),
-    ("PUT", "logging"): _refused("PutBucketLogging"),
     ("GET", "abac"): _refused("GetBucketAbac"),
     ("PUT", "abac"): _refused("PutBucketAbac"),
     ("GET", "session"): _refused("CreateSession"),

@@ -30,6 +30,7 @@ SERVED = {
     "PutObjectTagging", "DeleteObjectTagging",
     "GetBucketWebsite", "PutBucketWebsite", "DeleteBucketWebsite",
     "GetBucketReplication", "PutBucketReplication", "DeleteBucketReplication",
+    "GetBucketLogging", "PutBucketLogging",
     "GetBucketNotificationConfiguration", "PutBucketNotificationConfiguration",
     "GetBucketOwnershipControls", "PutBucketOwnershipControls", "DeleteBucketOwnershipControls",
     "GetBucketRequestPayment", "PutBucketRequestPayment",
