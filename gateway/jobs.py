@@ -84,11 +84,12 @@ class JobRunner:
         except (CatalogUnavailable, CorruptRecord) as error:
             log.warning("%s: %s", self._job.name, error)
             return FAILURE_MAX if isinstance(error, CorruptRecord) else FAILURE_FIRST
+        began = self._clock.now_ns()
         try:
             step = await self._job.step(state)
         except Exception as error:  # noqa: BLE001 - whatever it is: it comes again, and is told
             return await self._failed(raw, state, error)
-        await self._note(raw, self._after(state, step))
+        await self._note(raw, self._after(state, step, began))
         return step.pause
 
     def _state(self) -> tuple[bytes | None, JobRow]:
@@ -96,14 +97,13 @@ class JobRunner:
             raw = reader.get(Space.JOBS, job_key(self._job.name))
         return raw, JobRow() if raw is None else decode(JobRow, raw)
 
-    def _after(self, state: JobRow, step: Step) -> JobRow:
-        now = self._clock.now_ns()
+    def _after(self, state: JobRow, step: Step, began_ns: int) -> JobRow:
         begins = not state.position and (step.position or step.ended)
         return msgspec.structs.replace(
             state,
             position=b"" if step.ended else step.position,
-            began_ns=now if begins else state.began_ns,
-            ended_ns=now if step.ended else state.ended_ns,
+            began_ns=began_ns if begins else state.began_ns,
+            ended_ns=self._clock.now_ns() if step.ended else state.ended_ns,
             done=state.done + step.done,
             failures=0,
             error="",

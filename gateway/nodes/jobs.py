@@ -12,10 +12,11 @@ from typing import Any
 from chain.clock import SystemClock, system_entropy
 from chain.net.nodes import NodeTransport
 from chain.process import run_node
-from gateway.access_log import ACCESS_DIR, AccessLogDelivery
 from gateway.catalog.client import CatalogClient
 from gateway.events.couriers import notify
 from gateway.jobs import Job, JobRunner
+from gateway.lifecycle.rules import Calendar
+from gateway.lifecycle.sweep import Sweep
 from gateway.network import Network
 from gateway.nodes.parts import (
     catalog_made,
@@ -33,6 +34,7 @@ from miner.owner import Reports
 
 Work = Mapping[str, Callable[[], Awaitable[None]]]  # that never ends, by name
 
+_RATE, _FULL_RATE = 500.0, 5000.0  # objects that expire a second, at most
 _SHARES = 64  # of the machine's buffers it takes one: the least that serves
 
 
@@ -63,8 +65,9 @@ async def _jobs(network: Network, stop: asyncio.Event) -> None:
         objects = object_service(network, catalog, pool, pool, clock, shares=_SHARES)
         stack.callback(objects.close)
         # Jobs that go through the catalog step by step; a line each.
-        logs, roll = config.data_dir / ACCESS_DIR, config.logging_roll_seconds
-        stepwise: list[Job] = [AccessLogDelivery(objects, logs, clock, roll)]
+        calendar = Calendar(round(config.lifecycle_day_seconds * 1e9))
+        rate = _FULL_RATE if config.background == "full" else _RATE
+        stepwise: list[Job] = [Sweep(objects, catalog, clock, calendar, rate=rate)]
 
         def keep(name: str, work: Callable[[], Awaitable[None]]) -> Coroutine[Any, Any, None]:
             return steadily(name, work, clock)

@@ -16,13 +16,13 @@ from chain.net.http_exchange import plain_error
 from chain.net.nodes import NodeTransport
 from chain.net.transport import Peer, RemoteError, Transport, Unreachable
 from chain.process import run_node
-from gateway.access_log import ACCESS_DIR, AccessLog
 from gateway.accounts import AccountService
 from gateway.catalog.client import CatalogClient
 from gateway.catalog.interface import Catalog, CatalogUnavailable
 from gateway.console.app import ConsoleApp
 from gateway.iam.face import IamFace
 from gateway.ipfs.app import IpfsApp, IpfsConfig
+from gateway.lifecycle.rules import Calendar
 from gateway.network import Network
 from gateway.nodes.parts import (
     keyring,
@@ -83,12 +83,6 @@ async def _worker(
         accounts = AccountService(
             catalog, keyring(config.data_dir), clock=clock, entropy=system_entropy
         )
-        access = AccessLog(
-            config.data_dir / ACCESS_DIR,
-            clock,
-            config.logging_roll_seconds,
-            owner=f"{clock.now_ns()}-{os.getpid()}",
-        )
         apps: dict[str, Any] = {
             "s3": S3App(
                 objects,
@@ -100,6 +94,7 @@ async def _worker(
                     targets=frozenset(config.notify),
                     sse_requires_tls=config.s3_sse_requires_tls,
                     endpoints=frozenset(config.replication),
+                    calendar=Calendar(round(config.lifecycle_day_seconds * 1e9)),
                 ),
                 clock,
                 iam=IamFace(
@@ -109,7 +104,6 @@ async def _worker(
                     clock=clock,
                     entropy=system_entropy,
                 ),
-                access=access,
             ),
             "ipfs": IpfsApp(objects, catalog, IpfsConfig(), clock),
             "console": ConsoleApp(
@@ -127,7 +121,6 @@ async def _worker(
             reporting = group.create_task(
                 steadily("reports", lambda: reports.run(owner, clock), clock)
             )
-            logging_access = group.create_task(access.run())
             async with asyncio.TaskGroup() as ports:
                 for face, listener in sockets.items():
                     ports.create_task(
@@ -141,7 +134,6 @@ async def _worker(
                         )
                     )
             reporting.cancel()
-            logging_access.cancel()
 
 
 def _readiness(

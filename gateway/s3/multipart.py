@@ -29,6 +29,7 @@ from gateway.s3.encryption import (
     written_headers,
 )
 from gateway.s3.exchange import Exchange, Reply, xml_reply
+from gateway.s3.expiry import abort_headers, expiration_headers
 from gateway.s3.ranges import parse_copy_range
 from gateway.s3.storage_classes import profile_of
 from gateway.s3.timestamps import iso
@@ -96,6 +97,7 @@ async def create(exchange: Exchange, operation: ops.CreateMultipartUpload) -> Re
     if "x-amz-checksum-algorithm" in headers:
         reply.append((b"x-amz-checksum-algorithm", algorithm.value.encode()))
         reply.append((b"x-amz-checksum-type", _type(upload).encode()))
+    reply += abort_headers(exchange, upload)
     return xml_reply(xml.document("InitiateMultipartUploadResult", body), reply)
 
 
@@ -183,7 +185,7 @@ async def list_parts(exchange: Exchange, operation: ops.ListParts) -> Reply:
         body += f"<ChecksumAlgorithm>{upload.algorithm}</ChecksumAlgorithm>"
         body += f"<ChecksumType>{_type(upload)}</ChecksumType>"
     body += "".join([_part_row(part) for part in parts])
-    return xml_reply(xml.document("ListPartsResult", body))
+    return xml_reply(xml.document("ListPartsResult", body), abort_headers(exchange, upload))
 
 
 def _part_row(part: PartSummary) -> str:
@@ -228,6 +230,7 @@ async def complete(exchange: Exchange, operation: ops.CompleteMultipartUpload) -
         (b"x-amz-version-id", version.version_id.encode())
     ]  # fmt: skip
     reply += encryption_headers(upload.bucket, version.attributes.encryption, customer)
+    reply += expiration_headers(exchange, version)
     return xml_reply(xml.document("CompleteMultipartUploadResult", body), reply)
 
 

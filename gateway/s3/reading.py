@@ -14,6 +14,7 @@ from gateway.s3.checksums import HEADER_BYTES, encode, type_of
 from gateway.s3.conditions import check_read, is_conditional, range_applies
 from gateway.s3.encryption import encryption_headers, read_key
 from gateway.s3.exchange import Exchange, Reply, xml_reply
+from gateway.s3.expiry import expiration_headers
 from gateway.s3.ranges import parse_range
 from gateway.s3.timestamps import http_date
 from gateway.s3.unsupported import refuse_unsupported
@@ -90,6 +91,8 @@ def _reply_headers(
 ) -> Headers:
     wanted = exchange.request.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED"
     headers = object_headers(version, checksum=wanted and whole)
+    if operation.version_id is None:
+        headers += expiration_headers(exchange, version)
     part = operation.part_number
     if part is not None and version.parts:
         headers.append((b"x-amz-mp-parts-count", str(len(version.parts)).encode()))

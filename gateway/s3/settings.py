@@ -5,7 +5,7 @@ told by whoever acts on it. Kept in one row of the catalog that goes with the bu
 own row names those that it has.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,9 +14,10 @@ import msgspec
 from gateway.errors import StoreError
 from gateway.s3 import (
     bucket_encryption,
-    bucket_logging,
     cors,
     errors,
+    expiry,
+    lifecycle,
     notification,
     ownership,
     policies,
@@ -27,6 +28,7 @@ from gateway.s3 import (
 )
 from gateway.s3 import operations as ops
 from gateway.s3.access import PublicAccessBlock
+from gateway.s3.attributes import Headers
 from gateway.s3.exchange import XML_TYPE, Exchange, Reply
 from gateway.s3.xml_requests import DOCUMENT_MAX
 
@@ -41,6 +43,10 @@ class Form(msgspec.Struct, frozen=True):
     document: Callable[[bytes], bytes]  # the inverse
 
 
+def _no_headers(_: bytes) -> Headers:
+    return []
+
+
 class Setting(msgspec.Struct, frozen=True):
     """How one is served. The sub-resource's name is its name in the catalog, too."""
 
@@ -49,6 +55,9 @@ class Setting(msgspec.Struct, frozen=True):
     missing: type[StoreError] | bytes  # what GET answers where there is none
     # Raises what forbids this setting for this bucket and caller, whatever its form.
     check: Callable[[Exchange, bytes], None] | None = None
+    # What the request's headers change in it, and what replies to PUT and GET say of it.
+    complete: Callable[[Mapping[str, str], bytes], bytes] | None = None
+    headers: Callable[[bytes], Headers] = _no_headers
     put_status: int = 200
     content_type: tuple[bytes, bytes] = XML_TYPE
     delete: str | None = None  # DELETE's operation if it is not "Delete" and the noun; "": none
@@ -122,18 +131,19 @@ SETTINGS: dict[str, Setting] = {
         missing=ownership.NOBODY_ELSE_PAYS,
         delete="",
     ),
+    "lifecycle": Setting(
+        noun="BucketLifecycleConfiguration",
+        form=Form(lifecycle.parse_lifecycle, lifecycle.lifecycle_document),
+        missing=errors.NoSuchLifecycleConfiguration,
+        complete=expiry.with_minimum,
+        headers=expiry.minimum_headers,
+        delete="DeleteBucketLifecycle",
+    ),
     "notification": Setting(
         noun="BucketNotificationConfiguration",
         form=Form(notification.parse_notification, notification.notification_document),
         missing=xml.document(notification.ROOT, ""),
         check=notification.check_targets,
-        delete="",
-    ),
-    "logging": Setting(
-        noun="BucketLogging",
-        form=Form(bucket_logging.parse_logging, bucket_logging.logging_document),
-        missing=xml.document(bucket_logging.ROOT, ""),
-        check=bucket_logging.check_target,
         delete="",
     ),
     "replication": Setting(
@@ -149,10 +159,12 @@ async def put_setting(exchange: Exchange, operation: ops.PutSetting) -> Reply:
     """Replace it."""
     setting = SETTINGS[operation.parameter]
     stored = setting.form.parse(await exchange.document(DOCUMENT_MAX))
+    if setting.complete is not None and stored is not None:
+        stored = setting.complete(exchange.request.headers, stored)
     if setting.check is not None and stored is not None:
         setting.check(exchange, stored)
     await exchange.objects.set_setting(exchange.bucket, operation.parameter, stored)
-    return Reply(setting.put_status)
+    return Reply(setting.put_status, [] if stored is None else setting.headers(stored))
 
 
 async def get_setting(exchange: Exchange, operation: ops.GetSetting) -> Reply:
@@ -160,7 +172,8 @@ async def get_setting(exchange: Exchange, operation: ops.GetSetting) -> Reply:
     setting = SETTINGS[operation.parameter]
     stored = exchange.objects.setting(exchange.bucket, operation.parameter)
     if stored is not None:
-        return Reply(200, [setting.content_type], setting.form.document(stored))
+        headers = [setting.content_type, *setting.headers(stored)]
+        return Reply(200, headers, setting.form.document(stored))
     if isinstance(setting.missing, bytes):
         return Reply(200, [setting.content_type], setting.missing)
     raise setting.missing(BucketName=operation.bucket)

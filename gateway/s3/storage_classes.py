@@ -2,7 +2,7 @@
 
 `STANDARD` and AWS's other classes of immediate access mean the bucket's (or network's) profile:
 they promise a price, not a code. `cess`, `standard`, `wide`, `small` and `mirror` name a profile.
-Classes that need a restore before reading are refused rather than faked.
+Classes that need a restore before reading (ARCHIVES) are refused rather than faked.
 """
 
 from gateway.errors import InvalidStorageClass
@@ -15,6 +15,7 @@ _DEFAULT = (
     "INTELLIGENT_TIERING",
     "GLACIER_IR",
 )
+ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _PROFILES = ("cess", "standard", "wide", "small", "mirror")
 _PROFILE_OF = {
     **dict.fromkeys(_DEFAULT, ""),

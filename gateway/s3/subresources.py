@@ -27,32 +27,12 @@ def _empty(name: str, element: str) -> Answer:
     return Answer(name, body=f"<{element} {_XMLNS}/>")
 
 
-def _gone(name: str) -> Answer:
-    # Deleting what is not there succeeds, as on AWS.
-    return Answer(name, status=HTTPStatus.NO_CONTENT)
-
-
 def _refused(name: str) -> Answer:
     return Answer(name, error=NotImplementedHere)
 
 
-def _settings(
-    parameter: str, noun: str, missing: type[StoreError], *, put: str = "", delete: str = ""
-) -> dict[tuple[str, str], Answer]:
-    """GET, PUT and DELETE of one bucket setting that is never there."""
-    return {
-        ("GET", parameter): Answer(f"Get{noun}", error=missing),
-        ("PUT", parameter): _refused(put or f"Put{noun}"),
-        ("DELETE", parameter): _gone(delete or f"Delete{noun}"),
-    }
-
-
 # (method, parameter) -> answer, for buckets
 BUCKET_ANSWERS: dict[tuple[str, str], Answer] = {
-    **_settings(
-        "lifecycle", "BucketLifecycleConfiguration", errors.NoSuchLifecycleConfiguration,
-        delete="DeleteBucketLifecycle",
-    ),
     ("GET", "object-lock"): Answer(
         "GetObjectLockConfiguration", error=errors.ObjectLockConfigurationNotFound
     ),
@@ -61,6 +41,8 @@ BUCKET_ANSWERS: dict[tuple[str, str], Answer] = {
     ("PUT", "versioning"): _refused("PutBucketVersioning"),
     ("GET", "accelerate"): _empty("GetBucketAccelerateConfiguration", "AccelerateConfiguration"),
     ("PUT", "accelerate"): _refused("PutBucketAccelerateConfiguration"),
+    ("GET", "logging"): _empty("GetBucketLogging", "BucketLoggingStatus"),
+    ("PUT", "logging"): _refused("PutBucketLogging"),
     ("GET", "abac"): _refused("GetBucketAbac"),
     ("PUT", "abac"): _refused("PutBucketAbac"),
     ("GET", "session"): _refused("CreateSession"),

@@ -33,6 +33,7 @@ from gateway.s3.encryption import (
     written_headers,
 )
 from gateway.s3.exchange import Exchange, Reply, xml_reply
+from gateway.s3.expiry import expiration_headers
 from gateway.s3.storage_classes import profile_of
 from gateway.s3.tags import read_tags
 from gateway.s3.timestamps import iso
@@ -114,7 +115,8 @@ async def store_upload(
         profile=profile,
         customer=protection.customer,
     )
-    return version, write_headers(version, protection)
+    said = write_headers(version, protection) + expiration_headers(exchange, version)
+    return version, said
 
 
 # ------------------------------------------------------------------ copy
@@ -217,7 +219,7 @@ async def copy_object(exchange: Exchange, operation: ops.CopyObject) -> Reply:
     reply_headers = written_headers(exchange.bucket, protection)
     if source.version_id != "null":
         reply_headers.append((b"x-amz-copy-source-version-id", source.version_id.encode()))
-    reply_headers += version_headers(version)
+    reply_headers += version_headers(version) + expiration_headers(exchange, version)
     return xml_reply(xml.document("CopyObjectResult", body), reply_headers)
 
 

@@ -30,10 +30,10 @@ SERVED = {
     "PutObjectTagging", "DeleteObjectTagging",
     "GetBucketWebsite", "PutBucketWebsite", "DeleteBucketWebsite",
     "GetBucketReplication", "PutBucketReplication", "DeleteBucketReplication",
-    "GetBucketLogging", "PutBucketLogging",
     "GetBucketNotificationConfiguration", "PutBucketNotificationConfiguration",
     "GetBucketOwnershipControls", "PutBucketOwnershipControls", "DeleteBucketOwnershipControls",
     "GetBucketRequestPayment", "PutBucketRequestPayment",
+    "GetBucketLifecycleConfiguration", "PutBucketLifecycleConfiguration", "DeleteBucketLifecycle",
 }  # fmt: skip
 # Older or other names of the same request.
 SAME = {

@@ -7,6 +7,8 @@ from gateway.s3.settings import SETTINGS
 from tests.protocol.s3_asgi import make_app, signed_call
 
 DOCUMENTS = {
+    "lifecycle": b"<LifecycleConfiguration><Rule><ID>r</ID><Filter/><Status>Enabled</Status>"
+    b"<Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>",
     "cors": b"<CORSConfiguration><CORSRule><AllowedMethod>GET</AllowedMethod>"
     b"<AllowedOrigin>*</AllowedOrigin></CORSRule></CORSConfiguration>",
     "tagging": b"<Tagging><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></Tagging>",
@@ -32,9 +34,6 @@ DOCUMENTS = {
     b"</ObjectOwnership></Rule></OwnershipControls>",
     "requestPayment": b"<RequestPaymentConfiguration><Payer>Requester</Payer>"
     b"</RequestPaymentConfiguration>",
-    "logging": b"<BucketLoggingStatus><LoggingEnabled><TargetBucket>bucket</TargetBucket>"
-    b"<TargetPrefix>logs/</TargetPrefix><TargetObjectKeyFormat><SimplePrefix></SimplePrefix>"
-    b"</TargetObjectKeyFormat></LoggingEnabled></BucketLoggingStatus>",
 }
 CONFIG = S3Config(targets=frozenset({"hook"}), endpoints=frozenset({"there"}))
 

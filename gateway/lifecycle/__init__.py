@@ -1,0 +1,1 @@
+"""Lifecycle: what a bucket's rules let expire, move or be given up, and who does it."""
