@@ -11,14 +11,15 @@ from hashlib import sha256
 from chain.clock import Clock, Entropy
 from gateway.catalog.interface import Catalog, CatalogUnavailable
 from gateway.errors import StoreError
-from gateway.iam import errors, reply, sts
+from gateway.iam import errors, reply, sts, web_identity
 from gateway.iam.call import Call, Result
 from gateway.iam.identity import Identity, opinion
+from gateway.iam.issuers import Issuers
 from gateway.iam.operations import OPERATIONS, VERSION, Operation
 from gateway.iam.params import FORM_MAX, Params, parse_form
 from gateway.iam.sessions import Sessions
 from gateway.iam.store import IamStore, View
-from gateway.model import Credential
+from gateway.model import Account, Credential
 from gateway.policy.evaluation import Asked, Effect
 from gateway.s3 import errors as s3_errors
 from gateway.s3.exchange import Reply
@@ -39,6 +40,8 @@ _RENAMED: dict[type[StoreError], type[errors.IamError]] = {
     s3_errors.RequestExpired: errors.BadSignature,
     s3_errors.ExpiredToken: errors.ExpiredToken,
 }
+_STS_ACTIONS = sts.ACTIONS | {web_identity.ACTION}
+_NOBODY = Credential("", "", Account("", ""))
 _VERSIONS = {VERSION: "iam", sts.VERSION: "sts"}
 
 
@@ -56,11 +59,13 @@ class IamFace:
         credentials: Credentials,
         *,
         token_key: bytes,
+        issuers: Issuers,
         clock: Clock,
         entropy: Entropy,
     ) -> None:
         self._store = IamStore(catalog)
         self.sessions = Sessions(catalog, token_key, entropy)
+        self._issuers = issuers
         self._clock = clock
         self._entropy = entropy
         self._signatures = {
@@ -113,6 +118,8 @@ class IamFace:
     async def _sts(
         self, request: Request, body: bytes, action: str, params: Params, now_ns: int
     ) -> Result:
+        if action == web_identity.ACTION:
+            return await self._web_identity(request, params, now_ns)
         if action not in sts.ACTIONS:
             raise errors.InvalidAction(f"Could not find operation {action[:64]} for {sts.VERSION}")
         caller = self._prove(request, body, "sts", now_ns / 1e9)
@@ -129,6 +136,15 @@ class IamFace:
                 if opinion(identity, asked).effect is Effect.DENY:
                     raise denied(identity, asked.action, "*", explicitly=True)
             return sts.get_session_token(call, self.sessions)
+
+    async def _web_identity(self, request: Request, params: Params, now_ns: int) -> Result:
+        """Nobody signs this: the token is the proof."""
+        context = request_context(request, None, now_ns / 1e9)
+        with self._store.view("") as view:
+            call = Call(view, params, _NOBODY, now_ns, self._entropy)
+        return await web_identity.assume_role_with_web_identity(
+            call, context, self._store, self.sessions, self._issuers
+        )
 
     def _prove(self, request: Request, body: bytes, service: str, now: float) -> Credential:
         """Who signed. Raises IamError."""
@@ -172,7 +188,7 @@ async def _read(request: Request) -> tuple[dict[str, str], bytes]:
 
 def _service_of(form: Mapping[str, str]) -> str:
     """By Version; without one by who has the operation. Raises InvalidAction."""
-    version = form.get("Version", sts.VERSION if form["Action"] in sts.ACTIONS else VERSION)
+    version = form.get("Version", sts.VERSION if form["Action"] in _STS_ACTIONS else VERSION)
     if version not in _VERSIONS:
         raise errors.InvalidAction(
             f"Could not find operation {form['Action'][:64]} for version {version[:64]}"

@@ -31,9 +31,13 @@ def provider_arn(account: str, url: str) -> str:
 
 def _checked_url(call: Call) -> str:
     url = call.params.text("Url", _URL, most=255)
-    parts = urlsplit(url)
-    plain = parts.scheme in ("http", "https") and parts.hostname and not parts.username
-    if not plain or parts.query or parts.fragment or "?" in url or "#" in url:
+    try:
+        parts = urlsplit(url)
+        plain = parts.scheme in ("http", "https") and parts.hostname and not parts.username
+        plain = plain and (parts.port is None or parts.port > 0)
+    except ValueError:
+        plain = False
+    if not plain or "?" in url or "#" in url:
         raise InvalidInput("Invalid Open ID Connect Provider URL")
     return url.rstrip("/")
 

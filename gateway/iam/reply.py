@@ -1,11 +1,13 @@
 """Replies of the query protocol, as strings built by hand."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
 
 from gateway.s3.xml import escape
 
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 # None is left out; a list's elements are <member>; a Map's are <entry><key/><value/></entry>.
 Value = str | int | bool | None | Sequence["Value"] | Mapping[str, "Value"]
 
@@ -35,7 +37,7 @@ def error(service: str, code: str, message: str, *, status: int, request_id: str
     fault = "Sender" if status < 500 else "Receiver"
     return (
         f'<ErrorResponse xmlns="{NAMESPACES[service]}"><Error><Type>{fault}</Type><Code>{code}'
-        f"</Code><Message>{escape(message)}</Message></Error><RequestId>{request_id}</RequestId>"
+        f"</Code><Message>{_text(message)}</Message></Error><RequestId>{request_id}</RequestId>"
         "</ErrorResponse>"
     ).encode()
 
@@ -50,6 +52,11 @@ def moment(time_ns: int) -> str:
     return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _text(text: str) -> str:
+    """Character data: what XML has no place for becomes U+FFFD."""
+    return escape(_FORBIDDEN.sub("\ufffd", text))
+
+
 def _fields(values: Mapping[str, Value]) -> str:
     return "".join(
         [f"<{name}>{_value(value)}</{name}>" for name, value in values.items() if value is not None]
@@ -58,13 +65,13 @@ def _fields(values: Mapping[str, Value]) -> str:
 
 def _value(value: Value) -> str:
     if isinstance(value, str):
-        return escape(value)
+        return _text(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Entries):
         pairs = value.items()
         return "".join(
-            f"<entry><key>{escape(key)}</key><value>{_value(one)}</value></entry>"
+            f"<entry><key>{_text(key)}</key><value>{_value(one)}</value></entry>"
             for key, one in pairs
         )
     if isinstance(value, Mapping):

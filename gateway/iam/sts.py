@@ -26,14 +26,14 @@ from gateway.policy.patterns import Context
 VERSION = "2011-06-15"
 ACTIONS = frozenset({"GetCallerIdentity", "GetSessionToken", "AssumeRole"})
 _ROLE = re.compile(r"arn:aws:iam::([!-~]{1,128}?):role(/(?:[!-~]*/)?)([\w+=,.@-]{1,64})", re.ASCII)
-_SESSION = re.compile(r"[A-Za-z0-9_+=,.@-]+")
+SESSION_NAME = re.compile(r"[A-Za-z0-9_+=,.@-]+")
 _EXTERNAL = re.compile(r"[A-Za-z0-9_+=,.@:/\-]+")
 SECONDS_MIN = 900
 ROOT_SECONDS, TOKEN_SECONDS, TOKEN_DEFAULT = 3600, 129_600, 43_200
 ROLE_DEFAULT, CHAINED_SECONDS = 3600, 3600
 POLICY_MAX = 2048
 POLICIES_MAX = 10
-_TAGS = "aws:requesttag/"
+REQUEST_TAG = "aws:requesttag/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def find_role(store: IamStore, call: Call) -> Role | None:
 
 def assume_role(call: Call, context: Context, store: IamStore, sessions: Sessions) -> Result:
     """A session of a role whose trust policy names who asks. Raises NotAuthorized."""
-    caller, name = call.caller, call.params.text("RoleSessionName", _SESSION, least=2, most=64)
+    caller, name = call.caller, call.params.text("RoleSessionName", SESSION_NAME, least=2, most=64)
     wanted = call.params.text("RoleArn", ARN, least=20, most=2048)
     if caller.identity is None:
         raise errors.NotAuthorized("Roles may not be assumed by root accounts.")
@@ -105,7 +105,7 @@ def assume_role(call: Call, context: Context, store: IamStore, sessions: Session
     context = {
         **context,
         "sts:rolesessionname": (name,),
-        **{_TAGS + key.lower(): (value,) for key, value in tags.items()},
+        **{REQUEST_TAG + key.lower(): (value,) for key, value in tags.items()},
     }
     external = call.params.optional("ExternalId", _EXTERNAL, least=2, most=1224)
     if external:
@@ -114,7 +114,8 @@ def assume_role(call: Call, context: Context, store: IamStore, sessions: Session
     if not all(_trusted(role, caller, action, context) for action in actions):
         raise refused
     most = CHAINED_SECONDS if caller.identity.role else None
-    return grant_role(call, role, name, sessions, tags=tags, most=most)
+    narrowed = session_policies(store, call, role)
+    return grant_role(call, role, name, sessions, narrowed, tags=tags, most=most)
 
 
 def _trusted(role: Role, caller: Credential, action: str, context: Context) -> bool:
@@ -141,6 +142,7 @@ def grant_role(
     role: Role,
     name: str,
     sessions: Sessions,
+    narrowed: tuple[bytes, tuple[str, ...]],
     *,
     tags: Mapping[str, str],
     most: int | None = None,
@@ -149,7 +151,7 @@ def grant_role(
     seconds = call.params.number(
         "DurationSeconds", ROLE_DEFAULT, least=SECONDS_MIN, most=most or role.row.session_seconds
     )
-    policy, policies = _narrowed(call, role)
+    policy, policies = narrowed
     session = _session(
         call, seconds, role.account, kind="role", name=role.row.name.lower(), id=role.row.id,
         session=name, policy=policy, policies=policies, tags=dict(tags),
@@ -165,8 +167,8 @@ def grant_role(
     }
 
 
-def _narrowed(call: Call, role: Role) -> tuple[bytes, tuple[str, ...]]:
-    """The session policies: inline, and ARNs of the role's account."""
+def session_policies(store: IamStore, call: Call, role: Role) -> tuple[bytes, tuple[str, ...]]:
+    """What a session is to be narrowed to: inline, and ARNs of the role's account."""
     policy = b""
     if call.params.has("Policy"):
         text = call.params.text("Policy", DOCUMENT, most=1 << 16)
@@ -176,9 +178,10 @@ def _narrowed(call: Call, role: Role) -> tuple[bytes, tuple[str, ...]]:
         policy = text.encode()
     given = call.params.structures("PolicyArns", most=POLICIES_MAX)
     arns = tuple(one.get("arn", "") for one in given)
-    for one in arns:
-        if managed_document(call.view.reader, role.account, one) is None:
-            raise errors.NoSuchEntity(f"Policy {one[:128]} does not exist.")
+    with store.view(role.account) as view:
+        for one in arns:
+            if managed_document(view.reader, role.account, one) is None:
+                raise errors.NoSuchEntity(f"Policy {one[:128]} does not exist.")
     return policy, arns
 
 

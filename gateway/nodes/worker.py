@@ -21,6 +21,8 @@ from gateway.catalog.client import CatalogClient
 from gateway.catalog.interface import Catalog, CatalogUnavailable
 from gateway.console.app import ConsoleApp
 from gateway.iam.face import IamFace
+from gateway.iam.fetching import Fetcher
+from gateway.iam.issuers import Issuers
 from gateway.ipfs.app import IpfsApp, IpfsConfig
 from gateway.lifecycle.rules import Calendar
 from gateway.network import Network
@@ -83,6 +85,8 @@ async def _worker(
         accounts = AccountService(
             catalog, keyring(config.data_dir), clock=clock, entropy=system_entropy
         )
+        fetcher = Fetcher(clock)
+        stack.callback(fetcher.close)
         apps: dict[str, Any] = {
             "s3": S3App(
                 objects,
@@ -101,6 +105,7 @@ async def _worker(
                     catalog,
                     accounts.credential,
                     token_key=keys.secret_or_new("sessions", system_entropy),
+                    issuers=Issuers(fetcher.fetch, clock),
                     clock=clock,
                     entropy=system_entropy,
                 ),

@@ -12,6 +12,8 @@ from botocore.exceptions import ClientError
 
 from chain.clock import Clock, SystemClock, system_entropy
 from gateway.iam.face import IamFace
+from gateway.iam.fetching import Fetcher
+from gateway.iam.issuers import Issuers
 from gateway.model import Credential
 from gateway.s3.app import S3App
 from tests.conformance.s3_server import serving
@@ -82,6 +84,7 @@ def running_iam(clock: Clock | None = None, **options: Any) -> Iterator[IamServe
     ann, bob = asyncio.run(accounts())
     face = IamFace(
         world.catalog, world.accounts.credential, token_key=b"t" * 32,
+        issuers=Issuers(Fetcher(SystemClock()).fetch, SystemClock()),
         clock=clock or SystemClock(), entropy=system_entropy, **options,
     )  # fmt: skip
     app = S3App(world.objects, world.accounts.credential, clock=clock, iam=face)
