@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from chain.net.transport import Buffer
 from gateway.catalog.interface import Reader, Space
 from gateway.errors import NoSuchKey
-from gateway.history import find
+from gateway.finding import find
 from gateway.keys import unwrap
 from gateway.model import ObjectVersion
 from gateway.protection import CustomerKey, unwrap_version_key

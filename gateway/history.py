@@ -9,27 +9,22 @@ In a bucket without versioning there is the LIVE row alone, and nothing else is 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import msgspec
 
-from gateway.catalog.interface import Reader, Space
-from gateway.errors import (
-    InvalidArgument,
-    KeyDeleted,
-    MarkerNamed,
-    NoSuchKey,
-    NoSuchVersion,
-    PreconditionFailed,
-)
+from gateway.catalog.interface import Space
+from gateway.errors import PreconditionFailed
 from gateway.events.noting import note
 from gateway.events.rules import Change
+from gateway.finding import Found, head_of, kept, named, visible
 from gateway.listing import after_prefix
 from gateway.model import (
     ENABLED,
+    OBJECT_LOCK,
     Attributes,
     Bucket,
     Deletion,
+    Extra,
     ObjectVersion,
     Standing,
     WriteCondition,
@@ -37,17 +32,18 @@ from gateway.model import (
 from gateway.records import (
     BucketRow,
     HeadRow,
+    SettingsRow,
     VersionRow,
-    decode,
     decode_kept,
     decode_version,
     encode,
     live_key,
-    sequence_of,
+    settings_key,
     version_id,
     version_key,
     versions_prefix,
 )
+from gateway.retention import default_lock, kept_setting
 from gateway.store import Store
 from gateway.transaction import Transaction
 from gateway.versions import (
@@ -67,107 +63,37 @@ from gateway.versions import (
     unpublish,
 )
 
-_NOTHING = HeadRow(0, 0)
 
-
-class Found(NamedTuple):
-    """A version where it lies; `row` is whole, also where `raw` is a LIVE row that is not."""
-
-    space: Space
-    place: bytes
-    raw: bytes
-    row: VersionRow
-
-
-# ---------------------------------------------------------------- reading
-def find(reader: Reader, bucket: Bucket, key: str, version: str | None) -> ObjectVersion:
-    """The latest or the named version.
-
-    Raises NoSuchKey, KeyDeleted, NoSuchVersion, MarkerNamed, InvalidArgument.
-    """
-    found = _visible(reader, bucket, object_key(key), version)
-    return stored_version(bucket, key, found.raw, found.row)
-
-
-def _visible(reader: Reader, bucket: Bucket, key: bytes, version: str | None) -> Found:
-    """What `find` finds."""
-    if version is not None:
-        found = named(reader, bucket, key, version)
-        if found is None:
-            raise NoSuchVersion(Key=text_key(key), VersionId=version)
-        if found.row.deleted:
-            raise MarkerNamed(found.row.version, found.row.modified_ns)
-        return found
-    raw, row = live_row(reader, bucket, key)
-    if raw is not None and row is not None:
-        return Found(Space.LIVE, live_key(bucket.id, key), raw, row)
-    if bucket.versioning:
-        head = _head(reader.get(Space.HEADS, live_key(bucket.id, key)))
-        marker = head.marker and _kept(reader, bucket, key, head.marker)
-        if marker:
-            raise KeyDeleted(marker.row.version, marker.row.modified_ns)
-    raise NoSuchKey
-
-
-def named(reader: Reader, bucket: Bucket, key: bytes, version: str) -> Found | None:
-    """The version of this name, delete markers too. Raises InvalidArgument."""
-    sequence = _sequence(version)
-    raw, row = live_row(reader, bucket, key)
-    if raw is not None and row is not None and row.version == version:
-        return Found(Space.LIVE, live_key(bucket.id, key), raw, row)
-    if version == NULL:
-        sequence = _head(reader.get(Space.HEADS, live_key(bucket.id, key))).null
-    found = _kept(reader, bucket, key, sequence) if sequence else None
-    return found if found is not None and found.row.version == version else None
-
-
-def _sequence(version: str) -> int:
-    """Raises InvalidArgument for what can be no version's name."""
-    sequence = 0 if version == NULL else sequence_of(version)
-    if sequence is None:
-        text = "Invalid version id specified" if version else (
-            "Version id cannot be the empty string"
-        )  # fmt: skip
-        raise InvalidArgument(text, ArgumentName="versionId", ArgumentValue=version)
-    return sequence
-
-
-def _kept(reader: Reader, bucket: Bucket, key: bytes, sequence: int) -> Found | None:
-    """What VERSIONS has under a sequence."""
-    place = version_key(bucket.id, key, sequence)
-    raw = reader.get(Space.VERSIONS, place)
-    return None if raw is None else Found(Space.VERSIONS, place, raw, decode_version(raw))
-
-
-def _head(raw: bytes | None) -> HeadRow:
-    return _NOTHING if raw is None else decode(HeadRow, raw)
-
-
-# ---------------------------------------------------------------- writing
 class History:
     """One key's versions in a transaction's snapshot, and the one step that it makes with them."""
 
     def __init__(self, store: Store, transaction: Transaction, bucket: Bucket, key: bytes) -> None:
-        """Holds on the bucket's row and on the order of the key's versions. Raises NoSuchBucket."""
+        """Holds on the bucket's row. Raises NoSuchBucket."""
         reader = transaction.reader
         held = bucket_row(reader, bucket)
         transaction.expect(Space.BUCKETS, bucket.name.encode(), held)
         self._store, self._transaction, self._bucket, self._key = store, transaction, bucket, key
-        self._state = decode_kept(BucketRow, held).versioning
+        self._row = decode_kept(BucketRow, held)
+        self._state = self._row.versioning
         self._place = live_key(bucket.id, key)
         self.raw, self.live = live_row(reader, bucket, key)
-        transaction.expect(Space.LIVE, self._place, self.raw)
-        self._head = _NOTHING
-        self._head_raw: bytes | None = None
+        self._head_raw = reader.get(Space.HEADS, self._place) if self._state else None
+        self._head = head_of(self._head_raw)
+
+    def hold(self) -> None:
+        """Hold on the order of the key's versions."""
+        self._transaction.expect(Space.LIVE, self._place, self.raw)
         if self._state:
-            self._head_raw = reader.get(Space.HEADS, self._place)
-            transaction.expect(Space.HEADS, self._place, self._head_raw)
-            self._head = _head(self._head_raw)
+            self._transaction.expect(Space.HEADS, self._place, self._head_raw)
 
     def push(self, row: VersionRow, receipts: tuple[bytes, ...]) -> ObjectVersion:
         """Make `row` the latest version, under a name and a sequence of its own."""
+        self.hold()
         null, _ = self._make_way()
-        row = self._tell(self._next(row), Change.CREATED)
+        row = self._next(row)
+        if OBJECT_LOCK in self._row.settings:
+            row = self._locked(row)
+        row = self._tell(row, Change.CREATED)
         self._settle(null, 0)
         whole = put_live(self._transaction, self._bucket, self._key, row)
         report(self._store, self._transaction, self._bucket, row, "put", receipts)
@@ -175,6 +101,7 @@ class History:
 
     def hide(self) -> Deletion | None:
         """Delete the key: without versioning what there is goes, else a delete marker comes."""
+        self.hold()
         if not self._state:
             if self.raw is None or self.live is None:
                 return None
@@ -197,18 +124,21 @@ class History:
     def erase(self, found: Found, *, bypass: bool = False) -> Deletion:
         """Remove a version for good; what was before it is the latest again if it was the latest.
 
-        Raises AccessDenied while it is locked.
+        One behind the latest goes without holding on to the others. Raises AccessDenied while it is
+        locked.
         """
         row = found.row
         seen = self._seen(found.raw, row)
-        null = 0 if row.version == NULL else self._head.null
+        latest = row.sequence == self._latest
+        if latest or row.version == NULL:
+            self.hold()
         if found.space is Space.LIVE:
             self._transaction.delete(Space.LIVE, self._place)
         else:
             self._transaction.expect(found.space, found.place, found.raw)
         self._remove(row, bypass=bypass)
-        marker = self._head.marker
-        if self._state and row.sequence == (self.live.sequence if self.live else marker):
+        null, marker = 0 if row.version == NULL else self._head.null, self._head.marker
+        if latest and self._state:
             null, marker = self._bring_back(row.sequence, null)
         self._settle(null, marker)
         self._tell(row, Change.REMOVED)
@@ -225,15 +155,20 @@ class History:
 
     def stands(self, row: VersionRow, standing: Standing) -> bool:
         """Whether a version of this key is this among them."""
-        latest = row.sequence == (self.live.sequence if self.live else self._head.marker)
+        latest = row.sequence == self._latest
         if standing is Standing.ALONE:
             return latest and not self._older(row.sequence)
         return latest is (standing is Standing.LATEST)
 
     # ------------------------------------------------------------ the parts of a step
+    @property
+    def _latest(self) -> int:
+        """The latest version's sequence; 0 if there is none."""
+        return self.live.sequence if self.live else self._head.marker
+
     def _next(self, row: VersionRow) -> VersionRow:
         """With the sequence behind all others, and the name that belongs to it."""
-        latest = self.live.sequence if self.live else self._head.marker
+        latest = self._latest
         sequence = max(self._store.clock.now_ns(), latest + 1 if latest else 0)
         name = version_id(sequence, row.uid) if self._state == ENABLED else NULL
         return msgspec.structs.replace(row, sequence=sequence, version=name)
@@ -256,7 +191,7 @@ class History:
 
     def _drop(self, null: int) -> tuple[int, ObjectVersion | None]:
         """The null version behind the latest goes: another one comes."""
-        found = _kept(self._transaction.reader, self._bucket, self._key, null)
+        found = kept(self._transaction.reader, self._bucket, self._key, null)
         assert found is not None, "HEADS names a version that is there"
         self._transaction.expect(found.space, found.place, found.raw)
         self._remove(found.row)
@@ -302,6 +237,22 @@ class History:
 
     def _remove(self, row: VersionRow, *, bypass: bool = False) -> None:
         remove(self._store, self._transaction, self._bucket, self._key, row, bypass=bypass)
+
+    def _locked(self, row: VersionRow) -> VersionRow:
+        """With the bucket's retention, if the version was not given one."""
+        extra = row.extra or Extra()
+        if extra.lock is not None and extra.lock.mode:
+            return row
+        raw = self._transaction.reader.get(Space.META, settings_key(self._bucket.id))
+        stored = None if raw is None else decode_kept(SettingsRow, raw).values.get(OBJECT_LOCK)
+        if stored is None:
+            return row
+        lock = default_lock(kept_setting(stored), row.modified_ns)
+        if lock is None:
+            return row
+        if extra.lock is not None:
+            lock = msgspec.structs.replace(lock, hold=extra.lock.hold)
+        return msgspec.structs.replace(row, extra=msgspec.structs.replace(extra, lock=lock))
 
     def _tell(self, row: VersionRow, change: Change) -> VersionRow:
         """The version as it is to be stored, once those who want to know of it are told."""
@@ -376,10 +327,12 @@ def delete(
     hides it does not. Raises PreconditionFailed, AccessDenied (locked), InvalidArgument.
     """
     history = History(store, transaction, bucket, key)
-    if history.live is not None:
-        judge(condition, history.live)
-    elif condition.if_match is not None and history.hidden:
-        raise PreconditionFailed
+    if condition.if_match is not None or condition.if_none_match is not None:
+        history.hold()
+        if history.live is not None:
+            judge(condition, history.live)
+        elif condition.if_match is not None and history.hidden:
+            raise PreconditionFailed
     if version is None:
         return history.hide()
     found = history.named(version)
@@ -391,6 +344,7 @@ def expire(
 ) -> Deletion | None:
     """See ObjectService.expire."""
     history = History(store, transaction, version.bucket, object_key(version.key))
+    history.hold()
     found = history.named(version.version_id)
     if found is None or found.row.uid != version.uid or not history.stands(found.row, standing):
         return None
@@ -428,7 +382,7 @@ def rewrite(
 
     Raises as `find` does.
     """
-    found = _visible(transaction.reader, bucket, key, version)
+    found = visible(transaction.reader, bucket, key, version)
     transaction.expect(found.space, found.place, found.raw)
     row = change(found.row)
     if row.cid and attributes_of(row).hidden:

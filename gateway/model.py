@@ -130,7 +130,7 @@ class Lock(msgspec.Struct, frozen=True, array_like=True):
 
     mode: str = ""  # GOVERNANCE, COMPLIANCE, or none
     until_ns: int = 0
-    hold: bool = False  # legal hold
+    hold: bool | None = None  # legal hold; None: nothing was said of it
 
 
 class Extra(msgspec.Struct, frozen=True, array_like=True):

@@ -14,7 +14,7 @@ from gateway.catalog.interface import Catalog
 from gateway.completion import Completion
 from gateway.contents import Contents
 from gateway.errors import InvalidRange
-from gateway.history import find
+from gateway.finding import find
 from gateway.keys import KeyRing
 from gateway.kms import KmsKeys
 from gateway.listing import list_page

@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -26,6 +27,12 @@ class LockSetting(msgspec.Struct, frozen=True, array_like=True):
     mode: str = ""
     days: int = 0
     years: int = 0
+
+
+@lru_cache(maxsize=256)
+def kept_setting(stored: bytes) -> LockSetting:
+    """The setting from what is stored."""
+    return msgspec.msgpack.decode(stored, type=LockSetting)
 
 
 def default_lock(setting: LockSetting, now_ns: int) -> Lock | None:

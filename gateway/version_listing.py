@@ -7,7 +7,7 @@ that begin small under a delimiter, and a common prefix is left behind with one 
 from collections.abc import Iterator
 
 from gateway.catalog.interface import Reader, Space
-from gateway.history import named
+from gateway.finding import named
 from gateway.listing import FIRST_SCAN, LIMIT_MAX, after_prefix, listed, listed_row
 from gateway.model import Bucket, Position, VersionListing
 from gateway.records import (

@@ -57,7 +57,8 @@ _VERSIONED = frozenset({
     "GetObject", "DeleteObject", "GetObjectAcl", "PutObjectAcl", "GetObjectTagging",
     "PutObjectTagging", "DeleteObjectTagging", "GetObjectAttributes", "GetObjectTorrent",
 })  # fmt: skip
-_OF_UPLOADS = ("abortmultipartupload", "listmultipartuploadparts")  # what else is about a key
+# What else is about a key.
+_OF_KEYS = ("abortmultipartupload", "listmultipartuploadparts", "bypassgovernanceretention")
 _RESOURCE = "arn:aws:s3:::"
 
 
@@ -93,5 +94,5 @@ def applies_to(action: str, resource: str) -> bool:
     if "*" in action or "?" in action or any(sign in name.partition("/")[0] for sign in "*?$"):
         return True
     about = action.removeprefix("s3:")
-    of_objects = ("object" in about and "bucketobjectlock" not in about) or about in _OF_UPLOADS
+    of_objects = ("object" in about and "bucketobjectlock" not in about) or about in _OF_KEYS
     return of_objects is ("/" in name)

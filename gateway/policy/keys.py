@@ -2,8 +2,8 @@
 
 An unknown key is refused: a condition that can never be true is a hole in a Deny, and one that is
 always true is a hole in an Allow. Keys of things that this store has not (a VPC, MFA) are known and
-never have a value, as on AWS for a request without them. s3:TlsVersion, s3:signatureAge,
-aws:RequestedRegion and object lock's keys are not here: the front end does not know them yet.
+never have a value, as on AWS for a request without them. s3:TlsVersion, s3:signatureAge and
+aws:RequestedRegion are not here: the front end does not know them yet.
 Policies of identities speak of other services too: their keys are taken as they are.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
@@ -20,7 +20,8 @@ _AWS = frozenset(
 _S3 = frozenset(
     """
     authType delimiter ExistingObjectTag/ if-match if-none-match max-keys
-    prefix RequestObjectTag/
+    object-lock-legal-hold object-lock-mode object-lock-remaining-retention-days
+    object-lock-retain-until-date prefix RequestObjectTag/
     RequestObjectTagKeys ResourceAccount signatureversion VersionId x-amz-acl
     x-amz-content-sha256 x-amz-copy-source x-amz-grant-full-control x-amz-grant-read
     x-amz-grant-read-acp x-amz-grant-write x-amz-grant-write-acp x-amz-metadata-directive

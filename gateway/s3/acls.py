@@ -257,13 +257,13 @@ def upload_owner(upload: Upload, accounts: Mapping[str, Account]) -> str:
     return f"{xml.owner(initiator, 'Initiator')}{xml.owner(owner)}"
 
 
-def owners_of(exchange: Exchange, versions: Iterable[ObjectVersion]) -> dict[str, Account]:
-    """The owners of a page's keys that are not the bucket owner's."""
+def owners_of(exchange: Exchange, versions: Iterable[ObjectVersion]) -> dict[bytes, Account]:
+    """The owners of a page's versions that are not the bucket owner's, by the versions' uids."""
     if FOREIGN not in exchange.bucket.settings:
         return {}
-    owners = {one.key: acl_of(one.bucket, one.attributes).owner for one in versions}
+    owners = {one.uid: acl_of(one.bucket, one.attributes).owner for one in versions}
     accounts = exchange.objects.accounts(set(owners.values()))
-    return {key: accounts.get(owner, Account(owner, "")) for key, owner in owners.items()}
+    return {uid: accounts.get(owner, Account(owner, "")) for uid, owner in owners.items()}
 
 
 # ------------------------------------------------------------------ documents

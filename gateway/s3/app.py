@@ -18,6 +18,7 @@ from chain.net.rpc import current_request
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import (
     AccessDenied,
+    DeleteMarker,
     InvalidRange,
     NoSuchKey,
     NoSuchVersion,
@@ -62,6 +63,7 @@ from gateway.s3.sites import serve_site
 from gateway.s3.tags import HEADER as TAGGING
 from gateway.s3.timestamps import http_date
 from gateway.s3.unsupported import check_expected_owner
+from gateway.s3.versioning import marker_headers
 
 if TYPE_CHECKING:
     from gateway.objects import ObjectService
@@ -132,7 +134,8 @@ class S3App:
         reading.request = request
         if self._iam is not None and is_query(request):
             return await self._iam.serve(request, identifier)
-        now = self._clock.now_ns() / 1e9
+        now_ns = self._clock.now_ns()
+        now = now_ns / 1e9
         if request.site:
             return await serve_site(request, self._objects, self._config, now)
         caller = self._authenticator.authenticate(request, now)
@@ -152,7 +155,9 @@ class S3App:
             check_expected_owner(request.headers, bucket, "x-amz-expected-bucket-owner")
         body = RequestBody(request, caller)
         _check_empty(request, body)
-        exchange = Exchange(request, caller, body, self._objects, self._config, bucket, permission)
+        exchange = Exchange(
+            request, caller, body, self._objects, self._config, bucket, permission, now_ns
+        )
         return await _answer(handler, exchange, operation)
 
     def _cross_origin(self, request: Request) -> Headers:
@@ -182,6 +187,8 @@ class S3App:
         if isinstance(error, InvalidRange) and "ActualObjectSize" in error.details:
             size = error.details["ActualObjectSize"]
             headers.append((b"content-range", f"bytes */{size}".encode()))
+        if isinstance(error, DeleteMarker):
+            headers += marker_headers(error)
         if isinstance(error, SlowDown | ServiceUnavailable):
             headers.append((b"retry-after", b"1"))
         resource = raw_target(scope).decode("utf-8", "replace")

@@ -129,10 +129,15 @@ def header_value(text: str) -> bytes:
 
 
 def version_headers(version: ObjectVersion) -> Headers:
-    """The version's id; nothing in a bucket without versioning."""
-    if version.version_id == "null":
+    """The id of a version that was read; nothing in a bucket that never had versioning."""
+    if not version.bucket.versioning:
         return []
     return [(b"x-amz-version-id", version.version_id.encode())]
+
+
+def new_version_headers(version: ObjectVersion) -> Headers:
+    """The id of a version that was written; AWS says nothing of one that is called null."""
+    return [] if version.version_id == "null" else version_headers(version)
 
 
 def object_headers(version: ObjectVersion, *, checksum: bool) -> Headers:

@@ -1,10 +1,12 @@
 """Handlers of the service and of buckets' settings."""
 
 from gateway.errors import InvalidBucketName
+from gateway.model import OBJECT_LOCK
 from gateway.s3 import operations as ops
 from gateway.s3 import xml
 from gateway.s3.errors import InvalidLocationConstraint
 from gateway.s3.exchange import Exchange, Reply, xml_reply
+from gateway.s3.lock_documents import asked_at_creation
 from gateway.s3.ownership import created_settings
 from gateway.s3.unsupported import refuse_unsupported
 from gateway.s3.xml_requests import parse_location
@@ -34,6 +36,9 @@ async def create_bucket(exchange: Exchange, operation: ops.CreateBucket) -> Repl
     account = exchange.account
     refuse_unsupported(headers)
     settings = created_settings(exchange)
+    lock = asked_at_creation(headers)
+    if lock is not None:
+        settings = {**settings, OBJECT_LOCK: lock}
     if operation.bucket in RESERVED:
         raise InvalidBucketName(BucketName=operation.bucket)
     region = parse_location(await exchange.document(SETTINGS_MAX, required=False))

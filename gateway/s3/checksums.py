@@ -118,6 +118,11 @@ class Integrity(msgspec.Struct, frozen=True):
     trailer: str  # name of the trailer that will claim it, or ""
     explicit: bool  # the client chose `keep`
 
+    def claimed(self, headers: Mapping[str, str]) -> bool:
+        """Whether the client says anything that the whole body is judged by."""
+        named = "x-amz-sdk-checksum-algorithm" in headers
+        return self.explicit or named or self.content_md5 is not None
+
     def verify(self, digests: Digests) -> None:
         """Raises BadDigest, ContentSHA256Mismatch, MalformedTrailer."""
         values = digests.values

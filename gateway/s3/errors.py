@@ -60,6 +60,20 @@ class MaxMessageLengthExceeded(ProtocolError):
     message = "Your request was too big."
 
 
+class IllegalVersioning(ProtocolError):
+    """A versioning configuration that says nothing."""
+
+    code = "IllegalVersioningConfigurationException"
+    message = "The Versioning element must be specified"
+
+
+class InvalidRetentionPeriod(ProtocolError):
+    """A default retention of no days, or of too many."""
+
+    code = "InvalidRetentionPeriod"
+    message = "The retention period must be a positive integer value."
+
+
 class MalformedACL(ProtocolError):
     """An access control policy that does not follow its schema."""
 

@@ -50,6 +50,7 @@ class Exchange(msgspec.Struct, frozen=True):
     config: S3Config
     found: Bucket | None  # the bucket the operation names
     permission: Permission
+    now_ns: int  # when the request came
 
     @property
     def bucket(self) -> Bucket:

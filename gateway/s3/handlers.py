@@ -8,14 +8,17 @@ from gateway.s3 import (
     acls,
     buckets,
     cors,
+    deleting,
     forms,
     listing,
     multipart,
     object_encryption,
+    object_lock,
     policies,
     reading,
     settings,
     tagging,
+    versioning,
     writing,
 )
 from gateway.s3 import operations as ops
@@ -45,13 +48,13 @@ def _on(
 _on(ops.GetObject, Action.READ, reading.get_object)
 _on(ops.PutObject, Action.WRITE, writing.put_object)
 _on(ops.PostObject, Action.WRITE, forms.post_object)
-_on(ops.DeleteObject, Action.WRITE, writing.delete_object)
+_on(ops.DeleteObject, Action.WRITE, deleting.delete_object)
 _on(ops.CopyObject, Action.WRITE, writing.copy_object)
-_on(ops.DeleteObjects, Action.WRITE, writing.delete_objects)
+_on(ops.DeleteObjects, Action.WRITE, deleting.delete_objects)
 _on(ops.GetObjectAttributes, Action.READ, reading.get_attributes)
 _on(ops.ListObjects, Action.LIST, listing.list_objects)
 _on(ops.ListObjectsV2, Action.LIST, listing.list_objects_v2)
-_on(ops.ListObjectVersions, Action.LIST, listing.list_versions)
+_on(ops.ListObjectVersions, Action.LIST, versioning.list_versions)
 _on(ops.ListMultipartUploads, Action.LIST, listing.list_uploads)
 _on(ops.CreateMultipartUpload, Action.WRITE, multipart.create)
 _on(ops.UploadPart, Action.WRITE, multipart.upload_part)
@@ -64,6 +67,8 @@ _on(ops.CreateBucket, Action.SERVICE, buckets.create_bucket)
 _on(ops.HeadBucket, Action.LIST, buckets.head_bucket)
 _on(ops.DeleteBucket, Action.CONFIGURE, buckets.delete_bucket)
 _on(ops.GetBucketLocation, Action.LIST, buckets.get_location)
+_on(ops.GetBucketVersioning, Action.CONFIGURE, versioning.get_versioning)
+_on(ops.PutBucketVersioning, Action.CONFIGURE, versioning.put_versioning)
 _on(ops.GetBucketAcl, Action.READ_ACL, acls.get_bucket_acl)
 _on(ops.PutBucketAcl, Action.WRITE_ACL, acls.put_bucket_acl)
 _on(ops.GetObjectAcl, Action.READ_OBJECT_ACL, acls.get_object_acl)
@@ -77,4 +82,8 @@ _on(ops.GetSetting, Action.CONFIGURE, settings.get_setting)
 _on(ops.DeleteSetting, Action.CONFIGURE, settings.delete_setting)
 _on(ops.GetBucketPolicyStatus, Action.CONFIGURE, policies.get_policy_status)
 _on(ops.Preflight, Action.PREFLIGHT, cors.answer_preflight)
+_on(ops.GetObjectRetention, Action.CONFIGURE, object_lock.get_retention)
+_on(ops.PutObjectRetention, Action.CONFIGURE, object_lock.put_retention)
+_on(ops.GetObjectLegalHold, Action.CONFIGURE, object_lock.get_legal_hold)
+_on(ops.PutObjectLegalHold, Action.CONFIGURE, object_lock.put_legal_hold)
 _on(ops.Fixed, Action.CONFIGURE, buckets.fixed)

@@ -67,17 +67,15 @@ def _page(exchange: Exchange, prefix: str, delimiter: str, start: bytes, limit: 
     )
 
 
-def _element(name: str, text: str, *, url: bool) -> str:
-    return f"<{name}>{xml.url_encode(text) if url else xml.escape(text)}</{name}>"
+def optional(name: str, text: str, *, url: bool) -> str:
+    """A text element, unless there is no text."""
+    return xml.text_element(name, text, url=url) if text else ""
 
 
-def _optional(name: str, text: str, *, url: bool) -> str:
-    return _element(name, text, url=url) if text else ""
-
-
-def _head(bucket: str, prefix: str, max_keys: int, *, truncated: bool, url: bool) -> str:
+def list_head(bucket: str, prefix: str, max_keys: int, *, truncated: bool, url: bool) -> str:
+    """What all lists of objects begin with."""
     return (
-        f"<Name>{xml.escape(bucket)}</Name>{_element('Prefix', prefix, url=url)}"
+        f"<Name>{xml.escape(bucket)}</Name>{xml.text_element('Prefix', prefix, url=url)}"
         f"<MaxKeys>{max_keys}</MaxKeys>"
         f"<IsTruncated>{'true' if truncated else 'false'}</IsTruncated>"
         + ("<EncodingType>url</EncodingType>" if url else "")
@@ -91,10 +89,12 @@ async def list_objects(exchange: Exchange, operation: ops.ListObjects) -> Reply:
     start = start_after(op.marker, op.prefix, op.delimiter)
     page = _page(exchange, op.prefix, op.delimiter, start, op.max_keys)
     truncated = page.next_start is not None
-    body = _head(op.bucket, op.prefix, op.max_keys, truncated=truncated, url=url)
-    body += _element("Marker", op.marker, url=url) + _optional("Delimiter", op.delimiter, url=url)
+    body = list_head(op.bucket, op.prefix, op.max_keys, truncated=truncated, url=url)
+    body += xml.text_element("Marker", op.marker, url=url) + optional(
+        "Delimiter", op.delimiter, url=url
+    )
     if truncated and op.delimiter:
-        body += _element("NextMarker", last_name(page), url=url)
+        body += xml.text_element("NextMarker", last_name(page), url=url)
     body += xml.contents(
         page.objects, url=url, owned=True, owners=owners_of(exchange, page.objects)
     )
@@ -112,39 +112,17 @@ async def list_objects_v2(exchange: Exchange, operation: ops.ListObjectsV2) -> R
     page = _page(exchange, op.prefix, op.delimiter, start, op.max_keys)
     count = len(page.objects) + len(page.common_prefixes)
     truncated = page.next_start is not None
-    body = _head(op.bucket, op.prefix, op.max_keys, truncated=truncated, url=url)
-    body += f"<KeyCount>{count}</KeyCount>" + _optional("Delimiter", op.delimiter, url=url)
-    body += _optional("StartAfter", op.start_after, url=url)
+    body = list_head(op.bucket, op.prefix, op.max_keys, truncated=truncated, url=url)
+    body += f"<KeyCount>{count}</KeyCount>" + optional("Delimiter", op.delimiter, url=url)
+    body += optional("StartAfter", op.start_after, url=url)
     if op.continuation_token is not None:
-        body += _element("ContinuationToken", op.continuation_token, url=False)
+        body += xml.text_element("ContinuationToken", op.continuation_token, url=False)
     if page.next_start is not None:
-        body += _element("NextContinuationToken", write_token(page.next_start), url=False)
+        body += xml.text_element("NextContinuationToken", write_token(page.next_start), url=False)
     owners = owners_of(exchange, page.objects) if op.fetch_owner else {}
     body += xml.contents(page.objects, url=url, owned=op.fetch_owner, owners=owners)
     body += xml.common_prefixes(page.common_prefixes, url=url)
     return xml_reply(xml.document("ListBucketResult", body))
-
-
-async def list_versions(exchange: Exchange, operation: ops.ListObjectVersions) -> Reply:
-    """Without versioning every object is its one version, named null."""
-    op, url = operation, operation.url_encoded
-    start = start_after(op.key_marker, op.prefix, op.delimiter)
-    page = _page(exchange, op.prefix, op.delimiter, start, op.max_keys)
-    truncated = page.next_start is not None
-    body = _head(op.bucket, op.prefix, op.max_keys, truncated=truncated, url=url)
-    body += _element("KeyMarker", op.key_marker, url=url) + "<VersionIdMarker/>"
-    body += _optional("Delimiter", op.delimiter, url=url)
-    if truncated:
-        body += _element("NextKeyMarker", last_name(page), url=url)
-        body += "<NextVersionIdMarker>null</NextVersionIdMarker>"
-    owners = owners_of(exchange, page.objects)
-    for version in page.objects:
-        extra = f"<VersionId>{xml.escape(version.version_id)}</VersionId><IsLatest>true</IsLatest>"
-        body += xml.contents(
-            [version], url=url, owned=True, element="Version", extra=extra, owners=owners
-        )
-    body += xml.common_prefixes(page.common_prefixes, url=url)
-    return xml_reply(xml.document("ListVersionsResult", body))
 
 
 # ------------------------------------------------------------------ uploads
@@ -199,15 +177,15 @@ async def list_uploads(exchange: Exchange, operation: ops.ListMultipartUploads) 
     op, url = operation, operation.url_encoded
     uploads, groups, truncated = gather_uploads(exchange, op)
     body = f"<Bucket>{xml.escape(op.bucket)}</Bucket>"
-    body += _element("KeyMarker", op.key_marker, url=url)
-    body += _element("UploadIdMarker", op.upload_id_marker, url=False)
+    body += xml.text_element("KeyMarker", op.key_marker, url=url)
+    body += xml.text_element("UploadIdMarker", op.upload_id_marker, url=False)
     if truncated:
         last = uploads[-1].key if uploads else ""
         group = groups[-1] if groups else ""
-        body += _element("NextKeyMarker", max(last, group, key=str.encode), url=url)
+        body += xml.text_element("NextKeyMarker", max(last, group, key=str.encode), url=url)
         marker = uploads[-1].upload_id if uploads and last.encode() > group.encode() else ""
-        body += _element("NextUploadIdMarker", marker, url=False)
-    body += _optional("Prefix", op.prefix, url=url) + _optional("Delimiter", op.delimiter, url=url)
+        body += xml.text_element("NextUploadIdMarker", marker, url=False)
+    body += optional("Prefix", op.prefix, url=url) + optional("Delimiter", op.delimiter, url=url)
     body += f"<MaxUploads>{op.max_uploads}</MaxUploads>"
     body += f"<IsTruncated>{'true' if truncated else 'false'}</IsTruncated>"
     body += "<EncodingType>url</EncodingType>" if url else ""
@@ -220,7 +198,7 @@ async def list_uploads(exchange: Exchange, operation: ops.ListMultipartUploads) 
 def _upload_row(upload: Upload, accounts: Mapping[str, Account], *, url: bool) -> str:
     storage = upload.attributes.headers.get("x-amz-storage-class", "STANDARD")
     return (
-        f"<Upload>{_element('Key', upload.key, url=url)}"
+        f"<Upload>{xml.text_element('Key', upload.key, url=url)}"
         f"<UploadId>{xml.escape(upload.upload_id)}</UploadId>"
         f"{upload_owner(upload, accounts)}"
         f"<StorageClass>{xml.escape(storage)}</StorageClass>"

@@ -10,7 +10,7 @@ from gateway.s3 import operations as ops
 from gateway.s3 import xml
 from gateway.s3.access import Action
 from gateway.s3.acls import ids_of, owned, upload_owner
-from gateway.s3.attributes import Headers, read_attributes
+from gateway.s3.attributes import Headers, new_version_headers, read_attributes
 from gateway.s3.body import PUT_MAX
 from gateway.s3.checksums import (
     HEADER_BYTES,
@@ -30,6 +30,7 @@ from gateway.s3.encryption import (
 )
 from gateway.s3.exchange import Exchange, Reply, xml_reply
 from gateway.s3.expiry import abort_headers, expiration_headers
+from gateway.s3.object_lock import given_lock, with_lock
 from gateway.s3.ranges import parse_copy_range
 from gateway.s3.storage_classes import profile_of
 from gateway.s3.timestamps import iso
@@ -83,7 +84,7 @@ async def create(exchange: Exchange, operation: ops.CreateMultipartUpload) -> Re
     upload = await exchange.objects.create_upload(
         exchange.bucket,
         operation.key,
-        protection.of(attributes),
+        protection.of(with_lock(attributes, given_lock(exchange, operation.key))),
         algorithm=algorithm,
         composite=composite,
         profile=profile_of(headers.get("x-amz-storage-class")),
@@ -152,7 +153,7 @@ async def upload_part_copy(exchange: Exchange, operation: ops.UploadPartCopy) ->
         f"<ETag>&quot;{part.etag}&quot;</ETag>{xml.checksum(part.checksum, with_type=False)}"
     )
     reply = encryption_headers(upload.bucket, upload.attributes.encryption, customer)
-    if source.version_id != "null":
+    if source.bucket.versioning:
         reply.append((b"x-amz-copy-source-version-id", source.version_id.encode()))
     return xml_reply(xml.document("CopyPartResult", body), reply)
 
@@ -226,9 +227,7 @@ async def complete(exchange: Exchange, operation: ops.CompleteMultipartUpload) -
         f"<Bucket>{xml.escape(operation.bucket)}</Bucket><Key>{xml.escape(operation.key)}</Key>"
         f"<ETag>&quot;{version.etag}&quot;</ETag>{xml.checksum(version.checksum)}"
     )
-    reply = [] if version.version_id == "null" else [
-        (b"x-amz-version-id", version.version_id.encode())
-    ]  # fmt: skip
+    reply = new_version_headers(version)
     reply += encryption_headers(upload.bucket, version.attributes.encryption, customer)
     reply += expiration_headers(exchange, version)
     return xml_reply(xml.document("CompleteMultipartUploadResult", body), reply)

@@ -47,6 +47,18 @@ class GetBucketLocation(msgspec.Struct, frozen=True):
     bucket: str
 
 
+class GetBucketVersioning(msgspec.Struct, frozen=True):
+    """GET /bucket?versioning"""
+
+    bucket: str
+
+
+class PutBucketVersioning(msgspec.Struct, frozen=True):
+    """PUT /bucket?versioning"""
+
+    bucket: str
+
+
 class GetBucketAcl(msgspec.Struct, frozen=True):
     """GET /bucket?acl"""
 
@@ -138,6 +150,7 @@ class ListObjectVersions(msgspec.Struct, frozen=True):
     prefix: str
     delimiter: str
     key_marker: str
+    version_id_marker: str
     max_keys: int
     url_encoded: bool
 
@@ -251,6 +264,38 @@ class UpdateObjectEncryption(msgspec.Struct, frozen=True):
     version_id: str | None = None
 
 
+class GetObjectRetention(msgspec.Struct, frozen=True):
+    """GET /bucket/key?retention"""
+
+    bucket: str
+    key: str
+    version_id: str | None = None
+
+
+class PutObjectRetention(msgspec.Struct, frozen=True):
+    """PUT /bucket/key?retention"""
+
+    bucket: str
+    key: str
+    version_id: str | None = None
+
+
+class GetObjectLegalHold(msgspec.Struct, frozen=True):
+    """GET /bucket/key?legal-hold"""
+
+    bucket: str
+    key: str
+    version_id: str | None = None
+
+
+class PutObjectLegalHold(msgspec.Struct, frozen=True):
+    """PUT /bucket/key?legal-hold"""
+
+    bucket: str
+    key: str
+    version_id: str | None = None
+
+
 class GetObjectAttributes(msgspec.Struct, frozen=True):
     """GET /bucket/key?attributes"""
 
@@ -319,6 +364,8 @@ Operation = (
     | HeadBucket
     | DeleteBucket
     | GetBucketLocation
+    | GetBucketVersioning
+    | PutBucketVersioning
     | GetBucketAcl
     | PutBucketAcl
     | GetBucketPolicyStatus
@@ -342,6 +389,10 @@ Operation = (
     | GetObjectTagging
     | PutObjectTagging
     | DeleteObjectTagging
+    | GetObjectRetention
+    | PutObjectRetention
+    | GetObjectLegalHold
+    | PutObjectLegalHold
     | GetObjectAttributes
     | UpdateObjectEncryption
     | CreateMultipartUpload

@@ -9,12 +9,13 @@ from gateway.model import ObjectVersion
 from gateway.s3 import operations as ops
 from gateway.s3 import xml
 from gateway.s3.access import Action
-from gateway.s3.attributes import Headers, object_headers, override
+from gateway.s3.attributes import Headers, object_headers, override, version_headers
 from gateway.s3.checksums import HEADER_BYTES, encode, type_of
 from gateway.s3.conditions import check_read, is_conditional, range_applies
 from gateway.s3.encryption import encryption_headers, read_key
 from gateway.s3.exchange import Exchange, Reply, xml_reply
 from gateway.s3.expiry import expiration_headers
+from gateway.s3.object_lock import lock_headers
 from gateway.s3.ranges import parse_range
 from gateway.s3.timestamps import http_date
 from gateway.s3.unsupported import refuse_unsupported
@@ -75,6 +76,7 @@ async def get_object(exchange: Exchange, operation: ops.GetObject) -> Reply:
     headers = _reply_headers(exchange, operation, version, whole=span in (None, (0, version.size)))
     if version.attributes.extra is not None:
         headers += encryption_headers(version.bucket, version.attributes.encryption, customer)
+        headers += lock_headers(exchange, version)
     start, end = span or (0, version.size)
     status = 200
     if span is not None and version.size:
@@ -163,6 +165,7 @@ async def get_attributes(exchange: Exchange, operation: ops.GetObjectAttributes)
     if "ObjectSize" in names:
         body += f"<ObjectSize>{version.size}</ObjectSize>"
     headers = [(b"last-modified", http_date(version.modified_ns // _NS))]
+    headers += version_headers(version)
     return xml_reply(xml.document("GetObjectAttributesResponse", body), headers)
 
 

@@ -187,6 +187,7 @@ def _route_versions(bucket: str, query: Mapping[str, str]) -> Operation:
         query.get("prefix", ""),
         query.get("delimiter", ""),
         query.get("key-marker", ""),
+        query.get("version-id-marker", ""),
         _integer(query, "max-keys", PAGE_MAX, most=PAGE_MAX),
         _url_encoded(query),
     )
@@ -205,6 +206,8 @@ _BUCKET_ROUTES: dict[tuple[str, str], BucketRoute] = {
     ("DELETE", ""): lambda bucket, _: ops.DeleteBucket(bucket),
     ("POST", "delete"): lambda bucket, _: ops.DeleteObjects(bucket),
     ("GET", "location"): lambda bucket, _: ops.GetBucketLocation(bucket),
+    ("GET", "versioning"): lambda bucket, _: ops.GetBucketVersioning(bucket),
+    ("PUT", "versioning"): lambda bucket, _: ops.PutBucketVersioning(bucket),
     ("GET", "acl"): lambda bucket, _: ops.GetBucketAcl(bucket),
     ("PUT", "acl"): lambda bucket, _: ops.PutBucketAcl(bucket),
     ("GET", "policyStatus"): lambda bucket, _: ops.GetBucketPolicyStatus(bucket),
@@ -296,6 +299,10 @@ _OBJECT_ROUTES: dict[tuple[str, str], Callable[[str, str, str | None], Operation
     ("GET", "tagging"): ops.GetObjectTagging,
     ("PUT", "tagging"): ops.PutObjectTagging,
     ("DELETE", "tagging"): ops.DeleteObjectTagging,
+    ("GET", "retention"): ops.GetObjectRetention,
+    ("PUT", "retention"): ops.PutObjectRetention,
+    ("GET", "legal-hold"): ops.GetObjectLegalHold,
+    ("PUT", "legal-hold"): ops.PutObjectLegalHold,
     ("GET", "attributes"): ops.GetObjectAttributes,
     ("PUT", "encryption"): ops.UpdateObjectEncryption,
 }

@@ -12,12 +12,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.errors import StoreError
+from gateway.model import OBJECT_LOCK
+from gateway.retention import LockSetting
 from gateway.s3 import (
     bucket_encryption,
     cors,
     errors,
     expiry,
     lifecycle,
+    lock_documents,
     notification,
     ownership,
     policies,
@@ -100,6 +103,12 @@ SETTINGS: dict[str, Setting] = {
             bucket_encryption.BucketEncryption,
         ),
         missing=errors.EncryptionConfigurationNotFound,
+    ),
+    OBJECT_LOCK: Setting(  # ObjectService judges whether the bucket may have it
+        noun="ObjectLockConfiguration",
+        form=_packed(lock_documents.parse_setting, lock_documents.setting_document, LockSetting),
+        missing=errors.ObjectLockConfigurationNotFound,
+        delete="",
     ),
     "policy": Setting(
         noun="BucketPolicy",

@@ -104,6 +104,7 @@ class _Visit:
             self._config,
             self._bucket,
             permission,
+            int(self._now * 1e9),
         )
         operation = ops.GetObject(self._bucket.name, key, head=request.method == "HEAD")
         reply = await get_object(exchange, operation)

@@ -33,12 +33,6 @@ def _refused(name: str) -> Answer:
 
 # (method, parameter) -> answer, for buckets
 BUCKET_ANSWERS: dict[tuple[str, str], Answer] = {
-    ("GET", "object-lock"): Answer(
-        "GetObjectLockConfiguration", error=errors.ObjectLockConfigurationNotFound
-    ),
-    ("PUT", "object-lock"): _refused("PutObjectLockConfiguration"),
-    ("GET", "versioning"): _empty("GetBucketVersioning", "VersioningConfiguration"),
-    ("PUT", "versioning"): _refused("PutBucketVersioning"),
     ("GET", "accelerate"): _empty("GetBucketAccelerateConfiguration", "AccelerateConfiguration"),
     ("PUT", "accelerate"): _refused("PutBucketAccelerateConfiguration"),
     ("GET", "logging"): _empty("GetBucketLogging", "BucketLoggingStatus"),
@@ -69,10 +63,6 @@ _NUMBERED = {
 
 # (method, parameter) -> answer, for objects
 OBJECT_ANSWERS: dict[tuple[str, str], Answer] = {
-    ("GET", "legal-hold"): Answer("GetObjectLegalHold", error=errors.NoSuchObjectLockConfiguration),
-    ("PUT", "legal-hold"): _refused("PutObjectLegalHold"),
-    ("GET", "retention"): Answer("GetObjectRetention", error=errors.NoSuchObjectLockConfiguration),
-    ("PUT", "retention"): _refused("PutObjectRetention"),
     ("GET", "torrent"): _refused("GetObjectTorrent"),
     # (without annotationName: ListObjectAnnotations)
     ("GET", "annotation"): _refused("GetObjectAnnotation"),
@@ -89,11 +79,14 @@ SERVED_BUCKET = frozenset(
         "location",
         "policyStatus",
         "uploads",
+        "versioning",
         "versions",
         "delete",
     }
 )
-SERVED_OBJECT = frozenset({"acl", "attributes", "encryption", "tagging", "uploads", "uploadId"})
+SERVED_OBJECT = frozenset(
+    {"acl", "attributes", "encryption", "legal-hold", "retention", "tagging", "uploads", "uploadId"}
+)
 BUCKET_PARAMETERS = SERVED_BUCKET | {name for _, name in BUCKET_ANSWERS} | _NUMBERED.keys()
 OBJECT_PARAMETERS = SERVED_OBJECT | {name for _, name in OBJECT_ANSWERS}
 

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from gateway.errors import AccessDenied, NotImplementedHere
 from gateway.model import Bucket
 
-_REFUSED_PREFIXES = ("x-amz-object-lock-",)
-_REFUSED = ("x-amz-write-offset-bytes", "x-amz-bucket-object-lock-enabled")
+_REFUSED = ("x-amz-write-offset-bytes",)
 
 
 def refuse_unsupported(headers: Mapping[str, str]) -> None:
@@ -14,7 +13,7 @@ def refuse_unsupported(headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
         if not name.startswith("x-amz-"):
             continue
-        refused = name in _REFUSED or name.startswith(_REFUSED_PREFIXES)
+        refused = name in _REFUSED
         if refused and value and value.lower() != "false":
             raise NotImplementedHere(Header=name)
 

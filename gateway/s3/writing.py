@@ -1,18 +1,15 @@
 """Handlers of PUT, COPY and DELETE."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from msgspec.structs import replace
 
 from chain.net.transport import Buffer
-from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import (
     InvalidArgument,
     InvalidRequest,
+    MarkerNamed,
     NoSuchKey,
-    NoSuchVersion,
-    StoreError,
 )
 from gateway.model import Attributes, ObjectVersion, Verifier, WriteCondition
 from gateway.s3 import operations as ops
@@ -20,7 +17,7 @@ from gateway.s3 import xml
 from gateway.s3.access import Action
 from gateway.s3.acls import owned
 from gateway.s3.addressing import parse_copy_source
-from gateway.s3.attributes import Headers, read_attributes, version_headers
+from gateway.s3.attributes import Headers, new_version_headers, read_attributes
 from gateway.s3.body import PUT_MAX
 from gateway.s3.checksums import HEADER_BYTES, encode, parse_algorithm, plan, type_of
 from gateway.s3.conditions import ANY, check_copy_source, failed, write_condition
@@ -34,12 +31,11 @@ from gateway.s3.encryption import (
 )
 from gateway.s3.exchange import Exchange, Reply, xml_reply
 from gateway.s3.expiry import expiration_headers
+from gateway.s3.object_lock import check_integrity, given_lock, with_lock
 from gateway.s3.storage_classes import profile_of
 from gateway.s3.tags import read_tags
 from gateway.s3.timestamps import iso
 from gateway.s3.unsupported import check_expected_owner, refuse_unsupported
-from gateway.s3.xml_requests import DOCUMENT_MAX, DeleteEntry, parse_delete
-from gateway.transaction import unavailable
 
 # Deletions of one DeleteObjects under way at once: they share group commits.
 DELETES_AT_ONCE = 64
@@ -54,7 +50,7 @@ def write_headers(version: ObjectVersion, protection: Protection) -> Headers:
         kept = version.checksum
         headers.append((HEADER_BYTES[kept.algorithm], encode(kept).encode()))
         headers.append((b"x-amz-checksum-type", type_of(kept).encode()))
-    headers += version_headers(version)
+    headers += new_version_headers(version)
     if protection is not NOTHING:
         headers += written_headers(version.bucket, protection)
     return headers
@@ -99,6 +95,8 @@ async def store_upload(
     attributes = await owned(exchange, read_attributes(headers))
     profile = profile_of(headers.get("x-amz-storage-class"))
     integrity = plan(headers, exchange.body)
+    lock = given_lock(exchange, key)
+    check_integrity(exchange, lock, claimed=integrity.claimed(headers))
     condition = write_condition(headers)
     check_before_body(exchange, key, condition)
     protection = await write_protection(exchange)
@@ -106,7 +104,7 @@ async def store_upload(
         exchange.bucket,
         key,
         body,
-        protection.of(attributes),
+        protection.of(with_lock(attributes, lock)),
         length=length,
         algorithms=integrity.algorithms,
         keep=integrity.keep,
@@ -128,9 +126,15 @@ def find_source(exchange: Exchange, value: str) -> ObjectVersion:
     headers = exchange.request.headers
     named = parse_copy_source(value)
     bucket = exchange.objects.bucket(named.bucket)
-    version = exchange.permission.version(
-        bucket, named.key, named.version_id, Action.READ, "GetObject"
-    )
+    try:
+        version = exchange.permission.version(
+            bucket, named.key, named.version_id, Action.READ, "GetObject"
+        )
+    except MarkerNamed:
+        raise InvalidRequest(
+            "The source of a copy request may not specifically refer to a delete marker by version "
+            "id."
+        ) from None
     check_expected_owner(headers, bucket, "x-amz-source-expected-bucket-owner")
     check_copy_source(headers, version.etag, version.modified_ns // _NS)
     return version
@@ -190,10 +194,12 @@ async def copy_object(exchange: Exchange, operation: ops.CopyObject) -> Reply:
         )
     kept, changes = copied_attributes(exchange, source)
     attributes = await owned(exchange, replace(kept or source.attributes, extra=None))
+    lock = given_lock(exchange, operation.key)
     name = headers.get("x-amz-checksum-algorithm")
     algorithm = None if name is None else parse_algorithm(name)
     same = source.bucket.id == exchange.bucket.id and source.key == operation.key
-    if same and not changes and algorithm is None and "?versionId=" not in operation.source:
+    changes = changes or lock is not None or algorithm is not None
+    if same and not changes and "?versionId=" not in operation.source:
         raise InvalidRequest(
             "This copy request is illegal because it is trying to copy an object to itself without "
             "changing the object's metadata, storage class, website redirect location or "
@@ -205,7 +211,7 @@ async def copy_object(exchange: Exchange, operation: ops.CopyObject) -> Reply:
         source,
         exchange.bucket,
         operation.key,
-        attributes=protection.of(attributes),
+        attributes=protection.of(with_lock(attributes, lock)),
         algorithm=algorithm,
         condition=condition,
         profile=profile,
@@ -217,60 +223,7 @@ async def copy_object(exchange: Exchange, operation: ops.CopyObject) -> Reply:
         f"<ETag>&quot;{version.etag}&quot;</ETag>{xml.checksum(version.checksum)}"
     )
     reply_headers = written_headers(exchange.bucket, protection)
-    if source.version_id != "null":
+    if source.bucket.versioning:
         reply_headers.append((b"x-amz-copy-source-version-id", source.version_id.encode()))
-    reply_headers += version_headers(version) + expiration_headers(exchange, version)
+    reply_headers += new_version_headers(version) + expiration_headers(exchange, version)
     return xml_reply(xml.document("CopyObjectResult", body), reply_headers)
-
-
-# ------------------------------------------------------------------ delete
-def _check_version(version_id: str | None) -> None:
-    # Without versioning the one version of a key is called null.
-    if version_id not in (None, "", "null"):
-        raise NoSuchVersion
-
-
-async def delete_object(exchange: Exchange, operation: ops.DeleteObject) -> Reply:
-    """204 whether or not there was something."""
-    _check_version(operation.version_id)
-    condition = write_condition(exchange.request.headers)
-    await exchange.objects.delete(exchange.bucket, operation.key, condition=condition)
-    return Reply(204)
-
-
-async def delete_objects(exchange: Exchange, operation: ops.DeleteObjects) -> Reply:
-    """Each key for itself: one that fails does not stop the others."""
-    del operation
-    entries, quiet = parse_delete(await exchange.document(DOCUMENT_MAX))
-    slots = asyncio.Semaphore(DELETES_AT_ONCE)
-    rows = [""] * len(entries)
-
-    async def remove(index: int, entry: DeleteEntry) -> None:
-        async with slots:
-            rows[index] = await _delete_entry(exchange, entry, quiet=quiet)
-
-    async with asyncio.TaskGroup() as group:
-        for index, entry in enumerate(entries):
-            group.create_task(remove(index, entry))
-    return xml_reply(xml.document("DeleteResult", "".join(rows)))
-
-
-async def _delete_entry(exchange: Exchange, entry: DeleteEntry, *, quiet: bool) -> str:
-    bucket = exchange.bucket
-    version = "" if entry.version_id is None else (
-        f"<VersionId>{xml.escape(entry.version_id)}</VersionId>"
-    )  # fmt: skip
-    name = f"<Key>{xml.escape(entry.key)}</Key>{version}"
-    condition = ANY if entry.etag is None else WriteCondition(if_match=entry.etag.strip('"'))
-    try:
-        if exchange.permission.asks_policies(bucket):
-            exchange.permission.check(
-                Action.WRITE, bucket, "DeleteObject", entry.key, entry.version_id
-            )
-        _check_version(entry.version_id)
-        await exchange.objects.delete(bucket, entry.key, condition=condition)
-    except (StoreError, CatalogUnavailable) as failure:
-        error = failure if isinstance(failure, StoreError) else unavailable(failure)
-        text = f"<Code>{error.code}</Code><Message>{xml.escape(error.text)}</Message>"
-        return f"<Error>{name}{text}</Error>"
-    return "" if quiet else f"<Deleted>{name}</Deleted>"

@@ -16,7 +16,7 @@ from gateway.s3.timestamps import iso
 
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 XMLNS = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
-_NO_OWNERS: Mapping[str, Account] = {}
+_NO_OWNERS: Mapping[bytes, Account] = {}
 _SPECIAL = re.compile("[&<>\"'\x00-\x1f\x7f\ufffe\uffff]")
 _NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"}
 
@@ -50,6 +50,11 @@ def element(tree: Element) -> str:
 def content(tree: Element) -> str:
     """What is inside of an element, for `document`."""
     return "".join(element(child) for child in tree)
+
+
+def text_element(name: str, text: str, *, url: bool) -> str:
+    """A text element; `url`: encoded as encoding-type asks for."""
+    return f"<{name}>{url_encode(text) if url else escape(text)}</{name}>"
 
 
 def error(code: str, message: str, details: Mapping[str, str], *, resource: str, request_id: str,
@@ -111,9 +116,9 @@ def contents(
     owned: bool,
     element: str = "Contents",
     extra: str = "",
-    owners: Mapping[str, Account] = _NO_OWNERS,
+    owners: Mapping[bytes, Account] = _NO_OWNERS,
 ) -> str:
-    """The rows of an object list; `owners` of the keys that are not the bucket owner's."""
+    """The rows of an object list; `owners`, by uid, of those that are not the bucket owner's."""
     name = url_encode if url else escape
     rows = []
     for version in versions:
@@ -124,7 +129,7 @@ def contents(
             checked = checked.replace("FULL_OBJECT", "COMPOSITE")
         storage = version.attributes.headers.get("x-amz-storage-class")
         shown = "STANDARD" if storage is None else escape(storage)
-        who = owner(owners.get(version.key, version.bucket.owner)) if owned else ""
+        who = owner(owners.get(version.uid, version.bucket.owner)) if owned else ""
         rows.append(
             f"<{element}><Key>{name(version.key)}</Key>{extra}"
             f"<LastModified>{iso(version.modified_ns)}</LastModified>"

@@ -106,7 +106,7 @@ def parse_delete(data: bytes) -> tuple[list[DeleteEntry], bool]:
         if not key:
             raise MalformedXML
         entries.append(
-            DeleteEntry(key, child_text(element, "VersionId"), child_text(element, "ETag"))
+            DeleteEntry(key, child_text(element, "VersionId") or None, child_text(element, "ETag"))
         )
     if not 1 <= len(entries) <= DELETE_MAX:
         raise MalformedXML

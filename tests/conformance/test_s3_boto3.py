@@ -272,10 +272,6 @@ def test_what_is_not_configured_is_said_as_aws_says_it(s3: Any) -> None:
         s3.get_object_lock_configuration: "ObjectLockConfigurationNotFoundError",
     }.items():
         assert refused(call, **where) == code
-    status = {"Status": "Enabled"}
-    assert refused(s3.put_bucket_versioning, **where, VersioningConfiguration=status) == (
-        "NotImplemented"
-    )
 
 
 def test_a_bucket_s_tags_are_kept_replaced_and_removed(s3: Any) -> None:

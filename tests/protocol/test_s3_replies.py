@@ -153,7 +153,7 @@ async def put(app: S3App, headers: dict[str, str], body: list[bytes], **options:
         ({"content-length": "3", "x-amz-grant-read": "nobody"}, "InvalidArgument"),
         ({"content-length": "3", "x-amz-acl": "nonsense"}, "InvalidArgument"),
         ({"content-length": "3", "x-amz-tagging": "a=b&a=c"}, "InvalidTag"),
-        ({"content-length": "3", "x-amz-object-lock-mode": "GOVERNANCE"}, "NotImplemented"),
+        ({"content-length": "3", "x-amz-object-lock-mode": "GOVERNANCE"}, "InvalidRequest"),
         ({"content-length": "3", "x-amz-server-side-encryption": "AES256"}, "200"),
         ({"content-length": "3", "x-amz-server-side-encryption": "aws:kms"}, "200"),
         ({"content-length": "3", "x-amz-server-side-encryption": "aes:kms"}, "InvalidArgument"),

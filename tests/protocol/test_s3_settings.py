@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.s3.app import S3App
 from gateway.s3.config import S3Config
 from gateway.s3.settings import SETTINGS
 from tests.protocol.s3_asgi import make_app, signed_call
@@ -9,6 +10,9 @@ from tests.protocol.s3_asgi import make_app, signed_call
 DOCUMENTS = {
     "lifecycle": b"<LifecycleConfiguration><Rule><ID>r</ID><Filter/><Status>Enabled</Status>"
     b"<Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>",
+    "object-lock": b"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule>"
+    b"<DefaultRetention><Mode>COMPLIANCE</Mode><Years>7</Years></DefaultRetention></Rule>"
+    b"</ObjectLockConfiguration>",
     "cors": b"<CORSConfiguration><CORSRule><AllowedMethod>GET</AllowedMethod>"
     b"<AllowedOrigin>*</AllowedOrigin></CORSRule></CORSConfiguration>",
     "tagging": b"<Tagging><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></Tagging>",
@@ -38,6 +42,13 @@ DOCUMENTS = {
 CONFIG = S3Config(targets=frozenset({"hook"}), endpoints=frozenset({"there"}))
 
 
+async def versioned_bucket(app: S3App) -> None:
+    """Object lock is for these alone."""
+    versioning = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+    assert (await signed_call(app, "PUT", "/bucket")).status == 200
+    assert (await signed_call(app, "PUT", "/bucket?versioning", {}, versioning)).status == 200
+
+
 def test_each_setting_has_a_document_here() -> None:
     assert DOCUMENTS.keys() == SETTINGS.keys()
 
@@ -45,7 +56,7 @@ def test_each_setting_has_a_document_here() -> None:
 @pytest.mark.parametrize("name", SETTINGS)
 async def test_a_setting_is_there_from_its_put_to_its_delete(name: str) -> None:
     app = await make_app(config=CONFIG)
-    assert (await signed_call(app, "PUT", "/bucket")).status == 200
+    await versioned_bucket(app)
     target, setting = f"/bucket?{name}", SETTINGS[name]
     before = await signed_call(app, "GET", target)
     put = await signed_call(app, "PUT", target, {}, DOCUMENTS[name])
@@ -66,7 +77,7 @@ async def test_a_setting_is_there_from_its_put_to_its_delete(name: str) -> None:
 @pytest.mark.parametrize("name", SETTINGS)
 async def test_what_is_no_document_changes_nothing(name: str) -> None:
     app = await make_app(config=CONFIG)
-    assert (await signed_call(app, "PUT", "/bucket")).status == 200
+    await versioned_bucket(app)
     target = f"/bucket?{name}"
     await signed_call(app, "PUT", target, {}, DOCUMENTS[name])
     before = await signed_call(app, "GET", target)
