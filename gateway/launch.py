@@ -77,7 +77,7 @@ def commands(
         owner = ("--owner", network.catalog_address)
         pledge = ("--pledge", str(miner.pledge))
         argv = [*python, "miner", *options, *places, *owner, *pledge, *scrub, *lifeline]
-        result.append(Command(f"miner-{miner.name}", argv, 2, keep))
+        result.append(Command(f"miner-{miner.name}", argv, 2, keep, spare=True))
     result.append(Command("catalog", (*python, "gateway", "catalog", *where, *lifeline), 1, keep))
     result.append(Command("repair", (*python, "gateway", "repair", *where, *lifeline), 0, keep))
     if network.config.background != "off":

@@ -10,7 +10,9 @@ Rules
 4. A child that dies is started again after 0.1 s, doubling to 5 s; after 10 s of health the count
    begins anew.
 5. A child that ends with code 2 refuses its data or its options. Three times in a row is an
-   answer: the network stops and says the child's last line.
+   answer: the network stops and says the child's last line. Of `spare` children (miners) the
+   others go on without it, and it is tried again every 30 s: one disk ends no network. Only when
+   all of them refuse, so does the network.
 """
 
 import asyncio
@@ -26,7 +28,7 @@ from gateway.logs import Journal, rotate
 
 BACKOFF_FIRST, BACKOFF_MAX, HEALTHY_AFTER = 0.1, 5.0, 10.0
 ROTATE_EVERY = 15.0
-REFUSED, REFUSALS_MAX = 2, 3
+REFUSED, REFUSALS_MAX, REFUSED_EVERY = 2, 3, 30.0
 LAST_LINE_BYTES = 4096
 # Seconds per stage; together below the ten of the contract with the kill at the end.
 STAGE_SECONDS = (4.0, 2.0, 1.5, 1.5)
@@ -40,6 +42,7 @@ class Command:
     argv: Sequence[str]
     stage: int
     pass_fds: tuple[int, ...] = ()
+    spare: bool = False  # the network can do without it as long as there are others
 
 
 @dataclass(slots=True)
@@ -52,6 +55,11 @@ class Child:
     refusals: int = 0
     backoff: float = BACKOFF_FIRST
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it has given its answer."""
+        return self.refusals >= REFUSALS_MAX
 
     @property
     def pid(self) -> int | None:
@@ -124,20 +132,30 @@ class Supervisor:
                 child.backoff = BACKOFF_FIRST
             child.restarts += 1
             pause, child.backoff = child.backoff, min(child.backoff * 2, BACKOFF_MAX)
-            await self._pause(pause)
+            await self._pause(REFUSED_EVERY if child.refuses else pause)
         child.gone.set()
 
     def _note_end(self, child: Child, code: int) -> None:
         name = child.command.name
         child.refusals = child.refusals + 1 if code == REFUSED else 0
-        if child.refusals >= REFUSALS_MAX:
-            self.refused = _last_line(self._log_dir / f"{name}.log") or f"{name} refuses to run"
-            self._journal.info(f"{name} refuses to run", reason=self.refused)
-            self.stop()
+        if child.refuses:
+            self._refused(child)
         elif code == REFUSED:
             self._journal.info(f"{name} refused; trying again")
         else:
             self._journal.warning(f"{name} ended ({_ending(code)}); restarting")
+
+    def _refused(self, child: Child) -> None:
+        name = child.command.name
+        reason = _last_line(self._log_dir / f"{name}.log") or f"{name} refuses to run"
+        spares = [other for other in self.children if other.command.spare]
+        if child in spares and not all(spare.refuses for spare in spares):
+            if child.refusals == REFUSALS_MAX:
+                self._journal.error(f"{name} refuses to run; the others go on: {reason}")
+            return
+        self.refused = reason
+        self._journal.info(f"{name} refuses to run", reason=reason)
+        self.stop()
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not past the beginning of the end."""

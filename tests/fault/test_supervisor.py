@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,37 @@ async def test_a_child_that_refuses_three_times_ends_the_network_with_its_words(
         await supervisor.run()
     assert supervisor.refused == "chain: the data is of a newer format"
     assert all(c.pid is None for c in supervisor.children)
+
+
+REFUSING = "import sys; print('the disk is damaged', file=sys.stderr); sys.exit(2)"
+
+
+async def test_one_miner_that_refuses_is_done_without_and_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.supervisor.REFUSED_EVERY", 0.2)
+    mended = tmp_path / "mended"
+    unless = f"import pathlib\nif not pathlib.Path({str(mended)!r}).exists():\n    {REFUSING}\n"
+    commands = [child("m1", OBEDIENT), child("m2", unless + OBEDIENT)]
+    supervisor = supervise(tmp_path, [replace(command, spare=True) for command in commands])
+    log = tmp_path / "supervisor.log"
+    async with running(supervisor):
+        await until(lambda: supervisor.children[1].restarts > 6)
+        assert supervisor.children[0].pid
+        assert (
+            log.read_text().count("m2 refuses to run; the others go on: the disk is damaged") == 1
+        )
+        mended.touch()
+        await until(lambda: "started" in log_of(tmp_path, "m2"))
+    assert supervisor.refused == ""
+
+
+async def test_miners_that_all_refuse_end_the_network(tmp_path: Path) -> None:
+    spares = [replace(child(name, REFUSING), spare=True) for name in ("m1", "m2")]
+    supervisor = supervise(tmp_path, [*spares, child("b", OBEDIENT, 1, "b")])
+    async with asyncio.timeout(10):
+        await supervisor.run()
+    assert supervisor.refused == "the disk is damaged"
 
 
 async def test_hangup_reaches_every_child(tmp_path: Path) -> None:
