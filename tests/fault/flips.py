@@ -22,8 +22,9 @@ def flip(file: Path, chance: Random) -> None:
     """Some bits of a file, one to eight of them, or a whole sector."""
     raw = bytearray(file.read_bytes())
     if chance.random() < 0.2:
-        at = chance.randrange(len(raw) // 512) * 512
-        raw[at : at + 512] = chance.choice([bytes(512), chance.randbytes(512)])
+        at = chance.randrange(-(-len(raw) // 512)) * 512
+        size = min(512, len(raw) - at)
+        raw[at : at + size] = chance.choice([bytes(size), chance.randbytes(size)])
     else:
         for _ in range(chance.choice([1, 1, 2, 8])):
             raw[chance.randrange(len(raw))] ^= 1 << chance.randrange(8)
