@@ -179,7 +179,7 @@ class Config:
     s3_sse_requires_tls: bool = _row(False, parse_bool, "s3.sse_requires_tls")
     s3_kms_auto_create: bool = _row(True, parse_bool, "s3.kms_auto_create")
     lifecycle_day_seconds: float = _row(86400.0, parse_period, "s3.lifecycle_day_seconds")
-    logging_roll_seconds: float = _row(3600.0, parse_seconds, "s3.logging_roll_seconds")
+    logging_roll_seconds: float = _row(3600.0, parse_period, "s3.logging_roll_seconds")
     ipfs_port: int = _row(8080, parse_port, "ipfs.port", "--ipfs-port", "IPFS HTTP gateway")
     ipfs_api_port: int = _row(
         5001, parse_port, "ipfs.api_port", "--ipfs-api-port", "Kubo RPC and pinning service"

@@ -38,6 +38,7 @@ ACCESS_POLICY, ACCESS_BLOCK = "policy", "publicAccessBlock"
 ACCESS_SETTINGS = frozenset({ACCESS_POLICY, ACCESS_BLOCK})
 # Settings that every change of an object is told to.
 NOTIFICATION, REPLICATION = "notification", "replication"
+LOGGING = "logging"
 WATCHING_SETTINGS = frozenset({NOTIFICATION, REPLICATION})
 # And these, requests of others than its owner.
 ACCESS_ACL, ACCESS_OWNERSHIP, ACCESS_PAYER = "acl", "ownershipControls", "requestPayment"
@@ -68,6 +69,7 @@ class Bucket:
     settings: frozenset[str] = frozenset()  # names of those it has: see ObjectService.setting
     guarded: bool = False  # has one of ACCESS_SETTINGS
     watched: bool = False  # has one of WATCHING_SETTINGS
+    logged: bool = False  # has LOGGING
     versioning: str = ""  # ENABLED, SUSPENDED or ""
 
 

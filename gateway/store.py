@@ -10,7 +10,14 @@ from gateway.buffers import BufferPool
 from gateway.catalog.interface import Catalog, Change, Reader, Space
 from gateway.errors import InvalidStorageClass, QuotaExceeded
 from gateway.keys import AccountKeys, KeyRing
-from gateway.model import ACCESS_SETTINGS, WATCHING_SETTINGS, Account, Bucket, ObjectVersion
+from gateway.model import (
+    ACCESS_SETTINGS,
+    LOGGING,
+    WATCHING_SETTINGS,
+    Account,
+    Bucket,
+    ObjectVersion,
+)
 from gateway.records import AccountRow, BucketRow, decode, ordered_id
 from gateway.segments import Engine, SegmentSink
 from miner.pool import Release
@@ -173,6 +180,7 @@ def bucket_of(name: str, raw: bytes, owner: bytes) -> Bucket:
         settings=frozenset(row.settings),
         guarded=not ACCESS_SETTINGS.isdisjoint(row.settings),
         watched=not WATCHING_SETTINGS.isdisjoint(row.settings),
+        logged=LOGGING in row.settings,
         versioning=row.versioning,
     )
 

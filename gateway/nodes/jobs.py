@@ -12,6 +12,7 @@ from typing import Any
 from chain.clock import SystemClock, system_entropy
 from chain.net.nodes import NodeTransport
 from chain.process import run_node
+from gateway.access_log import ACCESS_DIR, AccessLogDelivery
 from gateway.catalog.client import CatalogClient
 from gateway.events.couriers import notify
 from gateway.jobs import Job, JobRunner
@@ -65,9 +66,13 @@ async def _jobs(network: Network, stop: asyncio.Event) -> None:
         objects = object_service(network, catalog, pool, pool, clock, shares=_SHARES)
         stack.callback(objects.close)
         # Jobs that go through the catalog step by step; a line each.
+        logs, roll = config.data_dir / ACCESS_DIR, config.logging_roll_seconds
         calendar = Calendar(round(config.lifecycle_day_seconds * 1e9))
         rate = _FULL_RATE if config.background == "full" else _RATE
-        stepwise: list[Job] = [Sweep(objects, catalog, clock, calendar, rate=rate)]
+        stepwise: list[Job] = [
+            Sweep(objects, catalog, clock, calendar, rate=rate),
+            AccessLogDelivery(objects, logs, clock, roll),
+        ]
 
         def keep(name: str, work: Callable[[], Awaitable[None]]) -> Coroutine[Any, Any, None]:
             return steadily(name, work, clock)

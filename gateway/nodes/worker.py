@@ -16,6 +16,7 @@ from chain.net.http_exchange import plain_error
 from chain.net.nodes import NodeTransport
 from chain.net.transport import Peer, RemoteError, Transport, Unreachable
 from chain.process import run_node
+from gateway.access_log import ACCESS_DIR, AccessLog
 from gateway.accounts import AccountService
 from gateway.catalog.client import CatalogClient
 from gateway.catalog.interface import Catalog, CatalogUnavailable
@@ -87,6 +88,12 @@ async def _worker(
         )
         fetcher = Fetcher(clock)
         stack.callback(fetcher.close)
+        access = AccessLog(
+            config.data_dir / ACCESS_DIR,
+            clock,
+            config.logging_roll_seconds,
+            owner=f"{clock.now_ns()}-{os.getpid()}",
+        )
         apps: dict[str, Any] = {
             "s3": S3App(
                 objects,
@@ -109,6 +116,7 @@ async def _worker(
                     clock=clock,
                     entropy=system_entropy,
                 ),
+                access=access,
             ),
             "ipfs": IpfsApp(objects, catalog, IpfsConfig(), clock),
             "console": ConsoleApp(
@@ -126,6 +134,7 @@ async def _worker(
             reporting = group.create_task(
                 steadily("reports", lambda: reports.run(owner, clock), clock)
             )
+            logging_access = group.create_task(access.run())
             async with asyncio.TaskGroup() as ports:
                 for face, listener in sockets.items():
                     ports.create_task(
@@ -139,6 +148,7 @@ async def _worker(
                         )
                     )
             reporting.cancel()
+            logging_access.cancel()
 
 
 def _readiness(

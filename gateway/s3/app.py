@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from chain.clock import Clock, Entropy, SystemClock, system_entropy
 from chain.net.http import ClientDisconnected
 from chain.net.rpc import current_request
+from gateway.access_log import AccessLog
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import (
     AccessDenied,
@@ -32,9 +33,10 @@ from gateway.model import Bucket
 from gateway.replication.rules import REPLICA
 from gateway.s3 import cors, xml
 from gateway.s3.access import WITH_ROW, Action
+from gateway.s3.access_lines import Served, access_line
 from gateway.s3.acls import GIVEN
 from gateway.s3.attributes import REPLICATED, Headers
-from gateway.s3.auth import Authenticator
+from gateway.s3.auth import Authenticator, Caller
 from gateway.s3.body import RequestBody
 from gateway.s3.config import S3Config
 from gateway.s3.exchange import XML_TYPE, Exchange, Reply
@@ -91,9 +93,12 @@ class S3App:
         config: S3Config | None = None,
         clock: Clock | None = None,
         entropy: Entropy = system_entropy,
+        *,
         iam: IamFace | None = None,
+        access: AccessLog | None = None,
     ) -> None:
         self._objects = objects
+        self._access = access
         self._iam = iam
         self._config = config or S3Config()
         self._clock = clock or SystemClock()
@@ -126,6 +131,8 @@ class S3App:
             if reading.request is not None and "origin" in reading.request.headers:
                 reply.headers = [*reply.headers, *self._cross_origin(reading.request)]
             await self._send(reply, scope, reading, send, identifier)
+            if self._access is not None and (reading.bucket is None or reading.bucket.logged):
+                self._note_access(reading, reply, identifier)
         finally:
             current_request.reset(token)
 
@@ -134,11 +141,11 @@ class S3App:
         reading.request = request
         if self._iam is not None and is_query(request):
             return await self._iam.serve(request, identifier)
-        now_ns = self._clock.now_ns()
+        reading.began_ns = now_ns = self._clock.now_ns()
         now = now_ns / 1e9
         if request.site:
             return await serve_site(request, self._objects, self._config, now)
-        caller = self._authenticator.authenticate(request, now)
+        caller = reading.caller = self._authenticator.authenticate(request, now)
         if request.query:
             request = with_query_headers(request)
         operation = route(request)
@@ -148,7 +155,7 @@ class S3App:
         handler = HANDLERS[type(operation)]
         bucket = None
         if handler.action is not Action.SERVICE:
-            bucket = self._objects.bucket(request.bucket)
+            bucket = reading.bucket = self._objects.bucket(request.bucket)
         permission = Permission(request, caller, self._objects, now)
         _check_access(permission, handler.action, operation, bucket, request)
         if bucket is not None:
@@ -172,6 +179,25 @@ class S3App:
         if raw is None:
             return []
         return cors.reply_headers(cors.decode_rules(raw), request.headers["origin"], request.method)
+
+    def _note_access(self, reading: "_Tracked", reply: Reply, identifier: str) -> None:
+        """A line for the bucket's access log, if it has one."""
+        request, bucket, caller = reading.request, reading.bucket, reading.caller
+        assert self._access is not None
+        if request is None or not request.bucket:
+            return
+        if bucket is None:  # refused before it was looked up
+            try:
+                bucket = self._objects.bucket(request.bucket)
+            except (StoreError, CatalogUnavailable):
+                return
+        if bucket.logged:
+            ended_ns = self._clock.now_ns()
+            served = Served(
+                identifier, _host_id(identifier), reading.began_ns or ended_ns, ended_ns
+            )
+            line = access_line(request, reply, bucket, _requester(caller), served)
+            self._access.note(bucket, served.began_ns, line)
 
     # -------------------------------------------------------------- errors
     def _failure(self, error: Exception, scope: Mapping[str, Any], identifier: str) -> Reply:
@@ -245,14 +271,17 @@ class S3App:
 
 
 class _Tracked:
-    """Remembers the request, once it is parsed, and whether its body was asked for."""
+    """Remembers what is known of the request, and whether its body was asked for."""
 
-    __slots__ = ("_receive", "request", "started")
+    __slots__ = ("_receive", "began_ns", "bucket", "caller", "request", "started")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self.started = False
         self.request: Request | None = None
+        self.began_ns = 0
+        self.caller: Caller | None = None
+        self.bucket: Bucket | None = None
 
     async def receive(self) -> Any:
         self.started = True
@@ -306,16 +335,24 @@ def _check_access(
 
 def _origin(exchange: Exchange, operation: Operation) -> Origin:
     """Whom events of the request's changes name."""
-    identifier, account = current_request.get(), exchange.caller.account
+    identifier, caller = current_request.get(), exchange.caller
+    account = caller.account.id if caller.account else ""
     return Origin(
         # (a form is asked for as PutObject, and has an event of its own)
         "PostObject" if isinstance(operation, PostObject) else name_of(operation),
-        account.id if account else "",
+        f"AWS:{caller.identity.id}" if caller.identity else account,
         exchange.request.client,
         identifier,
         _host_id(identifier),
         replica=exchange.request.headers.get(REPLICATED) == REPLICA,
     )
+
+
+def _requester(caller: Caller | None) -> str:
+    """Whom an access log names."""
+    if caller is None or caller.account is None:
+        return ""
+    return caller.identity.arn if caller.identity else caller.account.id
 
 
 def _is_departure(error: Exception) -> bool:

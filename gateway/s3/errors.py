@@ -350,6 +350,13 @@ class PolicyViolated(ProtocolError):
     message = "Invalid according to Policy."
 
 
+class InvalidTargetBucketForLogging(ProtocolError):
+    """Access logs cannot go there."""
+
+    code, status = "InvalidTargetBucketForLogging", HTTPStatus.BAD_REQUEST
+    message = "The target bucket for logging does not exist"
+
+
 class NoSuchTagSet(NotConfigured):
     """No bucket tags."""
 

@@ -16,6 +16,7 @@ from gateway.model import OBJECT_LOCK
 from gateway.retention import LockSetting
 from gateway.s3 import (
     bucket_encryption,
+    bucket_logging,
     cors,
     errors,
     expiry,
@@ -153,6 +154,13 @@ SETTINGS: dict[str, Setting] = {
         form=Form(notification.parse_notification, notification.notification_document),
         missing=xml.document(notification.ROOT, ""),
         check=notification.check_targets,
+        delete="",
+    ),
+    "logging": Setting(
+        noun="BucketLogging",
+        form=Form(bucket_logging.parse_logging, bucket_logging.logging_document),
+        missing=xml.document(bucket_logging.ROOT, ""),
+        check=bucket_logging.check_target,
         delete="",
     ),
     "replication": Setting(

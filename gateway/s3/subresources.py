@@ -35,8 +35,6 @@ def _refused(name: str) -> Answer:
 BUCKET_ANSWERS: dict[tuple[str, str], Answer] = {
     ("GET", "accelerate"): _empty("GetBucketAccelerateConfiguration", "AccelerateConfiguration"),
     ("PUT", "accelerate"): _refused("PutBucketAccelerateConfiguration"),
-    ("GET", "logging"): _empty("GetBucketLogging", "BucketLoggingStatus"),
-    ("PUT", "logging"): _refused("PutBucketLogging"),
     ("GET", "abac"): _refused("GetBucketAbac"),
     ("PUT", "abac"): _refused("PutBucketAbac"),
     ("GET", "session"): _refused("CreateSession"),

@@ -147,6 +147,7 @@ def notifying(
     access, secret = plain_network.keys()
     table += f'[replication.there]\nurl = "{line.url}"\n'
     table += f'access_key = "{access}"\nsecret_key = "{secret}"\n'
+    table += "[s3]\nlogging_roll_seconds = 2\n"
     (running.data_dir / "cumulus.toml").write_text(table)
     try:
         running.start()
@@ -264,3 +265,34 @@ def test_objects_are_kept_at_another_network_that_is_away_for_a_while(
     assert [one["Key"] for one in there.list_objects_v2(Bucket="copy")["Contents"]] == [
         "in/1", "in/large",
     ]  # fmt: skip
+
+
+def test_requests_are_logged_into_the_target_bucket(notifying: RunningNetwork) -> None:
+    client = notifying.boto()
+    for bucket in ("visited", "lines"):
+        client.create_bucket(Bucket=bucket)
+    with pytest.raises(ClientError, match="InvalidTargetBucketForLogging"):
+        client.put_bucket_logging(
+            Bucket="visited",
+            BucketLoggingStatus={"LoggingEnabled": {"TargetBucket": "none", "TargetPrefix": ""}},
+        )
+    enabled = {"TargetBucket": "lines", "TargetPrefix": "v/"}
+    client.put_bucket_logging(Bucket="visited", BucketLoggingStatus={"LoggingEnabled": enabled})
+    assert client.get_bucket_logging(Bucket="visited")["LoggingEnabled"] == enabled
+    made = client.put_object(Bucket="visited", Key="k", Body=b"12345")
+    client.get_object(Bucket="visited", Key="k")
+    with pytest.raises(ClientError):
+        client.head_object(Bucket="visited", Key="missing")
+
+    def lines() -> list[str]:
+        found = client.list_objects_v2(Bucket="lines", Prefix="v/").get("Contents", [])
+        bodies = [client.get_object(Bucket="lines", Key=one["Key"])["Body"] for one in found]
+        return b"".join(body.read() for body in bodies).decode().splitlines()
+
+    wait_for(lambda: len(lines()) >= 3)
+    by_operation = {text.split("] ", 1)[1].split()[3]: text for text in lines()}
+    put = by_operation["REST.PUT.OBJECT"]
+    assert made["ResponseMetadata"]["RequestId"] in put
+    assert ' k "PUT /visited/k HTTP/1.1" 200 - - 5 ' in put
+    assert "SigV4 - AuthHeader" in put
+    assert " 404 NoSuchKey " in by_operation["REST.HEAD.OBJECT"]

@@ -33,6 +33,7 @@ SERVED = {
     "GetBucketVersioning", "PutBucketVersioning",
     "GetObjectLockConfiguration", "PutObjectLockConfiguration",
     "GetObjectRetention", "PutObjectRetention", "GetObjectLegalHold", "PutObjectLegalHold",
+    "GetBucketLogging", "PutBucketLogging",
     "GetBucketNotificationConfiguration", "PutBucketNotificationConfiguration",
     "GetBucketOwnershipControls", "PutBucketOwnershipControls", "DeleteBucketOwnershipControls",
     "GetBucketRequestPayment", "PutBucketRequestPayment",

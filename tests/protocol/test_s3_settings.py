@@ -38,6 +38,9 @@ DOCUMENTS = {
     b"</ObjectOwnership></Rule></OwnershipControls>",
     "requestPayment": b"<RequestPaymentConfiguration><Payer>Requester</Payer>"
     b"</RequestPaymentConfiguration>",
+    "logging": b"<BucketLoggingStatus><LoggingEnabled><TargetBucket>bucket</TargetBucket>"
+    b"<TargetPrefix>logs/</TargetPrefix><TargetObjectKeyFormat><SimplePrefix></SimplePrefix>"
+    b"</TargetObjectKeyFormat></LoggingEnabled></BucketLoggingStatus>",
 }
 CONFIG = S3Config(targets=frozenset({"hook"}), endpoints=frozenset({"there"}))
 
