@@ -1,7 +1,7 @@
 """Buckets: their names, rows and owners."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -142,13 +142,16 @@ class Buckets:
             raw = reader.get(Space.META, settings_key(bucket.id))
         return {} if raw is None else decode_kept(SettingsRow, raw).values
 
-    async def set_setting(self, bucket: Bucket, name: str, value: bytes | None) -> None:
-        """See ObjectService.set_setting."""
+    async def change_setting(
+        self, bucket: Bucket, name: str, change: Callable[[bytes | None], bytes | None]
+    ) -> None:
+        """See ObjectService.change_setting."""
 
         def build(transaction: Transaction) -> None:
             key = settings_key(bucket.id)
             raw = transaction.reader.get(Space.META, key)
             values = {} if raw is None else dict(decode(SettingsRow, raw).values)
+            value = change(values.get(name))
             if value is None:
                 values.pop(name, None)
             else:

@@ -38,7 +38,7 @@ ACCESS_POLICY, ACCESS_BLOCK = "policy", "publicAccessBlock"
 ACCESS_SETTINGS = frozenset({ACCESS_POLICY, ACCESS_BLOCK})
 # Settings that every change of an object is told to.
 NOTIFICATION, REPLICATION = "notification", "replication"
-LOGGING = "logging"
+LOGGING, INVENTORY = "logging", "inventory"
 WATCHING_SETTINGS = frozenset({NOTIFICATION, REPLICATION})
 # And these, requests of others than its owner.
 ACCESS_ACL, ACCESS_OWNERSHIP, ACCESS_PAYER = "acl", "ownershipControls", "requestPayment"

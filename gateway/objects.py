@@ -171,7 +171,16 @@ class ObjectService:
 
     async def set_setting(self, bucket: Bucket, name: str, value: bytes | None) -> None:
         """Keep what a front end knows of the bucket (rules, tags); None removes it."""
-        await self._buckets.set_setting(bucket, name, value)
+        await self._buckets.change_setting(bucket, name, lambda _: value)
+
+    async def change_setting(
+        self, bucket: Bucket, name: str, change: Callable[[bytes | None], bytes | None]
+    ) -> None:
+        """Keep what `change` makes of the setting; it may be called more than once.
+
+        What it raises gets out.
+        """
+        await self._buckets.change_setting(bucket, name, change)
 
     # ------------------------------------------------------------------ accounts
     def accounts(self, ids: Iterable[str]) -> dict[str, Account]:

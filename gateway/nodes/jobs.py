@@ -15,6 +15,7 @@ from chain.process import run_node
 from gateway.access_log import ACCESS_DIR, AccessLogDelivery
 from gateway.catalog.client import CatalogClient
 from gateway.events.couriers import notify
+from gateway.inventory.job import InventoryJob
 from gateway.jobs import Job, JobRunner
 from gateway.lifecycle.rules import Calendar
 from gateway.lifecycle.sweep import Sweep
@@ -72,6 +73,7 @@ async def _jobs(network: Network, stop: asyncio.Event) -> None:
         stepwise: list[Job] = [
             Sweep(objects, catalog, clock, calendar, rate=rate),
             AccessLogDelivery(objects, logs, clock, roll),
+            InventoryJob(objects, catalog, clock, config.lifecycle_day_seconds),
         ]
 
         def keep(name: str, work: Callable[[], Awaitable[None]]) -> Coroutine[Any, Any, None]:

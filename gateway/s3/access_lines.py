@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.model import Bucket
 from gateway.s3.exchange import Reply
+from gateway.s3.numbered import KINDS
 from gateway.s3.request import Request
 from gateway.s3.settings import SETTINGS
 from gateway.s3.subresources import BUCKET_PARAMETERS, OBJECT_PARAMETERS
@@ -26,7 +27,7 @@ _OF_OBJECTS = {
     "tagging": "OBJECT_TAGGING", "attributes": "OBJECT_ATTRIBUTES", "uploadId": "UPLOAD",
     "retention": "OBJECT_LOCK_RETENTION", "legal-hold": "OBJECT_LOCK_LEGALHOLD",
 }  # fmt: skip
-_BUCKET_PARAMETERS = BUCKET_PARAMETERS | SETTINGS.keys()
+_BUCKET_PARAMETERS = BUCKET_PARAMETERS | SETTINGS.keys() | KINDS.keys()
 _SECRET = frozenset(("X-Amz-Signature", "Signature", "X-Amz-Security-Token"))
 _SAFE = "!#$&'()*+,/:;=?@[]~% "  # inside of quotation marks
 

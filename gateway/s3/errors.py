@@ -350,6 +350,20 @@ class PolicyViolated(ProtocolError):
     message = "Invalid according to Policy."
 
 
+class TooManyConfigurations(ProtocolError):
+    """More configurations of one kind than a bucket may have."""
+
+    code, status = "TooManyConfigurations", HTTPStatus.BAD_REQUEST
+    message = "You are attempting to create a new configuration but have already reached the limit."
+
+
+class InvalidS3DestinationBucket(ProtocolError):
+    """An inventory's destination is no bucket's ARN."""
+
+    code, status = "InvalidS3DestinationBucket", HTTPStatus.BAD_REQUEST
+    message = "Invalid bucket name or ARN specified for the destination."
+
+
 class InvalidTargetBucketForLogging(ProtocolError):
     """Access logs cannot go there."""
 

@@ -12,6 +12,7 @@ from gateway.s3 import (
     forms,
     listing,
     multipart,
+    numbered,
     object_encryption,
     object_lock,
     policies,
@@ -80,6 +81,10 @@ _on(ops.UpdateObjectEncryption, Action.CONFIGURE, object_encryption.update_objec
 _on(ops.PutSetting, Action.CONFIGURE, settings.put_setting)
 _on(ops.GetSetting, Action.CONFIGURE, settings.get_setting)
 _on(ops.DeleteSetting, Action.CONFIGURE, settings.delete_setting)
+_on(ops.PutConfiguration, Action.CONFIGURE, numbered.put_configuration)
+_on(ops.GetConfiguration, Action.CONFIGURE, numbered.get_configuration)
+_on(ops.DeleteConfiguration, Action.CONFIGURE, numbered.delete_configuration)
+_on(ops.ListConfigurations, Action.CONFIGURE, numbered.list_configurations)
 _on(ops.GetBucketPolicyStatus, Action.CONFIGURE, policies.get_policy_status)
 _on(ops.Preflight, Action.PREFLIGHT, cors.answer_preflight)
 _on(ops.GetObjectRetention, Action.CONFIGURE, object_lock.get_retention)

@@ -101,6 +101,42 @@ class DeleteSetting(msgspec.Struct, frozen=True):
     parameter: str
 
 
+class PutConfiguration(msgspec.Struct, frozen=True):
+    """PUT of one of several configurations of a kind (gateway/s3/numbered.py)."""
+
+    name: str  # in S3's model
+    bucket: str
+    parameter: str
+    id: str
+
+
+class GetConfiguration(msgspec.Struct, frozen=True):
+    """GET of one."""
+
+    name: str
+    bucket: str
+    parameter: str
+    id: str
+
+
+class DeleteConfiguration(msgspec.Struct, frozen=True):
+    """DELETE of one."""
+
+    name: str
+    bucket: str
+    parameter: str
+    id: str
+
+
+class ListConfigurations(msgspec.Struct, frozen=True):
+    """GET without an id: a page of those behind `token`."""
+
+    name: str
+    bucket: str
+    parameter: str
+    token: str
+
+
 class Preflight(msgspec.Struct, frozen=True):
     """OPTIONS of a bucket or an object: may a page of another origin ask?"""
 
@@ -372,6 +408,10 @@ Operation = (
     | PutSetting
     | GetSetting
     | DeleteSetting
+    | PutConfiguration
+    | GetConfiguration
+    | DeleteConfiguration
+    | ListConfigurations
     | Preflight
     | Fixed
     | ListObjects
@@ -404,9 +444,15 @@ Operation = (
 )
 
 
+_NAMED = (
+    Fixed, PutSetting, GetSetting, DeleteSetting, PutConfiguration, GetConfiguration,
+    DeleteConfiguration, ListConfigurations,
+)  # fmt: skip
+
+
 def name_of(operation: Operation) -> str:
     """The operation's name in S3's model."""
-    if isinstance(operation, Fixed | PutSetting | GetSetting | DeleteSetting):
+    if isinstance(operation, _NAMED):
         return operation.name
     if isinstance(operation, GetObject) and operation.head:
         return "HeadObject"

@@ -5,15 +5,16 @@ from collections.abc import Callable, Mapping
 from gateway.errors import InvalidArgument, NotImplementedHere, PreconditionFailed
 from gateway.s3 import operations as ops
 from gateway.s3.errors import MethodNotAllowed
+from gateway.s3.numbered import KINDS
 from gateway.s3.operations import PAGE_MAX, Fixed, Operation
 from gateway.s3.request import Request
 from gateway.s3.settings import SETTINGS
 from gateway.s3.subresources import (
+    BUCKET_ANSWERS,
     BUCKET_PARAMETERS,
     OBJECT_ANSWERS,
     OBJECT_PARAMETERS,
     Answer,
-    bucket_answer,
 )
 
 # response-* parameter -> header of the reply
@@ -26,7 +27,7 @@ OVERRIDES = {
     "response-expires": "expires",
 }
 PART_MAX = 10_000
-_BUCKET_PARAMETERS = BUCKET_PARAMETERS | SETTINGS.keys()
+_BUCKET_PARAMETERS = BUCKET_PARAMETERS | SETTINGS.keys() | KINDS.keys()
 
 
 def route(request: Request) -> Operation:
@@ -124,7 +125,9 @@ def _route_bucket(request: Request) -> Operation:
         return parse(request.bucket, query)
     if parameter in SETTINGS:
         return _route_setting(request, parameter)
-    return _fixed(bucket_answer(method, parameter, numbered="id" in query), request)
+    if parameter in KINDS:
+        return _route_configuration(request, parameter)
+    return _fixed(BUCKET_ANSWERS.get((method, parameter)), request)
 
 
 def _route_form(request: Request) -> Operation:
@@ -144,6 +147,18 @@ def _route_setting(request: Request, parameter: str) -> Operation:
     if kind is None or not name:
         raise MethodNotAllowed(Method=request.method)
     return kind(name, request.bucket, parameter)
+
+
+def _route_configuration(request: Request, parameter: str) -> Operation:
+    method, identifier = request.method, request.query.get("id")
+    kind = _OF_CONFIGURATIONS.get(method)
+    if kind is None:
+        raise MethodNotAllowed(Method=method)
+    name = KINDS[parameter].operation(method, named=identifier is not None)
+    if identifier is None and method == "GET":
+        token = request.query.get("continuation-token", "")
+        return ops.ListConfigurations(name, request.bucket, parameter, token)
+    return kind(name, request.bucket, parameter, identifier or "")
 
 
 def _route_uploads(bucket: str, query: Mapping[str, str]) -> Operation:
@@ -197,6 +212,11 @@ _OF_SETTINGS: dict[str, Callable[[str, str, str], Operation]] = {
     "PUT": ops.PutSetting,
     "GET": ops.GetSetting,
     "DELETE": ops.DeleteSetting,
+}
+_OF_CONFIGURATIONS: dict[str, Callable[[str, str, str, str], Operation]] = {
+    "PUT": ops.PutConfiguration,
+    "GET": ops.GetConfiguration,
+    "DELETE": ops.DeleteConfiguration,
 }
 BucketRoute = Callable[[str, Mapping[str, str]], Operation]
 _BUCKET_ROUTES: dict[tuple[str, str], BucketRoute] = {

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from gateway.errors import NotImplementedHere, StoreError
-from gateway.s3 import errors
 
 _XMLNS = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
@@ -51,14 +50,6 @@ BUCKET_ANSWERS: dict[tuple[str, str], Answer] = {
     ("PUT", "metadataJournalTable"): _refused("UpdateBucketMetadataJournalTableConfiguration"),
 }  # fmt: skip
 
-# Settings of which a bucket may have several: without `id` GET lists them.
-_NUMBERED = {
-    "analytics": "AnalyticsConfiguration",
-    "intelligent-tiering": "IntelligentTieringConfiguration",
-    "inventory": "InventoryConfiguration",
-    "metrics": "MetricsConfiguration",
-}
-
 # (method, parameter) -> answer, for objects
 OBJECT_ANSWERS: dict[tuple[str, str], Answer] = {
     ("GET", "torrent"): _refused("GetObjectTorrent"),
@@ -85,25 +76,5 @@ SERVED_BUCKET = frozenset(
 SERVED_OBJECT = frozenset(
     {"acl", "attributes", "encryption", "legal-hold", "retention", "tagging", "uploads", "uploadId"}
 )
-BUCKET_PARAMETERS = SERVED_BUCKET | {name for _, name in BUCKET_ANSWERS} | _NUMBERED.keys()
+BUCKET_PARAMETERS = SERVED_BUCKET | {name for _, name in BUCKET_ANSWERS}
 OBJECT_PARAMETERS = SERVED_OBJECT | {name for _, name in OBJECT_ANSWERS}
-
-
-def bucket_answer(method: str, parameter: str, *, numbered: bool) -> Answer | None:
-    """The fixed answer for a bucket's sub-resource; `numbered`: the query has an `id`."""
-    noun = _NUMBERED.get(parameter)
-    if noun is None:
-        return BUCKET_ANSWERS.get((method, parameter))
-    match method:
-        case "GET" if numbered:
-            return Answer(f"GetBucket{noun}", error=errors.NoSuchConfiguration)
-        case "GET":
-            result = f"ListBucket{noun}sResult"
-            document = f"<{result} {_XMLNS}><IsTruncated>false</IsTruncated></{result}>"
-            return Answer(f"ListBucket{noun}s", body=document)
-        case "PUT":
-            return _refused(f"PutBucket{noun}")
-        case "DELETE":
-            return Answer(f"DeleteBucket{noun}", error=errors.NoSuchConfiguration)
-        case _:
-            return None

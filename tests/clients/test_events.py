@@ -1,5 +1,6 @@
 """What a network tells others: notifications to a listener, copies to another network."""
 
+import gzip
 import json
 import os
 import random
@@ -147,7 +148,7 @@ def notifying(
     access, secret = plain_network.keys()
     table += f'[replication.there]\nurl = "{line.url}"\n'
     table += f'access_key = "{access}"\nsecret_key = "{secret}"\n'
-    table += "[s3]\nlogging_roll_seconds = 2\n"
+    table += "[s3]\nlogging_roll_seconds = 2\nlifecycle_day_seconds = 4\n"
     (running.data_dir / "cumulus.toml").write_text(table)
     try:
         running.start()
@@ -296,3 +297,32 @@ def test_requests_are_logged_into_the_target_bucket(notifying: RunningNetwork) -
     assert ' k "PUT /visited/k HTTP/1.1" 200 - - 5 ' in put
     assert "SigV4 - AuthHeader" in put
     assert " 404 NoSuchKey " in by_operation["REST.HEAD.OBJECT"]
+
+
+def test_an_inventory_lists_a_bucket(notifying: RunningNetwork) -> None:
+    client = notifying.boto()
+    for bucket in ("stock", "lists"):
+        client.create_bucket(Bucket=bucket)
+    client.put_object(Bucket="stock", Key="a b", Body=b"123")
+    configuration = {
+        "Id": "all", "IsEnabled": True, "IncludedObjectVersions": "Current",
+        "Schedule": {"Frequency": "Daily"}, "OptionalFields": ["Size", "ETag"],
+        "Destination": {"S3BucketDestination": {
+            "Bucket": "arn:aws:s3:::lists", "Format": "CSV", "Prefix": "i"}},
+    }  # fmt: skip
+    client.put_bucket_inventory_configuration(
+        Bucket="stock", Id="all", InventoryConfiguration=configuration
+    )
+    got = client.list_bucket_inventory_configurations(Bucket="stock")
+    assert got["InventoryConfigurationList"] == [configuration]
+
+    def manifests() -> list[str]:
+        found = client.list_objects_v2(Bucket="lists", Prefix="i/stock/all/").get("Contents", [])
+        return [one["Key"] for one in found if one["Key"].endswith("manifest.json")]
+
+    wait_for(manifests)
+    manifest = json.loads(client.get_object(Bucket="lists", Key=manifests()[0])["Body"].read())
+    data = client.get_object(Bucket="lists", Key=manifest["files"][0]["key"])["Body"].read()
+    etag = "202cb962ac59075b964b07152d234b70"
+    assert gzip.decompress(data).decode() == f'"stock","a%20b","3","{etag}"\n'
+    client.delete_bucket_inventory_configuration(Bucket="stock", Id="all")

@@ -33,6 +33,9 @@ SERVED = {
     "GetBucketVersioning", "PutBucketVersioning",
     "GetObjectLockConfiguration", "PutObjectLockConfiguration",
     "GetObjectRetention", "PutObjectRetention", "GetObjectLegalHold", "PutObjectLegalHold",
+    *(f"{verb}Bucket{noun}Configuration{plural}"
+      for noun in ("Analytics", "IntelligentTiering", "Inventory", "Metrics")
+      for verb, plural in (("Put", ""), ("Get", ""), ("Delete", ""), ("List", "s"))),
     "GetBucketLogging", "PutBucketLogging",
     "GetBucketNotificationConfiguration", "PutBucketNotificationConfiguration",
     "GetBucketOwnershipControls", "PutBucketOwnershipControls", "DeleteBucketOwnershipControls",
