@@ -1,7 +1,9 @@
 """Handlers of the service and of buckets' settings."""
 
-from gateway.errors import InvalidBucketName
-from gateway.model import OBJECT_LOCK
+from collections.abc import Mapping
+
+from gateway.errors import BucketAlreadyExists, BucketAlreadyOwnedByYou, InvalidBucketName
+from gateway.model import ACCESS_ACL, ACCESS_OWNERSHIP, OBJECT_LOCK
 from gateway.s3 import operations as ops
 from gateway.s3 import xml
 from gateway.s3.errors import InvalidLocationConstraint
@@ -12,6 +14,7 @@ from gateway.s3.unsupported import refuse_unsupported
 from gateway.s3.xml_requests import parse_location
 
 RESERVED = frozenset({"ipfs", "ipns"})  # paths of the IPFS gateway
+_MADE_WITH = (ACCESS_ACL, ACCESS_OWNERSHIP, OBJECT_LOCK)
 SETTINGS_MAX = 64 * 1024
 
 
@@ -44,10 +47,26 @@ async def create_bucket(exchange: Exchange, operation: ops.CreateBucket) -> Repl
     region = parse_location(await exchange.document(SETTINGS_MAX, required=False))
     if exchange.config.region and region not in ("", exchange.config.region):
         raise InvalidLocationConstraint(LocationConstraint=region)
-    await exchange.objects.create_bucket(
-        account, operation.bucket, region=region, settings=settings
-    )
+    try:
+        await exchange.objects.create_bucket(
+            account, operation.bucket, region=region, settings=settings
+        )
+    except BucketAlreadyOwnedByYou:
+        _check_again(exchange, operation.bucket, region, settings)
     return Reply(200, [(b"location", f"/{operation.bucket}".encode())])
+
+
+def _check_again(exchange: Exchange, name: str, region: str, settings: Mapping[str, bytes]) -> None:
+    """In us-east-1 an owner may make a bucket again, as long as that would change nothing.
+
+    Raises BucketAlreadyOwnedByYou, BucketAlreadyExists.
+    """
+    bucket = exchange.objects.bucket(name)
+    if not {region or "us-east-1", bucket.region or "us-east-1"} <= {"us-east-1"}:
+        raise BucketAlreadyOwnedByYou
+    kept = exchange.objects.settings(bucket)
+    if any(kept.get(one) != settings.get(one) for one in _MADE_WITH):
+        raise BucketAlreadyExists
 
 
 async def head_bucket(exchange: Exchange, operation: ops.HeadBucket) -> Reply:

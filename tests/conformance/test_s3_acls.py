@@ -1,5 +1,6 @@
 """Access control lists, ownership and who pays, by boto3: an owner, another account, nobody."""
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.request import Request, urlopen
@@ -297,6 +298,22 @@ def test_a_batch_is_deleted_by_whom_the_list_lets(s3: Any, bob: Any) -> None:
     assert len(bob.delete_objects(Bucket=NAME, Delete=batch)["Deleted"]) == 2
 
 
+def test_a_bucket_made_again_stays_as_it_is(s3: Any, bob: Any) -> None:
+    s3.put_object(Bucket=NAME, Key="k", Body=b"x")
+    s3.create_bucket(Bucket=NAME)
+    assert refused(s3.create_bucket, Bucket=NAME, ACL="public-read") == "BucketAlreadyExists"
+    s3.put_bucket_acl(Bucket=NAME, ACL="public-read")
+    s3.create_bucket(Bucket=NAME, ACL="public-read")
+    for given in ({}, {"ACL": "public-read", "ObjectOwnership": "ObjectWriter"}):
+        assert refused(s3.create_bucket, Bucket=NAME, **given) == "BucketAlreadyExists"
+    elsewhere = {"CreateBucketConfiguration": {"LocationConstraint": "eu-west-1"}}
+    code = refused(s3.create_bucket, Bucket=NAME, ACL="public-read", **elsewhere)
+    assert code == "BucketAlreadyOwnedByYou"
+    assert refused(bob.create_bucket, Bucket=NAME) == "BucketAlreadyExists"
+    assert s3.get_object(Bucket=NAME, Key="k")["Body"].read() == b"x"
+    assert s3.get_bucket_acl(Bucket=NAME)["Grants"] == [group("READ"), OWN]
+
+
 # ------------------------------------------------------------------ whose objects are
 def test_who_writes_owns_and_lets_others_read(s3: Any, bob: Any) -> None:
     s3.put_bucket_acl(Bucket=NAME, ACL="public-read-write")
@@ -319,6 +336,46 @@ def test_who_writes_owns_and_lets_others_read(s3: Any, bob: Any) -> None:
     bob.put_object_acl(**named, ACL="private")
     s3.put_object(**named, Body=b"mine")
     assert s3.get_object_acl(**named)["Grants"] == [OWN], "overwritten, it is the writer's"
+
+
+def test_a_policy_gives_what_its_owner_owns_alone(s3: Any, bob: Any, anonymous: Any) -> None:
+    s3.put_bucket_acl(Bucket=NAME, ACL="public-read-write")
+    s3.put_object(Bucket=NAME, Key="mine", Body=b"mine")
+    bob.put_object(Bucket=NAME, Key="bobs", Body=b"bob's")
+    one = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject*",
+           "Resource": f"arn:aws:s3:::{NAME}/*"}  # fmt: skip
+    s3.put_bucket_policy(Bucket=NAME, Policy=json.dumps({"Statement": [one]}))
+    assert may(anonymous.get_object, Bucket=NAME, Key="mine")
+    for who in (s3, anonymous):
+        assert not may(who.get_object, Bucket=NAME, Key="bobs")
+        assert not may(who.get_object_acl, Bucket=NAME, Key="bobs")
+    assert may(bob.get_object, Bucket=NAME, Key="bobs")
+    deny = one | {"Effect": "Deny", "Principal": {"AWS": "bob-id"}}
+    s3.put_bucket_policy(Bucket=NAME, Policy=json.dumps({"Statement": [deny]}))
+    assert not may(bob.get_object, Bucket=NAME, Key="bobs"), "but it denies whatever it wants"
+    s3.delete_bucket_policy(Bucket=NAME)
+
+
+def test_parts_are_judged_by_what_their_upload_said(s3: Any, bob: Any) -> None:
+    full = {"StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}}
+    one = {"Effect": "Allow", "Principal": {"AWS": "bob-id"}, "Action": "s3:PutObject",
+           "Resource": f"arn:aws:s3:::{NAME}/*", "Condition": full}  # fmt: skip
+    s3.put_bucket_policy(Bucket=NAME, Policy=json.dumps({"Statement": [one]}))
+    named = {"Bucket": NAME, "Key": "k"}
+    assert not may(bob.create_multipart_upload, **named)
+    assert not may(bob.put_object, **named)
+    given = {"ACL": "bucket-owner-full-control"}
+    named["UploadId"] = bob.create_multipart_upload(**named, **given)["UploadId"]
+    etag = bob.upload_part(**named, PartNumber=1, Body=b"part")["ETag"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
+    bob.complete_multipart_upload(**named, MultipartUpload=parts)
+    assert s3.get_object(Bucket=NAME, Key="k")["Body"].read() == b"part"
+    deny = one | {"Effect": "Deny", "Action": "s3:PutObjectAcl"}
+    allow = {name: value for name, value in one.items() if name != "Condition"}
+    s3.put_bucket_policy(Bucket=NAME, Policy=json.dumps({"Statement": [allow, deny]}))
+    assert may(bob.put_object, Bucket=NAME, Key="k")
+    assert not may(bob.put_object, Bucket=NAME, Key="k", **given), "who may not give lists"
+    s3.delete_bucket_policy(Bucket=NAME)
 
 
 def test_an_owner_deletes_what_others_wrote(s3: Any, bob: Any) -> None:
@@ -357,13 +414,17 @@ def test_an_upload_has_its_initiator_and_gives_the_object_its_owner(s3: Any, bob
         parts = who.list_parts(**named)
         assert (parts["Initiator"], parts["Owner"]) == (BOBS, BOBS)
     theirs = {"Bucket": NAME, "Key": "a", "UploadId": mine}
-    assert not may(bob.list_parts, **theirs)
-    assert not may(bob.abort_multipart_upload, **theirs)
+    for call in (bob.list_parts, bob.abort_multipart_upload):
+        assert not may(call, **theirs)
+        assert refused(call, Bucket=NAME, Key="a", UploadId="0" * 32) == "NoSuchUpload"
     etag = bob.upload_part(**named, PartNumber=1, Body=b"part")["ETag"]
     parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
     bob.complete_multipart_upload(**named, MultipartUpload=parts)
     assert s3.get_object(Bucket=NAME, Key="b")["Body"].read() == b"part"
     assert bob.get_object_acl(Bucket=NAME, Key="b")["Owner"] == BOBS
+    s3.put_bucket_acl(Bucket=NAME, ACL="public-read")
+    for upload in (mine, "0" * 32):
+        assert not may(bob.list_parts, Bucket=NAME, Key="a", UploadId=upload)
     s3.abort_multipart_upload(**theirs)
 
 
