@@ -148,7 +148,7 @@ class Ingest:
         try:
             stored.add(segment, await self._engine.sink.write(segment, shards))
         except BelowQuorum as error:
-            raise SlowDown from error
+            raise _slow_down(error) from error
         return _ingested(stream_id, key, digests, leaves, stored)
 
     async def _pipeline(
@@ -239,7 +239,11 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, BelowQuorum):
-        slow = SlowDown()
+        slow = _slow_down(error)
         slow.__cause__ = error
         return slow
     return error
+
+
+def _slow_down(error: BelowQuorum) -> SlowDown:
+    return SlowDown(f"Too few miners take objects now: {error}.")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,10 +24,13 @@ class Holdings:
     damaged: list[tuple[str, bytes]] = field(default_factory=list)
     wanted: set[bytes] = field(default_factory=set)
 
-    def problems(self) -> list[str]:
-        """Fragments of known segments that nobody or more than one miner holds, and rotten ones."""
+    def problems(self, staged: Set[bytes] = frozenset()) -> list[str]:
+        """Fragments of known segments that nobody or more than one miner holds, and rotten ones.
+
+        `staged` are those of writes that were refused: what there is of them stays for a day.
+        """
         counts = Counter(key for keys in self.miners.values() for key in keys)
-        found = [f"nobody holds {key.hex()}" for key in self.wanted if not counts[key]]
+        found = [f"nobody holds {key.hex()}" for key in self.wanted - staged if not counts[key]]
         found += [f"{count} miners hold {key.hex()}" for key, count in counts.items() if count > 1]
         return found + [f"{key.hex()} is damaged at {name}" for name, key in self.damaged]
 
