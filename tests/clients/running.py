@@ -144,14 +144,19 @@ class RunningNetwork:
         return kept | ours
 
     def run(
-        self, *command: str | Path, check: bool = True, without: tuple[str, ...] = ()
+        self,
+        *command: str | Path,
+        check: bool = True,
+        without: tuple[str, ...] = (),
+        environ: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """A client program; fails with what it said. `without`: variables that it must not see."""
         done = subprocess.run(
             [str(word) for word in command],
             capture_output=True,
             text=True,
-            env={k: v for k, v in self.client_environ().items() if k not in without},
+            env={k: v for k, v in self.client_environ().items() if k not in without}
+            | (environ or {}),
             timeout=300,
             check=False,
         )
@@ -159,9 +164,11 @@ class RunningNetwork:
             pytest.fail(f"{command}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
-    def aws(self, *words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def aws(
+        self, *words: str | Path, check: bool = True, **environ: str
+    ) -> subprocess.CompletedProcess[str]:
         """The aws command line."""
-        return self.run(program("aws"), *words, check=check)
+        return self.run(program("aws"), *words, check=check, environ=environ)
 
     def cumulus(self, *words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         """The cumulus command line."""
@@ -179,14 +186,13 @@ class RunningNetwork:
             pytest.fail(f"curl {url}: {done.stderr.decode()}")
         return done.stdout
 
-    def boto(self, **more: Any) -> Any:
-        """boto3's S3 client with its defaults."""
+    def boto(self, service: str = "s3", keys: tuple[str, ...] | None = None, **more: Any) -> Any:
+        """boto3's client with its defaults, S3's of the first account unless said otherwise."""
         import boto3
 
-        access, secret = self.keys()
-        session = boto3.session.Session(access, secret, region_name="us-east-1")
+        session = boto3.session.Session(*(keys or self.keys()), region_name="us-east-1")
         trust = {"verify": str(self.authority)} if self.authority else {}
-        return session.client("s3", endpoint_url=self.url("s3"), **trust, **more)
+        return session.client(service, endpoint_url=self.url("s3"), **trust, **more)
 
 
 def program(name: str) -> str:
