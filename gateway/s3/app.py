@@ -43,6 +43,7 @@ from gateway.s3.exchange import XML_TYPE, Exchange, Reply
 from gateway.s3.forms import read_form
 from gateway.s3.handlers import HANDLERS, Handler
 from gateway.s3.operations import (
+    CreateBucket,
     DeleteObjects,
     Operation,
     PostObject,
@@ -323,14 +324,19 @@ def _check_access(
         return
     version_id = getattr(operation, "version_id", None)
     permission.check(action, bucket, name_of(operation), request.key, version_id)
+    listed = any(name in request.headers for name in GIVEN)
+    if isinstance(operation, CreateBucket) and listed:
+        permission.check(action, bucket, "PutBucketAcl")
     if not request.key:
         return
     if TAGGING in request.headers:
         permission.check(action, bucket, "PutObjectTagging", request.key)
-    # Who may put may give the list; a statement may still deny it.
-    listed = action is Action.WRITE and any(name in request.headers for name in GIVEN)
-    if listed and permission.decide(action, bucket, "PutObjectAcl", request.key).explicit:
-        raise AccessDenied
+    if action is Action.WRITE and listed:
+        # An account that may put may give the list, unless a statement denies it; who acts for it
+        # needs the right.
+        given = permission.decide(action, bucket, "PutObjectAcl", request.key)
+        if given.explicit or (permission.is_identity and not given.allowed):
+            raise AccessDenied
 
 
 def _origin(exchange: Exchange, operation: Operation) -> Origin:

@@ -111,6 +111,11 @@ class Permission:
         self.charged = False  # the caller pays for the request
         self.given_tags: Mapping[str, str] | None = None  # of a body that was read already
 
+    @property
+    def is_identity(self) -> bool:
+        """Whether a user or session asks, and not an account itself."""
+        return self._identity is not None
+
     def asks_policies(self, bucket: Bucket | None) -> bool:
         """Whether there is any policy to be asked; else an operation's name does not matter."""
         return self._identity is not None or (bucket is not None and bucket.guarded)

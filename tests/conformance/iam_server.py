@@ -78,7 +78,7 @@ def running_iam(clock: Clock | None = None, **options: Any) -> Iterator[IamServe
     async def accounts() -> tuple[Credential, Credential]:
         return (
             await world.accounts.create("Ann", id="ann-id", email="ann@example.org"),
-            await world.accounts.create("Bob", id="bob-id"),
+            await world.accounts.create("Bob", id="bob-id", email="bob@example.org"),
         )
 
     ann, bob = asyncio.run(accounts())
