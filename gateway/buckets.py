@@ -13,13 +13,14 @@ from gateway.errors import (
     BucketNotEmpty,
     InvalidBucketName,
     InvalidBucketState,
+    InvalidRequest,
     NoSuchBucket,
     TooManyBuckets,
 )
 from gateway.events.noting import note_test
 from gateway.events.rules import kept_rules
 from gateway.listing import after_prefix
-from gateway.model import ENABLED, NOTIFICATION, OBJECT_LOCK, Account, Bucket
+from gateway.model import ENABLED, NOTIFICATION, OBJECT_LOCK, REPLICATION, Account, Bucket
 from gateway.records import (
     BucketRow,
     SettingsRow,
@@ -164,6 +165,11 @@ class Buckets:
                     "Versioning must be 'Enabled' on the bucket to apply a Object Lock "
                     "configuration"
                 )
+            if name == REPLICATION and value is not None and row.versioning != ENABLED:
+                raise InvalidRequest(
+                    "Versioning must be 'Enabled' on the bucket to apply a replication "
+                    "configuration"
+                )
             if row.settings != names:
                 changed = msgspec.structs.replace(row, settings=names)
                 transaction.put(Space.BUCKETS, place, encode(changed))
@@ -202,6 +208,11 @@ class Buckets:
             if versioning not in {None, ENABLED} and OBJECT_LOCK in row.settings:
                 raise InvalidBucketState(
                     "An Object Lock configuration is present on this bucket, so the versioning "
+                    "state cannot be changed."
+                )
+            if versioning not in {None, ENABLED} and REPLICATION in row.settings:
+                raise InvalidBucketState(
+                    "A replication configuration is present on this bucket, so the versioning "
                     "state cannot be changed."
                 )
             changed = msgspec.structs.replace(

@@ -52,11 +52,17 @@ class Replicator:
             if version is None:
                 continue
             if row.event == "tags":
-                if self._objects.head(version.bucket, row.key).version_id != row.version:
-                    continue  # there the latest version would be taken for it
-                await self._remote.tag(row.target, row.key, version.attributes.tags)
+                await self._tag(row, version)
             else:
                 await self._put(row, version)
+
+    async def _tag(self, row: ReplicaRow, version: ObjectVersion) -> None:
+        try:
+            latest = self._objects.head(version.bucket, row.key)
+        except NoSuchKey:
+            return
+        if latest.version_id == row.version:  # else another version would get them there
+            await self._remote.tag(row.target, row.key, version.attributes.tags)
 
     async def _put(self, row: ReplicaRow, version: ObjectVersion) -> None:
         if version.size > OBJECT_MAX:

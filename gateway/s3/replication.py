@@ -136,7 +136,7 @@ def replication_document(stored: bytes) -> bytes:
 
 
 def check_replication(exchange: Exchange, stored: bytes) -> None:
-    """Raises InvalidRequest without versioning, or for an endpoint that nobody configured."""
+    """Raises InvalidRequest for an endpoint that nobody configured."""
     for rule in kept_replication(stored).rules:
         if rule.endpoint not in exchange.config.endpoints:
             raise InvalidRequest(

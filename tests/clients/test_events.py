@@ -241,6 +241,7 @@ def test_objects_are_kept_at_another_network_that_is_away_for_a_while(
         "DeleteMarkerReplication": {"Status": "Disabled"},
         "Destination": {"Bucket": "arn:cumulus:replication::there:copy"},
     }  # fmt: skip
+    here.put_bucket_versioning(Bucket="original", VersioningConfiguration={"Status": "Enabled"})
     here.put_bucket_replication(
         Bucket="original", ReplicationConfiguration={"Role": "any", "Rules": [rule]}
     )

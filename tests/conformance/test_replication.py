@@ -16,7 +16,15 @@ from gateway.events.courier import REFUSALS_MAX, Courier, Pace
 from gateway.events.origin import Origin, caused_by
 from gateway.events.places import Endpoint
 from gateway.events.queues import Queue
-from gateway.model import Algorithm, Attributes, Bucket, CompletedPart, Extra, ObjectVersion
+from gateway.model import (
+    ENABLED,
+    Algorithm,
+    Attributes,
+    Bucket,
+    CompletedPart,
+    Extra,
+    ObjectVersion,
+)
 from gateway.records import ReplicaRow
 from gateway.replication.remote import Remote
 from gateway.replication.replicator import Replicator
@@ -195,7 +203,7 @@ async def test_a_replica_is_not_replicated_again(server: Server) -> None:
     objects = server.app._objects
     client = server.client()
     client.create_bucket(Bucket="mirror")
-    mirror = objects.bucket("mirror")
+    mirror = await objects.configure_bucket("mirror", versioning=ENABLED)
     await objects.set_setting(mirror, "replication", parse_replication(document(element())))
     world, bucket = await replicating(element(arn="arn:cumulus:replication::there:mirror"))
     source = Source(world, bucket, server.endpoint)

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.catalog.interface import Space
-from gateway.errors import InvalidArgument, InvalidRequest, StoreError
+from gateway.errors import InvalidArgument, InvalidBucketState, InvalidRequest, StoreError
 from gateway.events.origin import Origin, caused_by
 from gateway.model import (
     ENABLED,
     SSE_C,
+    SUSPENDED,
     Account,
     Algorithm,
     Attributes,
@@ -306,3 +307,13 @@ async def test_delete_markers_follow_where_the_rule_says_so(markers: str, follow
     await caused_by(Origin("LifecycleExpiration"), world.objects.delete(bucket, "k"))
     await world.objects.delete(bucket, "k", made.version_id)  # for good: only here
     assert queued(world) == [("put", "k")] + [("marker", "k")] * follows
+
+
+async def test_replication_rests_on_versioning() -> None:
+    world = await World().start()
+    stored = parse_replication(document(element()))
+    with pytest.raises(InvalidRequest, match="Versioning"):
+        await world.objects.set_setting(world.bucket, "replication", stored)
+    world, _ = await replicating(element())
+    with pytest.raises(InvalidBucketState):
+        await world.objects.configure_bucket("photos", versioning=SUSPENDED)
