@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import random
+from datetime import UTC, datetime
 
 import pytest
 
@@ -168,3 +169,36 @@ def test_a_form_made_by_boto3_is_posted_by_somebody_without_keys(network: Runnin
     assert client.get_object(Bucket="forms", Key="in/picture.png")["Body"].read() == body
     client.delete_object(Bucket="forms", Key="in/picture.png")
     client.delete_bucket(Bucket="forms")
+
+
+def test_versions_are_kept_hidden_and_locked(network: RunningNetwork) -> None:
+    client = network.boto()
+    where = {"Bucket": "versions"}
+    client.create_bucket(**where, ObjectLockEnabledForBucket=True)
+    bodies = [random.Random(n).randbytes(size) for n, size in enumerate((9, 3 * MIB, 100))]
+    names = [client.put_object(**where, Key="k", Body=body)["VersionId"] for body in bodies]
+    client.put_object_retention(
+        **where, Key="k", VersionId=names[1],
+        Retention={"Mode": "GOVERNANCE", "RetainUntilDate": datetime(2099, 1, 1, tzinfo=UTC)},
+    )  # fmt: skip
+    marker = client.delete_object(**where, Key="k")["VersionId"]
+    with pytest.raises(client.exceptions.NoSuchKey):
+        client.get_object(**where, Key="k")
+    for name, body in zip(names, bodies, strict=True):
+        assert client.get_object(**where, Key="k", VersionId=name)["Body"].read() == body
+    assert client.list_objects_v2(**where)["KeyCount"] == 0
+    pages = client.get_paginator("list_object_versions").paginate(
+        **where, PaginationConfig={"PageSize": 1}
+    )
+    listed = [v["VersionId"] for page in pages for v in page.get("Versions", [])]
+    assert listed == names[::-1]
+    everything = {"Objects": [{"Key": "k", "VersionId": name} for name in (*names, marker)]}
+    errors = client.delete_objects(**where, Delete=everything)["Errors"]
+    assert [(error["VersionId"], error["Code"]) for error in errors] == [
+        (names[1], "AccessDenied")
+    ]  # fmt: skip
+    assert client.get_object(**where, Key="k")["Body"].read() == bodies[1], "it is the latest now"
+    client.delete_object(
+        **where, Key="k", VersionId=names[1], BypassGovernanceRetention=True
+    )  # fmt: skip
+    client.delete_bucket(**where)
