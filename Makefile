@@ -19,7 +19,7 @@ PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; 
   "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' >/dev/null 2>&1 \
   && { echo "$$p"; break; }; done)
 
-.PHONY: up test check bench sim lock python which-python clean
+.PHONY: up test test-clients check bench sim lock python which-python clean
 .DEFAULT_GOAL := up
 
 up: $(VENV)/.run
@@ -27,6 +27,9 @@ up: $(VENV)/.run
 
 test: $(VENV)/.test
 	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+test-clients: $(VENV)/.test
+	$(VENV)/bin/python scripts/test_clients.py $(ARGS)
 
 check: $(VENV)/.test
 	$(VENV)/bin/ruff check .

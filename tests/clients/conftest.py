@@ -1,6 +1,9 @@
 """Networks that client tests share: one over http, one over https, both with six miners."""
 
+import hashlib
+import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +39,23 @@ def _network(folder, *options: str) -> Iterator[RunningNetwork]:  # type: ignore
     finally:
         if running.process is not None and running.process.poll() is None:
             assert running.stop() == 0
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Some files, small and large."""
+    chance = random.Random(4)
+    for name, size in [("a", 10), ("empty", 0), ("d/large.bin", 20 << 20), ("d/é +", 70_000)]:
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(chance.randbytes(size))
+    return tmp_path / "tree"
+
+
+@pytest.fixture
+def bucket(network: RunningNetwork, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A bucket that goes with the test, whatever is left in it."""
+    name = "p-" + hashlib.sha256(request.node.name.encode()).hexdigest()[:12]
+    network.aws("s3", "mb", f"s3://{name}")
+    yield name
+    network.aws("s3", "rb", "--force", f"s3://{name}")

@@ -1,6 +1,7 @@
 """A whole network of processes, started as a user starts it, and the programs that talk to it."""
 
 import configparser
+import hashlib
 import json
 import os
 import shutil
@@ -164,6 +165,16 @@ class RunningNetwork:
             pytest.fail(f"{command}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
+    def run_with_keys(self, *command: str | Path, **environ: str) -> str:
+        """A client that takes keys and authorities from its environment; what it printed."""
+        access, secret = self.keys()
+        given = {"AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret} | environ
+        if self.authority:
+            # Some bring their own TLS and look for authorities where OpenSSL, curl or Node.js do.
+            names = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+            given |= dict.fromkeys(names, str(self.authority))
+        return self.run(*command, environ=given).stdout
+
     def aws(
         self, *words: str | Path, check: bool = True, **environ: str
     ) -> subprocess.CompletedProcess[str]:
@@ -195,19 +206,25 @@ class RunningNetwork:
         return session.client(service, endpoint_url=self.url("s3"), **trust, **more)
 
 
-def program(name: str) -> str:
-    """A client's path; without it the test is skipped, or fails where clients are required."""
+def program(name: str, probe: str = "--version") -> str:
+    """A client's path, if `NAME PROBE` runs; else skipped, or failed where clients are required."""
     folders = [Path(sys.prefix) / "bin", ROOT / "node_modules" / ".bin"]
     found = next((str(f / name) for f in folders if (f / name).exists()), None)
     found = found or shutil.which(name)
-    if (
-        found
-        and subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0
-    ):
+    if found and subprocess.run([found, probe], capture_output=True, check=False).returncode == 0:
         return found
     if REQUIRED:
         pytest.fail(f"client missing: {name} (CUMULUS_REQUIRE_CLIENTS=1)")
     pytest.skip(f"client missing: {name}")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Relative path -> digest of every file below a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).digest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def is_alive(pid: int) -> bool:
