@@ -6,7 +6,7 @@ with it, so a prefix of a million keys costs one seek. Only the first fields of 
 
 from gateway.catalog.interface import Reader, Space
 from gateway.model import FOREIGN, Attributes, Bucket, Listing, ObjectVersion
-from gateway.records import ListedRow, VersionRow, decode_listed, decode_version
+from gateway.records import NO_HEADERS, ShownRow, VersionRow, decode_listed, decode_version
 from gateway.versions import attributes_of, text_key, to_checksum
 
 # A scan under a delimiter may hit a common prefix at once: begin small, grow while keys come.
@@ -54,13 +54,21 @@ def list_page(
     return listing
 
 
-def listed_row(bucket: Bucket, raw: bytes) -> ListedRow:
+def listed_row(bucket: Bucket, raw: bytes) -> VersionRow | ShownRow:
     """What lists need of a row: its first fields, or all where owners may differ."""
     return decode_version(raw) if FOREIGN in bucket.settings else decode_listed(raw)
 
 
-def listed(bucket: Bucket, key: bytes, row: ListedRow, superseded_ns: int = 0) -> ObjectVersion:
+def listed(
+    bucket: Bucket, key: bytes, row: VersionRow | ShownRow, superseded_ns: int = 0
+) -> ObjectVersion:
     """What lists show of a version."""
+    if isinstance(row, VersionRow):
+        attributes = attributes_of(row)
+    elif bytes(row.headers) == NO_HEADERS:
+        attributes = _ATTRIBUTES
+    else:
+        attributes = Attributes(headers=row.class_header())
     return ObjectVersion(
         bucket,
         key.decode("utf-8", "surrogateescape"),
@@ -69,7 +77,7 @@ def listed(bucket: Bucket, key: bytes, row: ListedRow, superseded_ns: int = 0) -
         row.size,
         row.etag,
         row.modified_ns,
-        attributes_of(row) if isinstance(row, VersionRow) else _ATTRIBUTES,
+        attributes,
         b"",
         row.profile,
         to_checksum(row.checksum) if row.checksum else None,

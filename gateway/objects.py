@@ -41,6 +41,7 @@ from gateway.protection import CustomerKey, EncryptionChange
 from gateway.segments import Cutting, Engine
 from gateway.store import Leases, Publisher, StoragePool, Store, StoreSettings
 from gateway.transaction import commit, release_some
+from gateway.transition import Transition, release_retired
 from gateway.version_listing import list_versions_page, position_behind
 from gateway.writing import Writing
 from miner.segments import SegmentSource
@@ -101,6 +102,7 @@ class ObjectService:
         self._writing = Writing(self._store, self._contents)
         self._multipart = Multipart(self._store, self._contents)
         self._completion = Completion(self._store)
+        self._transition = Transition(self._store)
         self.kms = KmsKeys(self._store)
 
     async def release_some(self) -> bool:
@@ -291,6 +293,21 @@ class ObjectService:
         Judged in the commit; None if it is gone or stands otherwise. Raises AccessDenied (locked).
         """
         return await self._writing.expire(version, standing)
+
+    async def transition(self, version: ObjectVersion, storage_class: str, profile: str) -> bool:
+        """Give a version another storage class, and its bytes the erasure profile of that class.
+
+        All else of it stays; reads go on meanwhile. `profile` is a name, "" for the bucket's.
+        False if the version is gone. Raises QuotaExceeded; what was done before stays done.
+        """
+        return await self._transition.move(version, storage_class, profile)
+
+    async def release_retired(self) -> bool:
+        """Let go of some of the bytes that a transition left hours ago; False if there are none."""
+        now = self._store.clock.now_ns()
+        return await commit(
+            self._store.catalog, self._store.pool, lambda t: release_retired(t, now)
+        )
 
     async def amend(
         self,

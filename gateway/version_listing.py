@@ -11,7 +11,8 @@ from gateway.finding import named
 from gateway.listing import FIRST_SCAN, LIMIT_MAX, after_prefix, listed, listed_row
 from gateway.model import Bucket, Position, VersionListing
 from gateway.records import (
-    ListedRow,
+    ShownRow,
+    VersionRow,
     decode_listed,
     escape,
     live_key,
@@ -67,7 +68,7 @@ class _Merge:
         self._reader = reader
         self._start = start
 
-    def rows(self, step: int) -> Iterator[tuple[bytes, ListedRow, int]]:
+    def rows(self, step: int) -> Iterator[tuple[bytes, VersionRow | ShownRow, int]]:
         """(key, version, modified_ns of the next newer one or 0), by key, the newest first."""
         live, kept = self._live(step), self._kept(step)
         newest, older = next(live, None), next(kept, None)
@@ -89,7 +90,7 @@ class _Merge:
             yield key, row, newer_ns
             newer_ns = row.modified_ns
 
-    def _live(self, step: int) -> Iterator[tuple[bytes, ListedRow]]:
+    def _live(self, step: int) -> Iterator[tuple[bytes, VersionRow | ShownRow]]:
         key, below = self._start.key, self._start.below
         end = after_prefix(self.bucket.id + self.prefix)
         for place, raw in self._scan(Space.LIVE, live_key(self.bucket.id, key), end, step):
@@ -97,7 +98,7 @@ class _Merge:
             if below is None or place[16:] != key or row.sequence < below:
                 yield place[16:], row
 
-    def _kept(self, step: int) -> Iterator[tuple[bytes, ListedRow]]:
+    def _kept(self, step: int) -> Iterator[tuple[bytes, VersionRow | ShownRow]]:
         key, below = self._start.key, self._start.below
         if below is None:
             at = self.bucket.id + escape(key)

@@ -145,6 +145,7 @@ class Plan:
         self._varies = lifecycle.minimum == MINIMUM_VARIES
         self._rules = [rule for rule in lifecycle.rules if rule.enabled]
         self.asks_tags = any(rule.filter.tags for rule in self._rules)
+        self.moves = any(rule.transitions or rule.noncurrent_transitions for rule in self._rules)
 
     @cached_property
     def untagged(self) -> "Plan":

@@ -20,6 +20,7 @@ from gateway.errors import (
     NoSuchKey,
     NoSuchUpload,
     NoSuchVersion,
+    QuotaExceeded,
     StoreError,
 )
 from gateway.events.origin import Origin, caused_by
@@ -27,7 +28,8 @@ from gateway.jobs import Step
 from gateway.lifecycle.rules import LIFECYCLE, Calendar, Facts, Plan, plan_of
 from gateway.model import Bucket, ObjectVersion, Position, Standing, Upload
 from gateway.objects import ObjectService
-from gateway.records import BucketRow, JobRow, decode
+from gateway.records import STORAGE_CLASS, BucketRow, JobRow, decode
+from gateway.storage_classes import profile_of
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +38,10 @@ _BUCKETS = 1000
 _AT_ONCE = 16
 _IDLE_SECONDS = 60.0  # a clock that is set is noticed after so long
 _EXPIRING = Origin(operation="LifecycleExpiration")
-# What somebody else's change, or a lock, leaves nothing to do of.
-_OVERTAKEN = (AccessDenied, NoSuchBucket, NoSuchKey, NoSuchUpload, NoSuchVersion)
+_MOVING = Origin(operation="LifecycleTransition")
+_RELEASES = 16  # of what transitions left, a step
+# What somebody else's change, a lock, or a full lease leaves nothing to do of.
+_OVERTAKEN = (AccessDenied, NoSuchBucket, NoSuchKey, NoSuchUpload, NoSuchVersion, QuotaExceeded)
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
@@ -56,6 +60,7 @@ class Due(NamedTuple):
 
     work: Callable[[], Awaitable[bool]]
     marker: bool = False  # after all else: what goes may leave a marker alone
+    moves: bool = False  # takes a segment's memory: one at a time
 
 
 class Sweep:
@@ -81,6 +86,9 @@ class Sweep:
     async def step(self, state: JobRow) -> Step:
         """See Job."""
         now = self._clock.now_ns()
+        for _ in range(_RELEASES):
+            if not await self._objects.release_retired():
+                break
         if not state.position and self._calendar.number(state.began_ns) == (
             self._calendar.number(now)
         ):
@@ -185,24 +193,52 @@ class _Page:
             if self._plan.marker(_facts(version), self._now):
                 self._expire(version, Standing.ALONE)
             return
-        if not self._acts(self._plan.untagged, version, newer):
-            return
         if self._plan.asks_tags and not version.deleted:
+            if not self._may_act(version, newer):
+                return
             try:
                 version = self._whole(version)
             except _OVERTAKEN:
                 return
-            if not self._acts(self._plan, version, newer):
-                return
-        standing = Standing.NONCURRENT if version.superseded_ns else Standing.LATEST
-        self._expire(version, standing)
+        self._act(version, newer)
 
-    def _acts(self, plan: Plan, version: ObjectVersion, newer: int) -> bool:
+    def _may_act(self, version: ObjectVersion, newer: int) -> bool:
+        """Whether anything is due with some tags in some class."""
+        plan = self._plan.untagged
+        return self._goes(plan, version, newer) or (
+            plan.moves and self._where(plan, version, newer, _facts(version, "")) is not None
+        )
+
+    def _act(self, version: ObjectVersion, newer: int) -> None:
+        """Note what is due of a version that is known whole.
+
+        What goes for good need not move first; what is only hidden does.
+        """
+        standing = Standing.NONCURRENT if version.superseded_ns else Standing.LATEST
+        goes = self._goes(self._plan, version, newer)
+        hides = standing is Standing.LATEST and self._bucket.versioning
+        where = None
+        if not goes or hides:
+            where = self._where(self._plan, version, newer, _facts(version))
+        if where is not None:
+            self._move(version, where)
+        elif goes:
+            self._expire(version, standing)
+
+    def _goes(self, plan: Plan, version: ObjectVersion, newer: int) -> bool:
         facts = _facts(version)
         if version.superseded_ns:
             return plan.noncurrent(facts, version.superseded_ns, newer, self._now)
         due = plan.expiration(facts)
         return due is not None and due.when_ns <= self._now
+
+    def _where(self, plan: Plan, version: ObjectVersion, newer: int, facts: Facts) -> str | None:
+        """The class that it should be in and is not."""
+        if version.deleted:
+            return None
+        if version.superseded_ns:
+            return plan.noncurrent_transition(facts, version.superseded_ns, newer, self._now)
+        return plan.transition(facts, self._now)
 
     def _whole(self, listed: ObjectVersion) -> ObjectVersion:
         """With what lists do not tell. Raises NoSuchKey, NoSuchVersion."""
@@ -210,6 +246,13 @@ class _Page:
         if found.uid != listed.uid:
             raise NoSuchVersion
         return msgspec.structs.replace(found, superseded_ns=listed.superseded_ns)
+
+    def _move(self, version: ObjectVersion, where: str) -> None:
+        async def work() -> bool:
+            moving = self._objects.transition(version, where, profile_of(where))
+            return await caused_by(_MOVING, moving)
+
+        self.due.append(Due(work, moves=True))
 
     def _expire(self, version: ObjectVersion, standing: Standing) -> None:
         async def work() -> bool:
@@ -219,18 +262,21 @@ class _Page:
         self.due.append(Due(work, marker=standing is Standing.ALONE))
 
 
-def _facts(version: ObjectVersion) -> Facts:
-    tags = version.attributes.tags
-    return Facts(version.key, version.size, tags, version.modified_ns)
+def _facts(version: ObjectVersion, storage_class: str | None = None) -> Facts:
+    attributes = version.attributes
+    if storage_class is None:
+        storage_class = attributes.headers.get(STORAGE_CLASS, "STANDARD")
+    return Facts(version.key, version.size, attributes.tags, version.modified_ns, storage_class)
 
 
 async def _all_of(due: Sequence[Due]) -> int:
     """Do all of it, several at once; how much there was to do. Raises StoreError."""
-    done = await _some(each for each in due if not each.marker)
-    return done + await _some(each for each in due if each.marker)
+    done = await _some((each for each in due if not each.marker and not each.moves), _AT_ONCE)
+    done += await _some((each for each in due if each.marker), _AT_ONCE)
+    return done + await _some((each for each in due if each.moves), 1)
 
 
-async def _some(due: Iterable[Due]) -> int:
+async def _some(due: Iterable[Due], at_once: int) -> int:
     done, failed = 0, list[StoreError]()
     waiting = iter(due)
 
@@ -247,7 +293,7 @@ async def _some(due: Iterable[Due]) -> int:
                 return
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(_AT_ONCE):
+        for _ in range(at_once):
             group.create_task(worker())
     if failed:
         raise failed[0]

@@ -29,9 +29,9 @@ from gateway.lifecycle.rules import (
 from gateway.s3 import xml
 from gateway.s3.errors import MalformedXML
 from gateway.s3.lifecycle_checks import ACTIONS, check_forms, check_rule
-from gateway.s3.storage_classes import ARCHIVES, profile_of
 from gateway.s3.timestamps import iso
 from gateway.s3.xml_requests import parse_document
+from gateway.storage_classes import ARCHIVES, profile_of
 
 T = TypeVar("T")
 

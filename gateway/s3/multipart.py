@@ -32,11 +32,11 @@ from gateway.s3.exchange import Exchange, Reply, xml_reply
 from gateway.s3.expiry import abort_headers, expiration_headers
 from gateway.s3.object_lock import given_lock, with_lock
 from gateway.s3.ranges import parse_copy_range
-from gateway.s3.storage_classes import profile_of
 from gateway.s3.timestamps import iso
 from gateway.s3.unsupported import refuse_unsupported
 from gateway.s3.writing import check_before_body, find_source
 from gateway.s3.xml_requests import DOCUMENT_MAX, parse_complete
+from gateway.storage_classes import profile_of
 
 # S3's largest object: 10,000 parts of 5 GiB would be more.
 OBJECT_MAX = 5 << 40

@@ -32,10 +32,10 @@ from gateway.s3.encryption import (
 from gateway.s3.exchange import Exchange, Reply, xml_reply
 from gateway.s3.expiry import expiration_headers
 from gateway.s3.object_lock import check_integrity, given_lock, with_lock
-from gateway.s3.storage_classes import profile_of
 from gateway.s3.tags import read_tags
 from gateway.s3.timestamps import iso
 from gateway.s3.unsupported import check_expected_owner, refuse_unsupported
+from gateway.storage_classes import profile_of
 
 # Deletions of one DeleteObjects under way at once: they share group commits.
 DELETES_AT_ONCE = 64

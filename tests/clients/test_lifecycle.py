@@ -14,12 +14,12 @@ from tests.clients.running import RunningNetwork
 
 pytestmark = [pytest.mark.client, pytest.mark.network, pytest.mark.timeout(300)]
 
-OBJECTS = 700  # of which a step takes 250, and a second 500
+OBJECTS = 400  # of which a step takes 250, and a second 500
 
 
 @pytest.fixture(scope="module")
 def quick_days(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNetwork]:
-    options = ("--miners", "3", "--workers", "1", "--background", "gentle")
+    options = ("--miners", "6", "--workers", "1", "--background", "gentle")
     running = RunningNetwork(
         tmp_path_factory.mktemp("days"), *options, CUMULUS_LIFECYCLE_DAY_SECONDS="1"
     )
@@ -95,3 +95,31 @@ def test_replies_say_when_an_object_goes(quick_days: RunningNetwork) -> None:
     put = client.put_object(Bucket="said", Key="k", Body=b"x")
     assert put["Expiration"].endswith(' GMT", rule-id="1000 days"')
     assert client.head_object(Bucket="said", Key="k")["Expiration"] == put["Expiration"]
+
+
+def test_an_object_moves_to_another_class_while_it_is_read(quick_days: RunningNetwork) -> None:
+    client = quick_days.boto()
+    client.create_bucket(Bucket="moved")
+    body = os.urandom(20 << 20)
+    put = client.put_object(Bucket="moved", Key="k", Body=body, Metadata={"m": "1"})
+    reading = client.get_object(Bucket="moved", Key="k")["Body"]
+    begun = reading.read(1 << 20)
+    rule = {
+        "ID": "r",
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "Transitions": [{"Days": 1, "StorageClass": "MIRROR"}],
+    }
+    client.put_bucket_lifecycle_configuration(
+        Bucket="moved", LifecycleConfiguration={"Rules": [rule]}
+    )
+    end = time.monotonic() + 60
+    while (got := client.get_object(Bucket="moved", Key="k")).get("StorageClass") is None:
+        assert got["Body"].read() == body
+        assert time.monotonic() < end, quick_days.logs()
+    assert got["StorageClass"] == "MIRROR"
+    assert got["Body"].read() == body
+    assert begun + reading.read() == body
+    assert (got["ETag"], got["Metadata"]) == (put["ETag"], {"m": "1"})
+    [listed] = client.list_objects_v2(Bucket="moved")["Contents"]
+    assert listed["StorageClass"] == "MIRROR"

@@ -18,7 +18,6 @@ from gateway.s3.checksums import upload_checksum
 from gateway.s3.conditions import check_read, names_etag
 from gateway.s3.listing import after_prefix, read_token, start_after, write_token
 from gateway.s3.ranges import parse_copy_range, parse_range
-from gateway.s3.storage_classes import profile_of
 from gateway.s3.timestamps import http_date, iso
 from gateway.s3.xml_requests import (
     DEPTH_MAX,
@@ -28,6 +27,7 @@ from gateway.s3.xml_requests import (
     parse_document,
     parse_location,
 )
+from gateway.storage_classes import profile_of
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 LATIN = st.text(st.characters(max_codepoint=255), max_size=80)
