@@ -79,6 +79,7 @@ class NetworkState(msgspec.Struct, frozen=True):
     rebuilt_fragments: int
     crowded_fragments: int = 0
     jobs: list["JobState"] = []
+    queues: list["QueueState"] = []
 
 
 class JobState(msgspec.Struct, frozen=True):
@@ -90,6 +91,16 @@ class JobState(msgspec.Struct, frozen=True):
     done: int
     failures: int  # steps that failed one after the other
     error: str
+
+
+class QueueState(msgspec.Struct, frozen=True):
+    """What waits for a place outside: see gateway/events/queues.py."""
+
+    kind: str  # notify, replicate
+    name: str
+    waiting: int
+    done: int
+    dropped: int
 
 
 class NodeState(msgspec.Struct, frozen=True):

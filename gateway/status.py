@@ -11,7 +11,7 @@ from gateway.console.app import Metric
 from gateway.events import queues
 from gateway.jobs import job_states
 from gateway.network import Network
-from gateway.protocol import JobState, NetworkState, NodeState
+from gateway.protocol import JobState, NetworkState, NodeState, QueueState
 from gateway.records import JobRow
 from gateway.view import CatalogMiners
 from miner.client import MinerPeers
@@ -123,8 +123,9 @@ class NetworkStatus:
                 JobState(name, job.began_ns, job.ended_ns, job.done, job.failures, job.error)
                 for name, job in job_states(reader)
             ]
+            waiting = [QueueState(*queue, *each) for queue, each in queues.figures(reader).items()]
         return NetworkState(
-            height, price, nodes, repair.pending, repair.rebuilt, repair.crowded, jobs
+            height, price, nodes, repair.pending, repair.rebuilt, repair.crowded, jobs, waiting
         )
 
 

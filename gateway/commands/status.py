@@ -63,6 +63,7 @@ def collect(network: Network) -> dict[str, Any]:
             "crowded_fragments": state.crowded_fragments if state else None,
         },
         "jobs": [msgspec.structs.asdict(job) for job in state.jobs] if state else [],
+        "queues": [msgspec.structs.asdict(queue) for queue in state.queues] if state else [],
     }
 
 
@@ -129,6 +130,12 @@ def job_text(job: dict[str, Any]) -> str:
     return f"{text}, last pass ended {ended:%Y-%m-%d %H:%M} UTC" if job["ended_ns"] else text
 
 
+def queue_text(queue: dict[str, Any]) -> str:
+    """`notify hook: 3 waiting, 120 done`, and how many were dropped if any were."""
+    text = f"{queue['kind']} {queue['name']}: {queue['waiting']} waiting, {queue['done']} done"
+    return f"{text}, {queue['dropped']} dropped" if queue["dropped"] else text
+
+
 def _text(found: dict[str, Any]) -> str:
     ends = found["endpoints"]
     lines = ["ready" if found["ready"] else "not ready: " + "; ".join(found["missing"])]
@@ -140,6 +147,7 @@ def _text(found: dict[str, Any]) -> str:
         lines.append(f"space     {size_text(space['used'])} of {size_text(space['pledged'])}")
         lines.append("repair    " + repair_text(found["repair"]))
         lines += [f"job       {job_text(job)}" for job in found["jobs"]]
+        lines += [f"queue     {queue_text(queue)}" for queue in found["queues"]]
     rows: list[tuple[object, ...]] = [
         (
             node["name"],

@@ -156,14 +156,14 @@ def _noted(  # noqa: PLR0917 - one caller
     origin: Origin,
 ) -> EventRow:
     now = store.clock.now_ns()
-    created = change is Change.CREATED
+    own = change in (Change.CREATED, Change.MARKED)
     return EventRow(
         event=event,
         bucket=bucket.name,
         key=key,
         time_ns=now,
         # Removals and amendments come behind what they change.
-        sequence=row.sequence if created else max(now, row.sequence + 1),
+        sequence=row.sequence if own else max(now, row.sequence + 1),
         size=None if change in (Change.REMOVED, Change.MARKED) else row.size,
         etag="" if change in (Change.REMOVED, Change.MARKED) else row.etag,
         version=row.version,

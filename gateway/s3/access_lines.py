@@ -82,20 +82,21 @@ def access_line(
 
 
 def operation_of(request: Request) -> str:
-    """REST.METHOD.RESOURCE, as AWS names what was asked for."""
+    """REST.METHOD.RESOURCE, or WEBSITE.…, as AWS names what was asked for."""
     method = "COPY" if "x-amz-copy-source" in request.headers else request.method
     if method == "OPTIONS":
         return "REST.OPTIONS.PREFLIGHT"
     known = OBJECT_PARAMETERS if request.key else _BUCKET_PARAMETERS
     parameter = next((name for name in request.query if name in known), "")
-    if not parameter:
-        resource = "OBJECT" if request.key or method == "POST" else "BUCKET"
+    if not parameter or request.site:
+        whole = request.key or method == "POST" or request.site
+        resource = "OBJECT" if whole else "BUCKET"
     elif parameter == "uploadId" and "partNumber" in request.query:
         resource = "PART"
     else:
         names = _OF_OBJECTS if request.key else _OF_BUCKETS
         resource = names.get(parameter, parameter.upper().replace("-", "_"))
-    return f"REST.{method}.{resource}"
+    return f"{'WEBSITE' if request.site else 'REST'}.{method}.{resource}"
 
 
 def _authentication(request: Request) -> tuple[str, str]:

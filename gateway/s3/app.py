@@ -187,7 +187,9 @@ class S3App:
         assert self._access is not None
         if request is None or not request.bucket:
             return
-        if bucket is None:  # refused before it was looked up
+        if bucket is None:  # a website's visitor, or refused before it was looked up
+            if reply.status < 400 and not request.site:
+                return
             try:
                 bucket = self._objects.bucket(request.bucket)
             except (StoreError, CatalogUnavailable):

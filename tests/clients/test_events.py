@@ -228,6 +228,8 @@ def test_nothing_is_lost_while_the_listener_is_down_and_processes_are_killed(
     assert all(numbers == sorted(numbers) for numbers in listener.sequencers("kept").values())
     metrics = notifying.curl(notifying.url("console") + "/metrics").decode()
     assert 'cumulus_queue_dropped_total{kind="notify",name="hook"} 0' in metrics
+    queues = json.loads(notifying.cumulus("status", "--json").stdout)["queues"]
+    assert [queue["dropped"] for queue in queues if queue["name"] == "hook"] == [0]
 
 
 def test_objects_are_kept_at_another_network_that_is_away_for_a_while(

@@ -122,6 +122,11 @@ def test_operations_have_the_names_of_aws(
     assert operation_of(as_request(method, target, {"host": "h"} | headers)) == name
 
 
+def test_a_websites_visitor_is_told_from_others() -> None:
+    request = as_request("GET", "/page", {"host": "photos.s3-website.localhost:9000"})
+    assert operation_of(request) == "WEBSITE.GET.OBJECT"
+
+
 # ------------------------------------------------------------------ the document
 @pytest.mark.parametrize(
     ("inside", "partition"),

@@ -16,7 +16,7 @@ from gateway.events.message import message_of
 from gateway.events.origin import Origin, caused_by
 from gateway.events.rules import EVENTS, NotificationRule, event_of, kept_rules, target_of
 from gateway.events.rules import Change as Kind
-from gateway.model import Attributes, Bucket, CompletedPart, WriteCondition
+from gateway.model import ENABLED, Attributes, Bucket, CompletedPart, WriteCondition
 from gateway.records import EventRow, decode
 from gateway.s3.errors import MalformedXML
 from gateway.s3.notification import notification_document, parse_notification
@@ -306,3 +306,22 @@ async def test_buckets_without_rules_read_and_append_nothing() -> None:
     assert asked
     assert not [key for key in asked if key.startswith(b"settings/")]
     assert not world.rows(Space.JOBS)
+
+
+async def test_markers_and_versions_are_told_by_their_names() -> None:
+    world, bucket = await watched(ALL)
+    bucket = await world.objects.configure_bucket("photos", versioning=ENABLED)
+    made = await world.objects.put(bucket, "k", stream(b"1"), Attributes())
+    hidden = await world.objects.delete(bucket, "k")
+    assert hidden is not None
+    assert hidden.marker is not None
+    await world.objects.delete(bucket, "k", made.version_id)
+    rows = noted(world)
+    assert [(row.event, row.version) for row in rows] == [
+        ("s3:ObjectCreated:Put", made.version_id),
+        ("s3:ObjectRemoved:DeleteMarkerCreated", hidden.marker.version_id),
+        ("s3:ObjectRemoved:Delete", made.version_id),
+    ]
+    assert rows[0].sequence < rows[1].sequence == hidden.marker.sequence
+    found = json.loads(message_of(rows[1]).document)["Records"][0]["s3"]["object"]
+    assert found["versionId"] == hidden.marker.version_id
