@@ -4,9 +4,12 @@ A delimiter seeks: once a common prefix was found, the scan goes on behind every
 with it, so a prefix of a million keys costs one seek. Only the first fields of a row are decoded.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 from gateway.catalog.interface import Reader, Space
 from gateway.model import FOREIGN, Attributes, Bucket, Listing, ObjectVersion
-from gateway.records import NO_HEADERS, ShownRow, VersionRow, decode_listed, decode_version
+from gateway.records import NO_HEADERS, ShownRow, VersionRow, decode, decode_listed
 from gateway.versions import attributes_of, text_key, to_checksum
 
 # A scan under a delimiter may hit a common prefix at once: begin small, grow while keys come.
@@ -30,6 +33,7 @@ def list_page(
         return listing
     end = after_prefix(bucket.id + prefix)
     at: bytes | None = bucket.id + max(start, prefix)
+    read = row_reader(bucket)
     left, step = limit, FIRST_SCAN if delimiter else limit + 1
     while at is not None and (end is None or at < end):
         rows = reader.scan(Space.LIVE, at, end, min(step, left + 1))
@@ -48,15 +52,15 @@ def list_page(
                 at = after_prefix(bucket.id + common)
                 step = FIRST_SCAN
                 break
-            listing.objects.append(listed(bucket, name, listed_row(bucket, value)))
+            listing.objects.append(listed(bucket, name, read(value)))
         else:
             step = min(2 * step, LIMIT_MAX)
     return listing
 
 
-def listed_row(bucket: Bucket, raw: bytes) -> VersionRow | ShownRow:
-    """What lists need of a row: its first fields, or all where owners may differ."""
-    return decode_version(raw) if FOREIGN in bucket.settings else decode_listed(raw)
+def row_reader(bucket: Bucket) -> Callable[[bytes], VersionRow | ShownRow]:
+    """Reads what lists need of a row: its first fields, or all where owners may differ."""
+    return partial(decode, VersionRow) if FOREIGN in bucket.settings else decode_listed
 
 
 def listed(

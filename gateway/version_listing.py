@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from gateway.catalog.interface import Reader, Space
 from gateway.finding import named
-from gateway.listing import FIRST_SCAN, LIMIT_MAX, after_prefix, listed, listed_row
+from gateway.listing import FIRST_SCAN, LIMIT_MAX, after_prefix, listed, row_reader
 from gateway.model import Bucket, Position, VersionListing
 from gateway.records import (
     ShownRow,
@@ -64,6 +64,7 @@ class _Merge:
 
     def __init__(self, reader: Reader, bucket: Bucket, prefix: bytes, start: Position) -> None:
         self.bucket = bucket
+        self._read = row_reader(bucket)
         self.prefix = prefix
         self._reader = reader
         self._start = start
@@ -94,7 +95,7 @@ class _Merge:
         key, below = self._start.key, self._start.below
         end = after_prefix(self.bucket.id + self.prefix)
         for place, raw in self._scan(Space.LIVE, live_key(self.bucket.id, key), end, step):
-            row = listed_row(self.bucket, raw)
+            row = self._read(raw)
             if below is None or place[16:] != key or row.sequence < below:
                 yield place[16:], row
 
@@ -106,7 +107,7 @@ class _Merge:
             at = version_key(self.bucket.id, key, below - 1)
         end = after_prefix(self.bucket.id + escape(self.prefix))
         for place, raw in self._scan(Space.VERSIONS, at, end, step):
-            yield parse_version_key(place)[0], listed_row(self.bucket, raw)
+            yield parse_version_key(place)[0], self._read(raw)
 
     def _scan(
         self, space: Space, start: bytes, end: bytes | None, step: int

@@ -67,6 +67,7 @@ _HEADERS = {
     "x-amz-grant-full-control": Right.FULL_CONTROL,
 }
 GIVEN = (_CANNED, *_HEADERS)
+_GIVEN = frozenset(GIVEN)
 _GRANTEE = re.compile(
     r"\s*(id|uri|emailaddress)\s*=\s*(?:\"([^\"]*)\"|([^\s\",]+))\s*(?:,|$)", re.IGNORECASE
 )
@@ -196,11 +197,12 @@ async def owned(exchange: Exchange, attributes: Attributes, *, upload: bool = Fa
     `from_headers` raises.
     """
     bucket, caller, headers = exchange.bucket, exchange.caller.account, exchange.request.headers
-    given = {name: headers[name] for name in GIVEN if name in headers}
+    none_given = _GIVEN.isdisjoint(headers)
     # What nobody signed for is the bucket's owner's: nobody else could change it.
     writer = bucket.owner.id if caller is None else caller.id
-    if not given and writer == bucket.owner.id:
+    if none_given and writer == bucket.owner.id:
         return attributes
+    given = {name: headers[name] for name in GIVEN if name in headers}
     rules = rules_of(exchange.objects, bucket) or Rules()
     full = headers.get(_CANNED) == "bucket-owner-full-control"
     if rules.ownership is Ownership.ENFORCED:

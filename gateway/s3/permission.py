@@ -148,18 +148,27 @@ class Permission:
     ) -> Decision:
         """The decision with its reason; `found` is what the key names, where it was read."""
         self.judged = True
-        account, identity = self._account, self._identity
         acl = None if found is None else _own_list(found)
-        if identity is None and (
-            bucket is None
-            or (
-                not bucket.guarded
-                and acl is None
-                and account is not None
-                and account.id == bucket.owner.id
-            )
-        ):
-            return decide(account, action, bucket)
+        if self._identity is None:
+            account = self._account
+            if bucket is None:
+                return decide(account, action, None)
+            plain = acl is None and not bucket.guarded
+            if plain and account is not None and account.id == bucket.owner.id:
+                return decide(account, action, bucket)
+        return self._by_rules(action, bucket, operation, key, version_id, found, acl)
+
+    def _by_rules(  # noqa: PLR0917 - `decide` calls it, where rules or policies matter
+        self,
+        action: Action,
+        bucket: Bucket | None,
+        operation: str,
+        key: str,
+        version_id: str | None,
+        found: ObjectVersion | Upload | None,
+        acl: Acl | None,
+    ) -> Decision:
+        account, identity = self._account, self._identity
         rules = None if bucket is None else rules_of(self._objects, bucket)
 
         def asked() -> Asked:
