@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from chain.clock import SystemClock, system_entropy
+from chain.clock import NEVER, Deadline, SystemClock, system_entropy
 from chain.ids import SegmentId
 from chain.keys.keystore import Keystore
 from chain.net.transport import Buffer
@@ -23,7 +23,6 @@ from gateway.catalog.memory import MemoryCatalog
 from gateway.keys import FileOwnerKeys, KeyRing
 from gateway.model import Algorithm, Attributes, Bucket
 from gateway.objects import ObjectService
-from gateway.segments import NEVER
 from gateway.store import Lease, StoreSettings
 from miner.pool import Release
 from miner.records import Row
@@ -39,7 +38,7 @@ class Kept:
     rows: list[Row]
     receipts: list[FragmentReceipt] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
-    deadline_ns: int = NEVER
+    deadline: Deadline = NEVER
 
 
 class MemoryPool:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol, Self
 
 # n -> n unpredictable bytes. Simulations pass `random.Random(seed).randbytes`.
 Entropy = Callable[[int], bytes]
@@ -38,5 +38,30 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+
+class Deadline(NamedTuple):
+    """A moment by both clocks: it has passed when either says so.
+
+    The wall clock can be set back, the monotonic one stands still while the machine sleeps.
+    """
+
+    now_ns: int
+    monotonic: float
+
+    @classmethod
+    def after(cls, clock: Clock, seconds: float) -> Self:
+        """In so many seconds."""
+        return cls(clock.now_ns() + int(seconds * 1e9), clock.monotonic() + seconds)
+
+    def has_passed(self, clock: Clock) -> bool:
+        """Whether it lies behind us."""
+        return clock.now_ns() > self.now_ns or clock.monotonic() > self.monotonic
+
+    def or_before(self, other: "Deadline") -> "Deadline":
+        """Whichever comes first, by each clock."""
+        return Deadline(min(self.now_ns, other.now_ns), min(self.monotonic, other.monotonic))
+
+
+NEVER = Deadline(1 << 63, float("inf"))
 
 system_entropy: Entropy = os.urandom

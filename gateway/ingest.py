@@ -7,12 +7,13 @@ from typing import Self
 
 import msgspec
 
+from chain.clock import NEVER, Deadline
 from chain.net.transport import Buffer
 from gateway.digests import CRCS, Digester, digester, digests_of
 from gateway.errors import EntityTooLarge, IncompleteBody, SlowDown
 from gateway.model import Algorithm, Digests
 from gateway.seal import CHUNK, commitment, seal_small
-from gateway.segments import NEVER, Engine, SegmentWriter, Stored, seal_segment
+from gateway.segments import Engine, SegmentWriter, Stored, seal_segment
 from miner.records import Row
 from miner.segments import Profile, Segment
 from miner.writing import BelowQuorum, FragmentReceipt
@@ -47,7 +48,7 @@ class Ingested(msgspec.Struct, frozen=True):
     rows: tuple[Row, ...] = ()
     receipts: tuple[FragmentReceipt, ...] = ()
     complete: bool = True
-    deadline_ns: int = NEVER  # of the commit
+    deadline: Deadline = NEVER  # of the commit
     segment_chunks: int = 1  # of each segment but the last
 
     def __repr__(self) -> str:
@@ -201,7 +202,7 @@ def _ingested(
         tuple(stored.rows),
         tuple(stored.receipts),
         stored.complete,
-        stored.deadline_ns,
+        stored.deadline,
         segment_chunks,
     )
 

@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 from blake3 import blake3
 
+from chain.clock import NEVER, Deadline
 from chain.ids import FragmentId
 from chain.net.transport import Buffer
 from gateway.buffers import Buffer as PoolBuffer
@@ -38,8 +39,6 @@ LONG_SHARE = 0.75
 RING_CHUNKS = 3
 # Segments of one transfer that are being filled or stored.
 WINDOW = 3
-# The deadline of what no miner holds.
-NEVER = (1 << 63) - 1
 
 
 class Placed(Protocol):
@@ -61,8 +60,8 @@ class Placed(Protocol):
         ...
 
     @property
-    def deadline_ns(self) -> int:
-        """Until when (by the clock) the rows must be committed: then miners forget fragments."""
+    def deadline(self) -> Deadline:
+        """Until when the rows must be committed: then miners forget fragments."""
         ...
 
 
@@ -82,7 +81,7 @@ class Stored:
     rows: list[Row] = field(default_factory=list)
     receipts: list[FragmentReceipt] = field(default_factory=list)
     complete: bool = True
-    deadline_ns: int = NEVER
+    deadline: Deadline = NEVER
 
     def add(self, segment: Segment, placed: Placed) -> None:
         """Count in one more segment."""
@@ -90,7 +89,7 @@ class Stored:
         self.rows.extend(placed.rows)
         self.receipts.extend(placed.receipts)
         self.complete = self.complete and not placed.missing
-        self.deadline_ns = min(self.deadline_ns, placed.deadline_ns)
+        self.deadline = self.deadline.or_before(placed.deadline)
 
 
 @dataclass(frozen=True, slots=True)

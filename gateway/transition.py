@@ -204,7 +204,7 @@ class Transition:
         if not recoded:
             return row
         store, bucket = self._store, version.bucket
-        if store.clock.now_ns() > min(each.stored.deadline_ns for each in recoded):
+        if any(each.stored.deadline.has_passed(store.clock) for each in recoded):
             raise SlowDown("The body took too long to store.")
         new: dict[bytes, Recoded] = {each.old.id: each for each in recoded}
         charged = row.charged

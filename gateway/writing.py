@@ -71,10 +71,10 @@ def add_stream(
 ) -> StreamRef:
     """The rows of a fresh stream with one user.
 
-    Raises SlowDown when it took (or the clock jumped) so long that miners may have asked about its
-    first fragments, and were told that they belong to nothing.
+    Raises SlowDown when it took so long (or the clock was set forward) that miners may have asked
+    about its first fragments, and were told that they belong to nothing.
     """
-    if store.clock.now_ns() > ingested.deadline_ns:
+    if ingested.deadline.has_passed(store.clock):
         raise SlowDown("The body took too long to store.")
     if ingested.body is not None:
         transaction.put(Space.BODIES, ingested.id, ingested.body)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from chain.clock import Clock, Entropy
+from chain.clock import Clock, Deadline, Entropy
 from chain.ids import SegmentId
 from chain.net.transport import Buffer
 from miner.client import MinerPeers
@@ -34,7 +34,7 @@ from miner.writing import BelowQuorum, FragmentReceipt, SegmentWrite, WriteSetti
 __all__ = ["BelowQuorum", "Placed", "PoolSettings", "Release", "StoragePool"]
 
 # A miner asks about fragments that are staged for 24 h; the commit must come well before.
-_COMMIT_WITHIN_NS = 20 * 3600 * 10**9
+_COMMIT_WITHIN = 20 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,12 @@ class PoolSettings:
 
 
 class Placed(NamedTuple):
-    """A stored segment. It exists once `rows` are committed, by `deadline_ns` (clock.now_ns)."""
+    """A stored segment. It exists once `rows` are committed, by `deadline`."""
 
     placement: Placement
     rows: list[Row]
     receipts: list[FragmentReceipt]
-    deadline_ns: int
+    deadline: Deadline
 
     @property
     def missing(self) -> list[int]:
@@ -103,7 +103,7 @@ class StoragePool:
         assert 1 <= segment.length <= SEGMENT_MAX
         assert all(len(shard) == segment.shard_bytes for shard in shards)
         choice = self._choose(profile, segment.shard_bytes + RECORD_ROOM)
-        deadline_ns = self._clock.now_ns() + _COMMIT_WITHIN_NS
+        deadline = Deadline.after(self._clock, _COMMIT_WITHIN)
         write = SegmentWrite(self._peers, self._clock, self._settings.write, segment, choice)
         if segment.shard_bytes > SMALL:
             written = await write.run(shards)
@@ -111,7 +111,7 @@ class StoragePool:
             async with self._company:
                 written = await write.run(shards)
         placement = Placement(segment, written.holders)
-        return Placed(placement, placement_rows(placement), written.receipts, deadline_ns)
+        return Placed(placement, placement_rows(placement), written.receipts, deadline)
 
     async def read(
         self, segment: Segment, ranges: Sequence[tuple[int, int]], *, verify: bool = False

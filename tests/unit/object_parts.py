@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chain.clock import Entropy
+from chain.clock import NEVER, Deadline, Entropy
 from chain.ids import SegmentId
 from chain.keys.capsule import EncryptionKey
 from chain.net.transport import Buffer
@@ -17,7 +17,6 @@ from gateway.keys import KeyMissing, KeyRing
 from gateway.model import Account, Bucket, ObjectVersion
 from gateway.objects import ObjectService
 from gateway.seal import sealed_size
-from gateway.segments import NEVER
 from gateway.store import Lease, Publisher, StoreSettings
 from miner.pool import Release
 from miner.records import Row
@@ -31,9 +30,10 @@ class FakeClock:
 
     def __init__(self) -> None:
         self.ns = 1_800_000_000 * 10**9
+        self.set_by = 0  # ns that the wall clock was set forward by, or back
 
     def now_ns(self) -> int:
-        return self.ns
+        return self.ns + self.set_by
 
     def monotonic(self) -> float:
         return self.ns / 1e9
@@ -65,7 +65,7 @@ class FakePlaced:
     rows: list[Row]
     receipts: list = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
-    deadline_ns: int = NEVER
+    deadline: Deadline = NEVER
 
 
 class MemoryPool:
@@ -77,7 +77,7 @@ class MemoryPool:
         self.corrupt_unless_verified = False
         self.reads: list[tuple[list[tuple[int, int]], bool]] = []
         self.missing: list[int] = []
-        self.deadline_ns = NEVER
+        self.deadline = NEVER
 
     async def write(self, segment: Segment, shards: Sequence[Buffer]) -> FakePlaced:
         if self.fail_writes:
@@ -86,9 +86,7 @@ class MemoryPool:
         assert {len(shard) for shard in shards} == {segment.shard_bytes}
         joined = b"".join(shards[: segment.profile.k])[: segment.length]
         self.segments[segment.id] = joined
-        return FakePlaced(
-            [Row("placement", segment.id, b"here")], [], self.missing, self.deadline_ns
-        )
+        return FakePlaced([Row("placement", segment.id, b"here")], [], self.missing, self.deadline)
 
     async def read(
         self, segment: Segment, ranges: Sequence[tuple[int, int]], *, verify: bool = False

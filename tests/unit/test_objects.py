@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chain.clock import Deadline
 from chain.net.transport import Buffer
 from gateway.catalog.interface import Batch, Put, Space
 from gateway.errors import (
@@ -254,15 +255,19 @@ async def test_too_few_miners_answer_slow_down(world: World, size: int) -> None:
     assert await all_buffers_come_back(world)
 
 
+@pytest.mark.parametrize("set_by", [0, -15, 30])
 @pytest.mark.parametrize("size", [20_000, 3 * MIB])
-async def test_what_took_longer_than_miners_keep_it_is_refused(world: World, size: int) -> None:
+async def test_what_took_longer_than_miners_keep_it_is_refused_whatever_the_clock_is_set_to(
+    world: World, size: int, set_by: int
+) -> None:
     hour = 3600 * 10**9
-    world.pool.deadline_ns = world.clock.ns + 20 * hour
+    world.pool.deadline = Deadline.after(world.clock, 20 * 3600)
     upload = await world.objects.create_upload(world.bucket, "parts", A)
 
     async def slow() -> AsyncIterator[Buffer]:
         yield data_of(size)
         world.clock.ns += 21 * hour
+        world.clock.set_by = set_by * hour
 
     with pytest.raises(SlowDown):
         await world.objects.put(world.bucket, "k", slow(), A)
@@ -271,6 +276,7 @@ async def test_what_took_longer_than_miners_keep_it_is_refused(world: World, siz
         await world.objects.put_part(upload, 1, slow())
     assert world.rows(Space.STREAMS) == world.rows(Space.LIVE) == world.rows(Space.PARTS) == []
     world.clock.ns -= 21 * hour
+    world.clock.set_by = 0
     await put(world, "k", data_of(size))
     assert await world.read(world.objects.head(world.bucket, "k")) == data_of(size)
 
