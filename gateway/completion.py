@@ -9,13 +9,14 @@ and so on all that was read.
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 
 import msgspec
 
 from gateway.catalog.interface import Space
+from gateway.closed_digests import closed_row, opened_part, opened_version
 from gateway.digests import combine, digester
 from gateway.errors import (
     BadDigest,
@@ -38,6 +39,7 @@ from gateway.model import (
     Upload,
     WriteCondition,
 )
+from gateway.protection import CustomerKey, unwrap_version_key
 from gateway.records import (
     PartRow,
     StoredChecksum,
@@ -53,6 +55,7 @@ from gateway.transaction import ATTEMPTS, Transaction, commit, weight
 from gateway.upload_rows import PARTS_MAX, Part, drop_part, parts_of, place_of, upload_id_bytes
 from gateway.versions import (
     NULL,
+    is_closed,
     judge,
     live_row,
     object_key,
@@ -76,6 +79,7 @@ class _Gathered:
     stored: dict[int, PartRow]
     chosen: list[Part]
     fid: bytes
+    version_key: bytes | None = field(repr=False)  # of an upload that a client's key closes
 
 
 class _Overtaken(Exception):
@@ -96,12 +100,13 @@ class Completion:
         checksum: Checksum | None,
         condition: WriteCondition,
         size: int | None,
+        customer: CustomerKey | None,
     ) -> ObjectVersion:
         """Make the object; again, after it was made, answer the same."""
         store = self._store
         uid, lease = store.new_id(), store.lease(upload.bucket)
         for _ in range(ATTEMPTS):
-            gathered = await self._gather(upload, named)
+            gathered = await self._gather(upload, named, customer)
             build = partial(
                 _Step(store, upload, gathered, uid, lease).build,
                 checksum=checksum,
@@ -109,25 +114,37 @@ class Completion:
                 size=size,
             )
             try:
-                return await commit(store.catalog, store.pool, build)
+                version = await commit(store.catalog, store.pool, build)
             except _Overtaken:
                 continue
+            return version if customer is None else opened_version(store, version, customer)
         raise SlowDown
 
-    async def _gather(self, upload: Upload, named: Sequence[CompletedPart]) -> _Gathered | None:
+    async def _gather(
+        self, upload: Upload, named: Sequence[CompletedPart], customer: CustomerKey | None
+    ) -> _Gathered | None:
         """None if the upload is gone, or went while it was read: the commit tells which."""
         raw = self._raw(upload)
         if raw is None:
             return None
+        row = decode(UploadRow, raw)
+        version_key = None
+        if customer is not None:
+            with self._store.catalog.read() as reader:
+                version_key = unwrap_version_key(self._store, reader, upload.bucket, row, customer)
         try:
             stored = await self._parts(upload)
+            if is_closed(row):
+                stored = {n: opened_part(part, version_key) for n, part in stored.items()}
+                if version_key is None:  # then there is nothing to compare with
+                    named = [replace(part, checksum=None) for part in named]
             chosen = choose(stored, named)
             fid = await self._fid(upload, [part for _, part in chosen])
         except StoreError:
             if self._raw(upload) == raw:
                 raise
             return None
-        return _Gathered(raw, decode(UploadRow, raw), stored, chosen, fid)
+        return _Gathered(raw, row, stored, chosen, fid, version_key)
 
     def _raw(self, upload: Upload) -> bytes | None:
         with self._store.catalog.read() as reader:
@@ -201,6 +218,8 @@ class _Step:
         self._take_parts(transaction, found, raw_id)
         row = self._composed(found, parts)
         row = msgspec.structs.replace(row, checksum=kept, upload=raw_id)
+        if found.version_key is not None:
+            row = closed_row(row, found.version_key)
         transaction.charge(self._lease, row.charged)
         row = publish(store, transaction, bucket, upload.key, row, packed_leaves(parts))
         return insert(store, transaction, bucket, raw_key, row, condition)
@@ -276,7 +295,7 @@ def object_checksum(
     algorithm: Algorithm | None, parts: Sequence[PartRow], *, composite: bool
 ) -> StoredChecksum | None:
     """COMPOSITE: the digest of the parts' digests. FULL_OBJECT: their CRCs combined."""
-    if algorithm is None:
+    if algorithm is None or not all(part.digest for part in parts):
         return None
     if composite:
         total = digester(algorithm)

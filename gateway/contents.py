@@ -99,13 +99,6 @@ class Contents:
         """The unwrapped version key. Raises what `unwrap_version_key` raises."""
         return unwrap_version_key(self._store, reader, version.bucket, row, customer)
 
-    def check_key(self, version: ObjectVersion, customer: CustomerKey | None) -> None:
-        """Raises CustomerKeyMissing, CustomerKeyWrong, CustomerKeyNotNeeded."""
-        encryption = version.attributes.encryption
-        if customer is not None or (encryption is not None and encryption.customer):
-            with self._store.catalog.read() as reader:
-                self.version_key(reader, version, version_row(version), customer)
-
     def inline_body(self, reader: Reader, stream: StreamRef) -> bytes:
         """The sealed bytes of an inline stream. Raises NoSuchKey when it was deleted meanwhile."""
         body = reader.get(Space.BODIES, stream.id)

@@ -272,6 +272,12 @@ class Upload:
     composite: bool = True  # checksum type of the finished object
     record: bytes = field(default=b"", repr=False, compare=False)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it began with a client's key."""
+        encryption = self.attributes.encryption
+        return encryption is not None and encryption.customer
+
 
 @dataclass(frozen=True, slots=True)
 class CompletedPart:

@@ -6,6 +6,7 @@ import msgspec
 
 from chain.net.transport import Buffer
 from gateway.catalog.interface import Reader, Space
+from gateway.closed_digests import closed_part
 from gateway.contents import Contents
 from gateway.digests import CRCS
 from gateway.errors import CustomerKeyWrong, InvalidArgument, InvalidRequest, NoSuchUpload
@@ -49,6 +50,7 @@ from gateway.upload_rows import (
 from gateway.versions import (
     attributes_of,
     bucket_row,
+    is_closed,
     live_row,
     object_key,
     text_key,
@@ -236,7 +238,8 @@ class Multipart:
                 complete=ingested.complete,
                 leaves=ingested.leaves,
             )
-            transaction.put(Space.PARTS, place, encode(part))
+            stored = closed_part(part, version_key) if is_closed(row) else part
+            transaction.put(Space.PARTS, place, encode(stored))
             transaction.charge(lease, part.charged)
             receipts = packed_receipts(ingested.receipts)
             if receipts:
@@ -296,7 +299,9 @@ class Multipart:
         with self._store.catalog.read() as reader:
             upload_row(reader, upload)
             found = parts_of(reader, upload_id_bytes(upload.upload_id), after, limit + 1)
-        summaries = [to_summary(number, part, upload.algorithm) for number, part in found[:limit]]
+        # The checksums of parts that a client's key closes are not listed.
+        algorithm = None if upload.closed else upload.algorithm
+        summaries = [to_summary(number, part, algorithm) for number, part in found[:limit]]
         return summaries, len(found) > limit
 
     def _has_objects(self, bucket: Bucket) -> bool:

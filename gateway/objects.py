@@ -11,6 +11,7 @@ from gateway import directory
 from gateway.buckets import Buckets
 from gateway.buffers import BufferPool
 from gateway.catalog.interface import Catalog
+from gateway.closed_digests import opened_version
 from gateway.completion import Completion
 from gateway.contents import Contents
 from gateway.errors import InvalidRange
@@ -260,9 +261,12 @@ class ObjectService:
             raise InvalidRange
         return self._contents.read(version, start, end, customer)
 
-    def check_key(self, version: ObjectVersion, customer: CustomerKey | None) -> None:
-        """Raises CustomerKeyMissing, CustomerKeyWrong, CustomerKeyNotNeeded."""
-        self._contents.check_key(version, customer)
+    def opened(self, version: ObjectVersion, customer: CustomerKey | None) -> ObjectVersion:
+        """The version with its checksums, which `head` leaves out where it takes a client's key.
+
+        Raises CustomerKeyMissing, CustomerKeyWrong, CustomerKeyNotNeeded.
+        """
+        return opened_version(self._store, version, customer)
 
     async def delete(
         self,
@@ -505,14 +509,17 @@ class ObjectService:
         checksum: Checksum | None = None,
         condition: WriteCondition = ANY,
         size: int | None = None,
+        customer: CustomerKey | None = None,
     ) -> ObjectVersion:
         """Make the object of the named parts. Idempotent for the same upload.
+
+        An upload that began with a client's key has no checksum of the whole without it.
 
         Raises InvalidPart, InvalidPartOrder, EntityTooSmall, BadDigest (`checksum`),
         InvalidRequest (`size`).
         """
         return await self._completion.complete(
-            upload, parts, checksum=checksum, condition=condition, size=size
+            upload, parts, checksum=checksum, condition=condition, size=size, customer=customer
         )
 
     async def abort_upload(self, upload: Upload) -> None:

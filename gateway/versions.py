@@ -97,7 +97,8 @@ def to_version(
     bucket: Bucket, key: str, row: VersionRow, raw: bytes | None = None
 ) -> ObjectVersion:
     """The model's view of a stored version; `raw` is the encoded row where it is at hand."""
-    checksum = to_checksum(row.checksum)
+    closed = row.extra is not None and is_closed(row)
+    checksum = None if closed else to_checksum(row.checksum)
     return ObjectVersion(
         bucket=bucket,
         key=key,
@@ -111,21 +112,33 @@ def to_version(
         profile=row.profile,
         checksum=checksum,
         uid=row.uid,
-        parts=tuple(
-            PartSummary(
-                part.number,
-                part.size,
-                part.etag,
-                part.modified_ns,
-                Checksum(checksum.algorithm, part.digest) if checksum and part.digest else None,
-            )
-            for part in row.parts
-        ),
+        parts=part_summaries(row, checksum) if row.parts else (),
         # Switched off, a bucket shows no CID from that moment on; the rows follow by a job.
         cid=row.cid if bucket.publishes else None,
         complete=row.complete,
         record=raw or encode(row),
         deleted=row.deleted,
+    )
+
+
+def part_summaries(row: VersionRow, checksum: Checksum | None) -> tuple[PartSummary, ...]:
+    """The parts of a version whose checksum is this."""
+    return tuple(
+        PartSummary(
+            part.number,
+            part.size,
+            part.etag,
+            part.modified_ns,
+            Checksum(checksum.algorithm, part.digest) if checksum and part.digest else None,
+        )
+        for part in row.parts
+    )
+
+
+def is_closed(row: VersionRow | UploadRow) -> bool:
+    """Whether it takes a client's key to see its checksums (closed_digests.py)."""
+    return row.extra is not None and (
+        row.extra.encryption is not None and row.extra.encryption.customer
     )
 
 

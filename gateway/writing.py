@@ -8,6 +8,7 @@ from blake3 import blake3
 from chain.net.transport import Buffer
 from gateway import history
 from gateway.catalog.interface import Reader, Space
+from gateway.closed_digests import closed_row, opened_row, opened_version
 from gateway.contents import Contents
 from gateway.errors import InvalidRequest, NoSuchKey, SlowDown
 from gateway.etags import etag_algorithms, etag_of, tells
@@ -148,9 +149,10 @@ class Writing:
         ingested = await self._ingest.take(body, wanted, store.keys.new_key(), b"")
         if verify:
             verify(ingested.digests)
-        return await self._commit_put(
+        version = await self._commit_put(
             bucket, key, attributes, wanted, ingested, lease, keep, condition, customer
         )
+        return version if customer is None else opened_version(store, version, customer)
 
     async def _commit_put(  # noqa: PLR0917 - one caller
         self,
@@ -205,6 +207,8 @@ class Writing:
                 tags=dict(attributes.tags),
                 extra=attributes.extra,
             )
+            if customer is not None:
+                row = closed_row(row, version_key)
             transaction.charge(lease, charged)
             leaves = ingested.leaves if wanted.leaves else None
             row = publish(store, transaction, bucket, key, row, leaves)
@@ -306,7 +310,7 @@ class Writing:
                 attributes,
                 length=source.size,
                 algorithms=frozenset(),
-                keep=algorithm or (source.checksum.algorithm if source.checksum else None),
+                keep=algorithm or (Algorithm(row.checksum.algorithm) if row.checksum else None),
                 verify=None,
                 condition=condition,
                 profile=profile or row.profile,
@@ -321,7 +325,8 @@ class Writing:
                 self._store, transaction, bucket, object_key(key), copied, condition
             )
 
-        return await commit(self._store.catalog, self._store.pool, build)
+        version = await commit(self._store.catalog, self._store.pool, build)
+        return version if customer is None else opened_version(self._store, version, customer)
 
 
 class _Copy:
@@ -388,6 +393,8 @@ class _Copy:
             upload=b"",
             streams=streams,
         )
+        if self._customer is not None:
+            row = closed_row(opened_row(row, source_key), self._version_key)
         return publish(store, transaction, self._bucket, self._key, row, None)
 
     def _share(self, transaction: Transaction, stream: StreamRef, source_key: bytes) -> StreamRef:

@@ -267,32 +267,35 @@ def completing_key(exchange: Exchange, upload: Upload) -> CustomerKey | None:
 
 
 # ------------------------------------------------------------------ reads
-def read_key(exchange: Exchange, version: ObjectVersion) -> CustomerKey | None:
-    """The client's key for a version, right if one is needed.
+def opened(exchange: Exchange, version: ObjectVersion) -> tuple[ObjectVersion, CustomerKey | None]:
+    """The version with all that may be shown of it, and the client's key if it takes one.
 
     Raises InvalidArgument (headers that only writes have), CustomerKeyMissing, CustomerKeyWrong,
     CustomerKeyNotNeeded.
     """
     headers = exchange.request.headers
     if version.attributes.extra is None and HEADERS.isdisjoint(headers):
-        return None
+        return version, None
     for name in headers:
         if name in _ASKED:
             raise _wrong(f"{name} header is not supported for this operation.", headers[name], name)
-    return _checked(exchange, version, customer_key(headers))
+    customer = customer_key(headers)
+    return _opened(exchange, version, customer), customer
 
 
 def source_key(exchange: Exchange, version: ObjectVersion) -> CustomerKey | None:
-    """The same for the source of a copy."""
+    """The client's key for the source of a copy. Raises as `opened` does."""
     headers = exchange.request.headers
     if version.attributes.extra is None and _SOURCE_HEADERS.isdisjoint(headers):
         return None
-    return _checked(exchange, version, customer_key(headers, _SOURCE))
+    customer = customer_key(headers, _SOURCE)
+    _opened(exchange, version, customer)
+    return customer
 
 
-def _checked(
+def _opened(
     exchange: Exchange, version: ObjectVersion, customer: CustomerKey | None
-) -> CustomerKey | None:
+) -> ObjectVersion:
     encryption = version.attributes.encryption
     if encryption is not None and encryption.second:
         _check_channel(exchange)
@@ -300,8 +303,7 @@ def _checked(
             _check_signed(exchange)
     if customer is not None and (encryption is None or not encryption.customer):
         raise CustomerKeyNotNeeded
-    exchange.objects.check_key(version, customer)
-    return customer
+    return exchange.objects.opened(version, customer)
 
 
 # ------------------------------------------------------------------ replies

@@ -217,6 +217,7 @@ async def complete(exchange: Exchange, operation: ops.CompleteMultipartUpload) -
         checksum=_claimed_checksum(exchange, upload, parts),
         condition=condition,
         size=_claimed_size(headers.get("x-amz-mp-object-size")),
+        customer=customer,
     )
     scheme = "https" if exchange.request.secure else "http"
     host = headers.get("host", "")

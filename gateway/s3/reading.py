@@ -12,7 +12,7 @@ from gateway.s3.access import Action
 from gateway.s3.attributes import Headers, object_headers, override, version_headers
 from gateway.s3.checksums import HEADER_BYTES, encode, type_of
 from gateway.s3.conditions import check_read, is_conditional, range_applies
-from gateway.s3.encryption import encryption_headers, read_key
+from gateway.s3.encryption import encryption_headers, opened
 from gateway.s3.exchange import Exchange, Reply, xml_reply
 from gateway.s3.expiry import expiration_headers
 from gateway.s3.object_lock import lock_headers
@@ -61,7 +61,7 @@ async def get_object(exchange: Exchange, operation: ops.GetObject) -> Reply:
     refuse_unsupported(request_headers)
     name = "HeadObject" if operation.head else "GetObject"
     version = exchange.version(operation.key, operation.version_id, Action.READ, name)
-    customer = read_key(exchange, version)
+    version, customer = opened(exchange, version)
     modified = version.modified_ns // _NS
     if is_conditional(request_headers) and not check_read(request_headers, version.etag, modified):
         headers = object_headers(version, checksum=False)
@@ -153,7 +153,7 @@ async def get_attributes(exchange: Exchange, operation: ops.GetObjectAttributes)
     version = exchange.version(
         operation.key, operation.version_id, Action.READ, "GetObjectAttributes"
     )
-    read_key(exchange, version)
+    version, _ = opened(exchange, version)
     body = f"<ETag>{version.etag}</ETag>" if "ETag" in names else ""
     if "Checksum" in names and version.checksum is not None:
         body += f"<Checksum>{xml.checksum(version.checksum)}</Checksum>"

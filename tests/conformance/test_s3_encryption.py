@@ -100,6 +100,17 @@ def test_an_object_under_a_client_s_key_comes_back_with_it(s3: Any, size: int) -
         assert part["Body"].read() == body[7 : size - 4]
 
 
+def test_a_checksum_under_a_client_s_key_is_told_with_it(s3: Any) -> None:
+    put = s3.put_object(**BUCKET, Key="k", Body=BODY, ChecksumAlgorithm="SHA256", **C_A)
+    head = s3.head_object(**BUCKET, Key="k", ChecksumMode="ENABLED", **C_A)
+    expected = base64.b64encode(hashlib.sha256(BODY).digest()).decode()
+    assert put["ChecksumSHA256"] == head["ChecksumSHA256"] == expected
+    asked = {"ObjectAttributes": ["Checksum"], **RAW_A}
+    told = s3.get_object_attributes(**BUCKET, Key="k", **asked)["Checksum"]
+    assert told == {"ChecksumSHA256": expected, "ChecksumType": "FULL_OBJECT"}
+    assert s3.list_objects_v2(**BUCKET)["Contents"][0]["ChecksumAlgorithm"] == ["SHA256"]
+
+
 def test_the_etag_under_a_client_s_key_tells_nothing_of_the_bytes(s3: Any) -> None:
     tags = {s3.put_object(**BUCKET, Key=f"{n}", Body=BODY, **C_A)["ETag"] for n in range(3)}
     assert len(tags) == 3

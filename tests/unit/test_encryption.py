@@ -4,6 +4,7 @@ import base64
 import hashlib
 import pickle
 import random
+import zlib
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from gateway.catalog.interface import Space
 from gateway.errors import (
     CustomerKeyMissing,
     CustomerKeyWrong,
+    InvalidPart,
     InvalidRequest,
     KmsKeyDisabled,
     KmsKeyNotFound,
@@ -94,7 +96,7 @@ async def test_all_that_the_store_holds_does_not_open_an_object_under_a_client_s
             await read(world, version, OTHER)
     assert await read(world, version, KEY) == body
     with pytest.raises(CustomerKeyMissing):
-        world.objects.check_key(version, None)
+        world.objects.opened(version, None)
 
 
 async def test_a_read_with_the_right_key_opens_nothing_for_the_next(world: World) -> None:
@@ -107,17 +109,80 @@ async def test_a_read_with_the_right_key_opens_nothing_for_the_next(world: World
 
 
 async def test_nothing_of_a_client_s_key_is_in_any_row(world: World) -> None:
-    await put(world, "k", SMALL, encrypted(SSE_C), KEY, algorithms=frozenset({Algorithm.MD5}))
-    upload = await world.objects.create_upload(world.bucket, "m", encrypted(SSE_C), customer=KEY)
-    await world.objects.put_part(upload, 1, stream(BODY), customer=KEY)
+    await put(world, "k", SMALL, encrypted(SSE_C), KEY, algorithms=frozenset({Algorithm.MD5}),
+              keep=Algorithm.SHA256)  # fmt: skip
+    for key in "mn":
+        upload = await world.objects.create_upload(
+            world.bucket, key, encrypted(SSE_C), algorithm=Algorithm.SHA256, customer=KEY
+        )
+        part = await world.objects.put_part(upload, 1, stream(BODY), customer=KEY)
+    made = await world.objects.complete_upload(upload, [CompletedPart(1, part.etag)], customer=KEY)
+    assert made.checksum is not None
     digest = hashlib.md5(SECRET).digest()
     forms = [SECRET, SECRET.hex().encode(), base64.b64encode(SECRET), digest,
              base64.b64encode(digest), KEY.wrapping_key()]  # fmt: skip
     rows = [raw for space in Space for pair in world.rows(space) for raw in pair]
     assert sum(map(len, rows)) > 1000
     told = [hashlib.md5(body).digest() for body in (SMALL, BODY)]
+    told += [hashlib.sha256(body).digest() for body in (SMALL, BODY)] + [made.checksum.digest]
     for raw in rows:
         assert not any(form in raw for form in (*forms, *told))
+
+
+@pytest.mark.parametrize("keep", [Algorithm.CRC32, Algorithm.CRC64NVME, Algorithm.SHA256])
+async def test_checksums_are_seen_with_the_client_s_key_alone(
+    world: World, keep: Algorithm
+) -> None:
+    plain = await put(world, "plain", BODY, Attributes(), keep=keep)
+    version = await put(world, "k", BODY, encrypted(SSE_C), KEY, keep=keep)
+    copied = await world.objects.copy(
+        version, world.bucket, "c", attributes=encrypted(SSE_C), source_key=KEY, customer=KEY
+    )
+    out = await world.objects.copy(copied, world.bucket, "out", source_key=KEY)
+    assert version.checksum == copied.checksum == out.checksum == plain.checksum
+    assert plain.checksum is not None
+    for key in ("k", "c"):
+        seen = world.objects.head(world.bucket, key)
+        assert seen.checksum is None
+        assert world.objects.opened(seen, KEY).checksum == plain.checksum
+        with pytest.raises(CustomerKeyWrong):
+            world.objects.opened(seen, OTHER)
+    assert world.objects.opened(plain, None) is plain
+    listed = world.objects.list_objects(world.bucket).objects
+    assert {one.checksum.algorithm for one in listed if one.checksum} == {keep}
+
+
+@pytest.mark.parametrize("customer", [KEY, None])
+async def test_an_upload_is_completed_without_its_key_and_then_without_a_checksum(
+    world: World, customer: CustomerKey | None
+) -> None:
+    upload = await world.objects.create_upload(
+        world.bucket, "m", encrypted(SSE_C), algorithm=Algorithm.CRC32, customer=KEY
+    )
+    bodies = [bytes(5 * MIB), SMALL]
+    parts = [
+        await world.objects.put_part(upload, n, stream(body), customer=KEY)
+        for n, body in enumerate(bodies, 1)
+    ]
+    crcs = [zlib.crc32(body).to_bytes(4, "big") for body in bodies]
+    assert [part.checksum and part.checksum.digest for part in parts] == crcs
+    listed, _ = world.objects.list_parts(upload)
+    assert [part.checksum for part in listed] == [None, None]
+    named = [
+        CompletedPart(part.number, part.etag, crc) for part, crc in zip(parts, crcs, strict=True)
+    ]
+    if customer is not None:
+        wrong = [named[0], CompletedPart(2, parts[1].etag, bytes(4))]
+        with pytest.raises(InvalidPart):
+            await world.objects.complete_upload(upload, wrong, customer=customer)
+    for _ in range(2):  # the same again, when it is made
+        made = await world.objects.complete_upload(upload, named, customer=customer)
+        assert (made.checksum is not None) is (customer is not None)
+    seen = world.objects.opened(world.objects.head(world.bucket, "m"), KEY)
+    assert seen.checksum == made.checksum
+    if customer is not None:
+        assert [part.checksum and part.checksum.digest for part in seen.parts] == crcs
+    assert await read(world, seen, KEY) == b"".join(bodies)
 
 
 def test_a_client_s_key_shows_itself_nowhere() -> None:
