@@ -14,25 +14,45 @@ from msgspec.structs import replace
 
 LIFECYCLE = "lifecycle"  # the setting
 DAY_NS = 86_400 * 10**9
-# What moves at all when a rule does not speak of size, by x-amz-transition-default-….
+# What moves when a rule does not speak of size, as x-amz-transition-default-… says; "": everything.
 MINIMUM_ALL, MINIMUM_VARIES = "all_storage_classes_128K", "varies_by_storage_class"
 _SMALL = 128 << 10
 _NO_TAGS: Mapping[str, str] = {}
 
 
 class Filter(msgspec.Struct, frozen=True, array_like=True):
-    """Which versions a rule is about; an empty one: all."""
+    """Which versions a rule is about: those that fulfil all of it; an empty one: all."""
 
     prefix: str | None = None
     tags: tuple[tuple[str, str], ...] = ()
     above: int | None = None  # bytes, exclusive
     below: int | None = None  # bytes, exclusive
     joined: bool = False  # it was said as And
+    also: "Filter | None" = None  # what an And beside it says
 
     @property
     def sized(self) -> bool:
         """Whether it speaks of sizes."""
-        return self.above is not None or self.below is not None
+        return (
+            self.above is not None
+            or self.below is not None
+            or (self.also is not None and self.also.sized)
+        )
+
+    @property
+    def tagged(self) -> bool:
+        """Whether it speaks of tags."""
+        return bool(self.tags) or (self.also is not None and self.also.tagged)
+
+    def untagged(self) -> "Filter":
+        """The rest of it."""
+        return replace(self, tags=(), also=None if self.also is None else self.also.untagged())
+
+    def covers_key(self, key: str) -> bool:
+        """Whether its prefixes are this key's."""
+        return key.startswith(self.prefix or "") and (
+            self.also is None or self.also.covers_key(key)
+        )
 
     def covers(self, key: str, size: int, tags: Mapping[str, str]) -> bool:
         """Whether a version is meant."""
@@ -41,6 +61,7 @@ class Filter(msgspec.Struct, frozen=True, array_like=True):
             and (self.above is None or size > self.above)
             and (self.below is None or size < self.below)
             and all(tags.get(name) == value for name, value in self.tags)
+            and (self.also is None or self.also.covers(key, size, tags))
         )
 
 
@@ -86,7 +107,7 @@ class Lifecycle(msgspec.Struct, frozen=True, array_like=True):
     """A bucket's configuration, as it is stored."""
 
     rules: tuple[Rule, ...]
-    minimum: str = MINIMUM_ALL
+    minimum: str = ""
 
 
 _decode = msgspec.msgpack.Decoder(Lifecycle).decode
@@ -142,9 +163,9 @@ class Plan:
 
     def __init__(self, lifecycle: Lifecycle, calendar: Calendar) -> None:
         self._calendar = calendar
-        self._varies = lifecycle.minimum == MINIMUM_VARIES
+        self._minimum = lifecycle.minimum
         self._rules = [rule for rule in lifecycle.rules if rule.enabled]
-        self.asks_tags = any(rule.filter.tags for rule in self._rules)
+        self.asks_tags = any(rule.filter.tagged for rule in self._rules)
         self.moves = any(rule.transitions or rule.noncurrent_transitions for rule in self._rules)
 
     @cached_property
@@ -152,8 +173,8 @@ class Plan:
         """As if no rule asked for tags: what this does not let go, they do not either."""
         if not self.asks_tags:
             return self
-        rules = tuple(replace(rule, filter=replace(rule.filter, tags=())) for rule in self._rules)
-        return Plan(Lifecycle(rules, MINIMUM_VARIES if self._varies else ""), self._calendar)
+        rules = tuple(replace(rule, filter=rule.filter.untagged()) for rule in self._rules)
+        return Plan(Lifecycle(rules, self._minimum), self._calendar)
 
     def expiration(self, facts: Facts) -> Due | None:
         """When the latest version goes: the first of what the rules say."""
@@ -223,7 +244,7 @@ class Plan:
         """When a multipart upload is given up."""
         found: Due | None = None
         for rule in self._rules:
-            if rule.abort_days is None or not key.startswith(rule.filter.prefix or ""):
+            if rule.abort_days is None or not rule.filter.covers_key(key):
                 continue
             when = self._calendar.after(started_ns, rule.abort_days)
             if found is None or when < found.when_ns:
@@ -241,9 +262,9 @@ class Plan:
         return self._calendar.after(facts.modified_ns, days or 0)
 
     def _moves(self, rule: Rule, storage_class: str, size: int) -> bool:
-        """What is small stays, unless the rule says which sizes it is about."""
-        archive = self._varies and storage_class in ("GLACIER", "DEEP_ARCHIVE")
-        return rule.filter.sized or archive or size >= _SMALL
+        """What is small stays, if that was asked for and the rule says nothing of sizes."""
+        archive = self._minimum == MINIMUM_VARIES and storage_class in ("GLACIER", "DEEP_ARCHIVE")
+        return not self._minimum or rule.filter.sized or archive or size >= _SMALL
 
 
 def _last(facts: Facts, moves: Iterable[tuple[int, str]]) -> str | None:

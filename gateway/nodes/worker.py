@@ -25,7 +25,6 @@ from gateway.iam.face import IamFace
 from gateway.iam.fetching import Fetcher
 from gateway.iam.issuers import Issuers
 from gateway.ipfs.app import IpfsApp, IpfsConfig
-from gateway.lifecycle.rules import Calendar
 from gateway.network import Network
 from gateway.nodes.parts import (
     keyring,
@@ -105,7 +104,6 @@ async def _worker(
                     targets=frozenset(config.notify),
                     sse_requires_tls=config.s3_sse_requires_tls,
                     endpoints=frozenset(config.replication),
-                    calendar=Calendar(round(config.lifecycle_day_seconds * 1e9)),
                 ),
                 clock,
                 iam=IamFace(

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from gateway.lifecycle.rules import WHOLE_DAYS, Calendar
-
 
 @dataclass(frozen=True, slots=True)
 class S3Config:
@@ -19,7 +17,6 @@ class S3Config:
     server_headers: bool = True  # send Date and Server; False where the HTTP server does
     targets: frozenset[str] = frozenset()  # names of those that notifications may go to
     endpoints: frozenset[str] = frozenset()  # names of those that objects may be replicated to
-    calendar: Calendar = WHOLE_DAYS  # of lifecycle rules
 
     def __post_init__(self) -> None:
         for domain in self.domains:

@@ -1,4 +1,7 @@
-"""What replies say of a bucket's lifecycle: when an object expires, when an upload is given up."""
+"""What replies say of a bucket's lifecycle: when an object expires, when an upload is given up.
+
+In whole days, also where the job's are shorter.
+"""
 
 from collections.abc import Mapping
 from urllib.parse import quote
@@ -10,6 +13,7 @@ from gateway.lifecycle.rules import (
     LIFECYCLE,
     MINIMUM_ALL,
     MINIMUM_VARIES,
+    WHOLE_DAYS,
     Due,
     Facts,
     Plan,
@@ -30,15 +34,15 @@ _DATE_MAX = 253_402_300_799  # the end of the year 9999
 
 def with_minimum(headers: Mapping[str, str], stored: bytes) -> bytes:
     """A configuration with what the request's header says of it. Raises InvalidRequest."""
-    said = headers.get(MINIMUM_HEADER, MINIMUM_ALL)
-    if said not in (MINIMUM_ALL, MINIMUM_VARIES):
+    said = headers.get(MINIMUM_HEADER, "")
+    if said and said not in (MINIMUM_ALL, MINIMUM_VARIES):
         raise InvalidRequest(f"Invalid TransitionDefaultMinimumObjectSize found: {said}")
     return msgspec.msgpack.encode(msgspec.structs.replace(kept_lifecycle(stored), minimum=said))
 
 
 def minimum_headers(stored: bytes) -> Headers:
-    """What replies to GET and PUT of a configuration say."""
-    return [(MINIMUM_HEADER.encode(), kept_lifecycle(stored).minimum.encode())]
+    """What replies to GET and PUT of a configuration say: AWS's default where nothing was said."""
+    return [(MINIMUM_HEADER.encode(), (kept_lifecycle(stored).minimum or MINIMUM_ALL).encode())]
 
 
 def expiration_headers(exchange: Exchange, version: ObjectVersion) -> Headers:
@@ -69,7 +73,7 @@ def _plan(exchange: Exchange, bucket: Bucket) -> Plan | None:
     if LIFECYCLE not in bucket.settings:
         return None
     stored = exchange.objects.setting(bucket, LIFECYCLE)
-    return None if stored is None else plan_of(stored, exchange.config.calendar)
+    return None if stored is None else plan_of(stored, WHOLE_DAYS)
 
 
 def _date(due: Due) -> bytes:

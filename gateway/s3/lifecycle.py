@@ -96,16 +96,21 @@ def _made_id(element: Element, number: int) -> str:
 
 
 def _filter(element: Element) -> Filter:
+    """One predicate, or an And of several. Several without it, or beside it, count as joined.
+
+    AWS has no place for these; others do, and what they mean is plain.
+    """
     names = {"Prefix", "Tag", "ObjectSizeGreaterThan", "ObjectSizeLessThan"}
     parts = _children(element, {*names, "And"})
-    if len(parts) > 1:
-        raise MalformedXML
     if "And" not in parts:
         return _predicates(parts, joined=False)
-    inner = _children(parts["And"][0], names, many={"Tag"})
+    inner = _children(parts.pop("And")[0], names, many={"Tag"})
     if sum(len(each) for each in inner.values()) < 2:
         raise MalformedXML
-    return _predicates(inner, joined=True)
+    joined = _predicates(inner, joined=True)
+    if not parts:
+        return joined
+    return msgspec.structs.replace(_predicates(parts, joined=False), also=joined)
 
 
 def _predicates(parts: Mapping[str, list[Element]], *, joined: bool) -> Filter:
@@ -313,6 +318,11 @@ def _rule_xml(rule: Rule) -> str:
 
 
 def _filter_xml(chosen: Filter) -> str:
+    inner = _predicates_xml(chosen)
+    return f"<Filter>{inner}</Filter>" if inner else "<Filter/>"
+
+
+def _predicates_xml(chosen: Filter) -> str:
     inner = _element("Prefix", chosen.prefix)
     for name, value in chosen.tags:
         inner += f"<Tag>{_element('Key', name)}{_element('Value', value)}</Tag>"
@@ -320,7 +330,7 @@ def _filter_xml(chosen: Filter) -> str:
     inner += _element("ObjectSizeLessThan", chosen.below)
     if chosen.joined:
         inner = f"<And>{inner}</And>"
-    return f"<Filter>{inner}</Filter>" if inner else "<Filter/>"
+    return inner if chosen.also is None else inner + _predicates_xml(chosen.also)
 
 
 def _date_text(moment_ns: int | None) -> str | None:

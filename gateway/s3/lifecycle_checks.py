@@ -45,7 +45,7 @@ def check_rule(rule: Rule) -> None:
     if not _actions(rule):
         raise InvalidRequest("At least one action needs to be specified in a rule")
     chosen = rule.filter
-    kinds = (("Tags", bool(chosen.tags)), ("Object Size", chosen.sized))
+    kinds = (("Tags", chosen.tagged), ("Object Size", chosen.sized))
     marker = rule.expiration is not None and rule.expiration.marker is not None
     aborts = rule.abort_days is not None
     for action, there in (

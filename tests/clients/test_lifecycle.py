@@ -123,3 +123,40 @@ def test_an_object_moves_to_another_class_while_it_is_read(quick_days: RunningNe
     assert (got["ETag"], got["Metadata"]) == (put["ETag"], {"m": "1"})
     [listed] = client.list_objects_v2(Bucket="moved")["Contents"]
     assert listed["StorageClass"] == "MIRROR"
+
+
+def test_versions_and_markers_go_by_their_own_rules(quick_days: RunningNetwork) -> None:
+    client = quick_days.boto()
+    client.create_bucket(Bucket="versions")
+    enabled = {"Status": "Enabled"}
+    client.put_bucket_versioning(Bucket="versions", VersioningConfiguration=enabled)
+    for number in range(5):
+        client.put_object(Bucket="versions", Key="kept", Body=b"%d" % number)
+        client.put_object(Bucket="versions", Key="gone/k", Body=b"%d" % number)
+    rules = [
+        {
+            "ID": "gone",
+            "Status": "Enabled",
+            "Filter": {"Prefix": "gone/"},
+            "Expiration": {"Days": 1},
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+        },
+        {
+            "ID": "some",
+            "Status": "Enabled",
+            "Filter": {"Prefix": "kept"},
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 1, "NewerNoncurrentVersions": 2},
+        },
+    ]
+    client.put_bucket_lifecycle_configuration(
+        Bucket="versions", LifecycleConfiguration={"Rules": rules}
+    )
+
+    def left() -> tuple[int, int]:
+        found = client.list_object_versions(Bucket="versions")
+        return len(found.get("Versions", ())), len(found.get("DeleteMarkers", ()))
+
+    until(lambda: left() == (3, 0), quick_days)
+    assert client.get_object(Bucket="versions", Key="kept")["Body"].read() == b"4"
+    versions = client.list_object_versions(Bucket="versions")["Versions"]
+    assert [each["IsLatest"] for each in versions] == [True, False, False]

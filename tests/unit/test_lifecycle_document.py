@@ -49,7 +49,8 @@ ABOVE, BELOW = (
 )
 FILTERS = [
     "<Filter/>", "<Prefix></Prefix>", "<Prefix>p</Prefix>", where(PREFIX), where(TAG),
-    where("<Prefix></Prefix>"),
+    where("<Prefix></Prefix>"), where(PREFIX + TAG), where(PREFIX + ABOVE + BELOW),
+    where(f"{PREFIX}<And><Prefix>a</Prefix>{TAG}</And>"),
     where(ABOVE), where(BELOW), where(f"<And>{PREFIX}{TAG}</And>"),
     where(f"<And><Prefix></Prefix>{ABOVE}</And>"),
     where(f"<And>{TAG}<Tag><Key>other</Key><Value></Value></Tag>{ABOVE}{BELOW}</And>"),
@@ -101,9 +102,9 @@ def test_rules_without_an_id_get_one_each_and_keep_it() -> None:
 MALFORMED = [
     rule(EXPIRES, status="enabled"), rule(EXPIRES, status=""), rule(EXPIRES, status="Invalid"),
     rule(EXPIRES, where=""), rule(EXPIRES, where="<Prefix/><Filter/>"),
-    rule(EXPIRES, where=where(PREFIX + TAG)), rule(EXPIRES, where=where(PREFIX + ABOVE)),
+    rule(EXPIRES, where=where(PREFIX + PREFIX)), rule(EXPIRES, where=where(TAG + TAG)),
     rule(EXPIRES, where=where(f"<And>{PREFIX}</And>")), rule(EXPIRES, where=where("<And/>")),
-    rule(EXPIRES, where=where(f"{PREFIX}<And>{PREFIX}{TAG}</And>")),
+    rule(EXPIRES, where=where(f"{PREFIX}<And>{PREFIX}</And>")),
     rule(EXPIRES, where=where("<Tag><Value>v</Value></Tag><Tag/>")),
     rule("<Expiration/>"), rule("<Expiration><Days>1.5</Days></Expiration>"),
     rule("<Expiration><Days>99999999999</Days></Expiration>"),

@@ -30,7 +30,7 @@ def ns(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 10**9
 
 
-def plan(*rules: Rule, calendar: Calendar = WHOLE, minimum: str = MINIMUM_ALL) -> Plan:
+def plan(*rules: Rule, calendar: Calendar = WHOLE, minimum: str = "") -> Plan:
     return Plan(Lifecycle(rules, minimum), calendar)
 
 
@@ -111,6 +111,17 @@ def test_nothing_expires_early_or_by_a_rule_that_is_not_about_it(
     assert all(due.when_ns <= calendar.after(of.modified_ns, d) for d in days)
 
 
+def test_predicates_beside_an_and_hold_too() -> None:
+    both = Filter("a/", also=Filter("a/b", (("k", "v"),), above=1, joined=True))
+    rule = Rule("r", True, both, expiration=Expiration(days=1), abort_days=1)
+    assert plan(rule).expiration(Facts("a/b", 2, {"k": "v"})) is not None
+    for of in (Facts("a/c", 2, {"k": "v"}), Facts("a/b", 1, {"k": "v"}), Facts("a/b", 2)):
+        assert plan(rule).expiration(of) is None
+    assert plan(rule).untagged.expiration(Facts("a/b", 2)) is not None
+    assert plan(rule).abort("a/c", 0) is None
+    assert plan(rule).abort("a/b", 0) is not None
+
+
 def test_the_shorter_of_two_rules_wins_and_the_first_of_two_alike() -> None:
     of = Facts("k", modified_ns=ns("2030-01-01T12:00:00"))
     one, two, three = expires(7, name="one"), expires(3, name="two"), expires(3, name="three")
@@ -135,7 +146,7 @@ def test_a_version_is_moved_to_the_last_class_that_is_due() -> None:
     assert moving.transition(big._replace(storage_class="WIDE"), ns("2030-02-01")) is None
 
 
-def test_what_is_small_stays_unless_a_rule_speaks_of_size() -> None:
+def test_what_is_small_stays_if_that_was_asked_for_and_no_rule_speaks_of_size() -> None:
     sized = Filter(above=0)
     for where, size, minimum, name, moves in (
         (Filter(), (128 << 10) - 1, MINIMUM_ALL, "WIDE", False),
@@ -143,6 +154,7 @@ def test_what_is_small_stays_unless_a_rule_speaks_of_size() -> None:
         (sized, 1, MINIMUM_ALL, "WIDE", True),
         (Filter(), 1, MINIMUM_VARIES, "WIDE", False),
         (Filter(), 1, MINIMUM_VARIES, "GLACIER", True),
+        (Filter(), 1, "", "WIDE", True),
     ):
         rule = Rule("r", True, where, transitions=(Transition(name, 0),))
         moved = plan(rule, minimum=minimum).transition(Facts("k", size), ns("2030-01-01"))
