@@ -133,7 +133,7 @@ class AccessLogDelivery:
         del state
         due = sorted(path for path in self._directory.glob("*.lines") if self._is_whole(path))
         if not due:
-            return Step(pause=LOOK_SECONDS)
+            return Step(pause=min(LOOK_SECONDS, self._roll))
         path, lines = due[0], 0
         groups = await asyncio.to_thread(_grouped, path)
         for (bucket, bucket_id), days in groups.items():

@@ -18,6 +18,7 @@ from gateway.replication.rules import REPLICA
 from gateway.s3.attributes import REPLICATED
 
 CONNECT_SECONDS, READ_SECONDS = 5, 60
+PART_TRIES = 3  # a line that breaks off once does not cost a large object's other parts
 _given: ContextVar[Mapping[str, str]] = ContextVar("given_headers")
 _LATER = frozenset({
     "SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling",
@@ -97,9 +98,15 @@ class Remote:
         body = await _whole(read, part.start, part.end)
         named = {"ChecksumAlgorithm": str(plan.algorithm)} if plan.algorithm else {}
         claim = _digest(plan, part.digest) or named
-        stored = await self._call(
-            "upload_part", {}, **upload, PartNumber=part.number, Body=body, **claim
-        )
+        for left in reversed(range(PART_TRIES)):
+            try:
+                stored = await self._call(
+                    "upload_part", {}, **upload, PartNumber=part.number, Body=body, **claim
+                )
+                break
+            except TargetUnavailable:
+                if not left:
+                    raise
         row = {"PartNumber": part.number, "ETag": stored["ETag"]}
         if plan.algorithm and _parameter(plan) in stored:
             row[_parameter(plan)] = stored[_parameter(plan)]
@@ -151,8 +158,14 @@ def _add_headers(params: dict[str, Any], **_: Any) -> None:
     params["headers"] |= {REPLICATED: REPLICA, **_given.get()}
 
 
-async def _whole(read: Read, start: int, end: int) -> bytes:
-    return b"".join([bytes(piece) async for piece in read(start, end)])
+async def _whole(read: Read, start: int, end: int) -> bytearray:
+    """The bytes [start, end), once in memory."""
+    body, at = bytearray(end - start), 0
+    async for piece in read(start, end):
+        body[at : at + len(piece)] = piece
+        at += len(piece)
+    assert at == len(body), "a read gives what was asked for, or raises"
+    return body
 
 
 def _parameter(plan: Plan) -> str:

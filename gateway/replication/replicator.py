@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 Steadily = Callable[[str, Callable[[], Awaitable[None]]], Coroutine[Any, Any, None]]
 KEEP_SECONDS = 30 * 86400.0
+LANES = 2  # versions under way at once; a part of each, 64 MiB at most, is in memory
 
 
 class Replicator:
@@ -116,7 +117,7 @@ async def _serve(
     remote = Remote(endpoint)
     replicator = Replicator(objects, remote)
     queue = Queue(catalog, REPLICATIONS, name, ReplicaRow)
-    pace = Pace(keep_seconds=KEEP_SECONDS)
+    pace = Pace(lanes=LANES, keep_seconds=KEEP_SECONDS)
     try:
         await Courier(queue, replicator.deliver, clock, pace, replicator.give_up).run()
     finally:
