@@ -14,7 +14,7 @@ import mmap
 import sys
 from collections import deque
 
-from chain.net.shared import Arena
+from chain.net.shared import Arena, Range
 
 _SMALLEST = 64 << 10
 # Buffers that nobody needed for so long go back to the system: an idle gateway is small.
@@ -25,17 +25,21 @@ _HUGE_FROM = 2 << 20
 _RESTING_MAX = 16
 
 
+Memory = mmap.mmap | Range
+
+
 class Buffer:
     """`view` is as long as was asked for. Give it back to the pool it came from."""
 
     __slots__ = ("_memory", "capacity", "view")
 
-    def __init__(self, memory: mmap.mmap, capacity: int, size: int) -> None:
+    def __init__(self, memory: Memory, capacity: int, size: int) -> None:
         self._memory = memory
         self.capacity = capacity
-        self.view = memoryview(memory)[:size]
+        whole = memoryview(memory) if isinstance(memory, mmap.mmap) else memory.data
+        self.view = whole[:size]
 
-    def detach(self) -> mmap.mmap:
+    def detach(self) -> Memory:
         """Let go of the memory."""
         self.view = memoryview(b"")
         memory, self._memory = self._memory, _NOTHING
@@ -53,8 +57,8 @@ class BufferPool:
         self._limit = limit
         self._arena = arena
         self._used = 0
-        self._free: dict[int, list[mmap.mmap]] = {}
-        self._resting: deque[mmap.mmap] = deque()
+        self._free: dict[int, list[Memory]] = {}
+        self._resting: deque[Memory] = deque()
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._made = 0  # buffers handed out so far
         self._idle: asyncio.TimerHandle | None = None
@@ -131,9 +135,10 @@ class BufferPool:
         if self._made != made:
             self._idle = self._later(self._made)
             return
-        for kept in self._free.values():
-            self._used -= sum(map(len, kept))
-            kept.clear()
+        self._used -= sum(len(memory) for kept in self._free.values() for memory in kept)
+        self._free.clear()
+        if self._arena is not None:
+            self._arena.trim()
 
     def _sweep(self) -> None:
         """Move what nobody looks at any more to the free buffers."""
@@ -154,7 +159,7 @@ class BufferPool:
             return Buffer(kept.pop(), capacity, size)
         self._used += capacity
         shared = None if self._arena is None else self._arena.take(capacity)
-        return Buffer(shared or _map(capacity), capacity, size)
+        return Buffer(_map(capacity) if shared is None else shared, capacity, size)
 
     def _room(self, capacity: int) -> bool:
         self._sweep()

@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chain import holes
 from chain.net.transport import Buffer
@@ -56,31 +57,33 @@ class Room(NamedTuple):
     size: int
 
 
-class Range(mmap.mmap):
-    """A part of an arena. It goes back to it when nobody looks at it any more."""
-
-    arena: "Arena"
-    start: int
-    address: int
+# A part of an arena. Views of it keep it.
+Range = NDArray[np.uint8]
 
 
 class Arena:
-    """The owner's side. `take` and `retire` are for one thread; ranges may be let go in any.
+    """The owner's side. All but letting go of ranges is for one thread.
 
-    `rooms` is how many bytes may be lent for replies, or be kept for that, at once.
+    `rooms` is how many bytes may be lent for replies, or be kept for that, at once. Memory that is
+    let go stays for whoever takes some next, of whatever size, until `trim`; when more than `limit`
+    bytes would be there, what nobody has goes first.
     """
 
-    def __init__(self, fd: int, size: int, rooms: int) -> None:
+    def __init__(self, fd: int, size: int, rooms: int, limit: int) -> None:
         self.fd = fd
         self.size = size
         self.rooms = rooms
+        self._limit = limit
+        self._map = np.frombuffer(mmap.mmap(fd, size), np.uint8)
+        self._address = address_of(self._map)
         self._free: list[tuple[int, int]] = [(0, size)]  # sorted, never adjacent
+        self._pages = bytearray(size // PAGE)  # 1: memory is behind it
         self._left: deque[tuple[int, int]] = deque()  # let go, in any thread
         self._retired: set[int] = set()
         weakref.finalize(self, os.close, fd)
 
     @classmethod
-    def create(cls, size: int, *, rooms: int) -> "Arena | None":
+    def create(cls, size: int, *, rooms: int, limit: int) -> "Arena | None":
         """`size` bytes of address space, or None where memory cannot be shared."""
         size = -(-size // PAGE) * PAGE
         assert 0 < size <= ARENA_MAX
@@ -93,51 +96,73 @@ class Arena:
         try:
             os.ftruncate(fd, size)
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-        except OSError:
+            return cls(fd, size, rooms, limit)
+        except (OSError, ValueError):
             os.close(fd)
             return None
-        return cls(fd, size, rooms)
 
     def take(self, size: int) -> Range | None:
-        """Memory of `size` bytes, a multiple of the page size; None when there is none left."""
+        """Memory of `size` bytes, a multiple of the page size; None when there is none left.
+
+        It goes back when nobody looks at it any more.
+        """
         assert size % PAGE == 0
         self._collect()
         at = next((n for n, (start, end) in enumerate(self._free) if end - start >= size), None)
         if at is None:
             return None
         start, end = self._free[at]
-        try:
-            os.posix_fallocate(self.fd, start, size)
-            found = Range(self.fd, size, offset=start)
-        except OSError:
-            holes.punch(self.fd, start, start + size)
+        if not self._populate(start, start + size):
             return None
-        if end - start == size:
-            del self._free[at]
-        else:
-            self._free[at] = (start + size, end)
-        found.arena, found.start = self, start
-        found.address = address_of(found)
-        weakref.finalize(found, self._let_go, start, size).atexit = False
+        self._free[at : at + 1] = [(start + size, end)] if end - start > size else []
+        found: Range = self._map[start : start + size]
+        weakref.finalize(found, self._left.append, (start, start + size)).atexit = False
         return found
+
+    def start_of(self, taken: Range) -> int:
+        """Where in the arena it begins."""
+        return address_of(taken) - self._address
 
     def reference(self, payload: Buffer) -> Reference | None:
         """Where a payload lies in the arena; None for what is better sent as it is."""
         if len(payload) < REFERENCE_MIN or type(payload) is not memoryview:
             return None
-        owner = payload.obj
-        if type(owner) is not Range or owner.arena is not self or not payload.contiguous:
+        if not payload.contiguous:
             return None
-        return Reference(owner.start + address_of(payload) - owner.address, len(payload))
+        offset = address_of(payload) - self._address
+        return Reference(offset, len(payload)) if 0 <= offset < self.size else None
 
     def retire(self, lent: Range) -> None:
         """Give its memory back now, and never hand out its place again."""
-        self._retired.add(lent.start)
-        holes.punch(self.fd, lent.start, lent.start + len(lent))
+        start = self.start_of(lent)
+        self._retired.add(start)
+        self._punch(start, start + len(lent))
 
-    def _let_go(self, start: int, size: int) -> None:
-        holes.punch(self.fd, start, start + size)
-        self._left.append((start, start + size))
+    def trim(self) -> None:
+        """Give the memory that nobody has back to the system."""
+        self._collect()
+        for start, end in self._free:
+            if self._pages.find(1, start // PAGE, end // PAGE) >= 0:
+                self._punch(start, end)
+
+    def _populate(self, start: int, end: int) -> bool:
+        """See that memory is behind it; False when there is none."""
+        first, last = start // PAGE, end // PAGE
+        if self._pages.find(0, first, last) < 0:
+            return True
+        if self._pages.count(1) * PAGE + end - start > self._limit:
+            self.trim()
+        try:
+            os.posix_fallocate(self.fd, start, end - start)
+        except OSError:
+            self._punch(start, end)
+            return False
+        self._pages[first:last] = b"\1" * (last - first)
+        return True
+
+    def _punch(self, start: int, end: int) -> None:
+        self._pages[start // PAGE : end // PAGE] = bytes((end - start) // PAGE)
+        holes.punch(self.fd, start, end)
 
     def _collect(self) -> None:
         """Put ranges that were let go among the free ones."""
@@ -171,7 +196,7 @@ class Loan:
     @property
     def room(self) -> Room:
         """Where it is."""
-        return Room(self._memory.start, len(self._memory))
+        return Room(self._rooms.arena.start_of(self._memory), len(self._memory))
 
     def frames(self, frames: Sequence[Buffer | Reference | Room]) -> list[Buffer]:
         """A reply's frames, those that lie in the room as views. Raises MalformedFrame."""
@@ -180,10 +205,10 @@ class Loan:
         ]
 
     def _view(self, place: Reference | Room) -> memoryview:
-        start = place.offset - self._memory.start
+        start = place.offset - self._rooms.arena.start_of(self._memory)
         if start < 0 or start + place.size > len(self._memory):
             raise MalformedFrame("a reply beyond its room")
-        return memoryview(self._memory)[start : start + place.size]
+        return self._memory.data[start : start + place.size]
 
     def answered(self) -> None:
         """The room is kept for the peer once nobody looks at it."""
@@ -252,9 +277,9 @@ class Rooms:
         self._idle = None
         self._sweep()
         if self._made == made:
-            for kept in self._kept.values():
-                self.used -= sum(map(len, kept))
+            self.used -= sum(len(room) for kept in self._kept.values() for room in kept)
             self._kept.clear()
+            self.arena.trim()
         if self._kept or self._resting:
             self._idle = self._later()
 
@@ -355,7 +380,7 @@ class Guest:
             raise MalformedFrame("a place beyond the caller's memory")
 
 
-def address_of(buffer: Buffer | mmap.mmap) -> int:
+def address_of(buffer: Buffer | mmap.mmap | Range) -> int:
     """Where a buffer begins in this process."""
     address: int = np.frombuffer(buffer, np.uint8).__array_interface__["data"][0]
     return address

@@ -134,7 +134,7 @@ def shared_arena(network: Network) -> Arena | None:
     """
     settings = StoreSettings().shared_by(network.workers)
     room = settings.frame_bytes + settings.read_bytes
-    return Arena.create(4 * room, rooms=settings.read_bytes)
+    return Arena.create(4 * room, rooms=settings.read_bytes, limit=room)
 
 
 async def steadily(name: str, work: Callable[[], Awaitable[None]], clock: Clock) -> None:

@@ -52,7 +52,7 @@ class TestLocalStreamWithSharedMemory(TransportSuite):
     @pytest.fixture
     async def pair(self, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
         run = tmp_path_factory.mktemp("run")
-        arena = Arena.create(64 << 20, rooms=16 << 20)
+        arena = Arena.create(64 << 20, rooms=16 << 20, limit=64 << 20)
         serving = NodeTransport()
         asking = NodeTransport(limits=Limits(SMALL_WINDOW), arena=arena)
         yield Pair(serving, asking, f"ipc://{run}/server.ipc", arena=arena)

@@ -219,9 +219,8 @@ class TransportSuite:
     async def test_long_payloads_of_shared_memory_travel_unchanged(
         self, open: Open, pair: Pair
     ) -> None:
-        memory = bytearray(1 << 20) if pair.arena is None else pair.arena.take(1 << 20)
-        assert memory is not None
-        view = memoryview(memory)
+        taken = None if pair.arena is None else pair.arena.take(1 << 20)
+        view = memoryview(bytearray(1 << 20)) if taken is None else taken.data
         view[:] = bytes(range(256)) * 4096
         sources = [Payload(view[3:700_003]), Payload(view[:10]), Payload(b"y" * 70_000)]
         async with open() as (peer, _):

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is share
 KIB, MIB = 1 << 10, 1 << 20
 
 
-def arena(size: int = 8 * MIB, rooms: int = 4 * MIB) -> Arena:
-    found = Arena.create(size, rooms=rooms)
+def arena(size: int = 8 * MIB, rooms: int = 4 * MIB, limit: int = 8 * MIB) -> Arena:
+    found = Arena.create(size, rooms=rooms, limit=limit)
     assert found is not None
     return found
 
@@ -29,16 +29,30 @@ def held(of: Arena) -> int:
     return os.fstat(of.fd).st_blocks * 512
 
 
-def test_memory_is_there_before_it_is_touched_and_goes_back_when_nobody_looks() -> None:
+def test_memory_is_there_before_it_is_touched_and_stays_for_the_next_until_trimmed() -> None:
     own = arena()
     memory = own.take(2 * MIB)
     assert memory is not None
     assert held(own) == 2 * MIB
-    part = memoryview(memory)[5:10]
+    part = memory.data[5:10]
     del memory
+    own.trim()
     assert held(own) == 2 * MIB  # somebody looks at a part of it
     del part
+    again = [own.take(MIB) for _ in range(2)]  # in other sizes
+    assert held(own) == 2 * MIB
+    again.clear()
+    own.trim()
     assert held(own) == 0
+
+
+def test_what_nobody_has_goes_when_the_limit_would_be_passed() -> None:
+    own = arena(limit=3 * MIB)
+    taken = [own.take(MIB) for _ in range(3)]
+    del taken[0], taken[1]  # two holes, too small for what follows
+    large = own.take(2 * MIB)
+    assert large is not None
+    assert held(own) == 3 * MIB
 
 
 def test_an_arena_gives_no_more_than_it_has_and_all_of_it_again() -> None:
@@ -46,7 +60,7 @@ def test_an_arena_gives_no_more_than_it_has_and_all_of_it_again() -> None:
     for _ in range(3):
         taken = [own.take(MIB) for _ in range(9)]
         assert taken.pop() is None
-        starts = {memory.start for memory in taken if memory is not None}
+        starts = {own.start_of(memory) for memory in taken if memory is not None}
         assert starts == {n * MIB for n in range(8)}
         del taken[::2]
         taken.clear()
@@ -70,11 +84,11 @@ def test_only_long_views_of_its_own_memory_are_sent_by_place() -> None:
     assert first is not None
     assert second is not None
     assert strange is not None
-    view = memoryview(second)
-    assert own.reference(view[3 : 3 + 100 * KIB]) == Reference(second.start + 3, 100 * KIB)
+    view = second.data
+    assert own.reference(view[3 : 3 + 100 * KIB]) == Reference(own.start_of(second) + 3, 100 * KIB)
     assert own.reference(view[100:1100]) is None
     assert own.reference(view[::2]) is None
-    assert own.reference(memoryview(strange)) is None
+    assert own.reference(strange.data) is None
     assert own.reference(memoryview(bytes(MIB))) is None
     assert own.reference(bytes(MIB)) is None
 
@@ -84,18 +98,19 @@ def test_a_guest_copies_what_is_sent_and_fills_what_is_lent() -> None:
     guest = Guest(os.dup(own.fd), own.size)
     memory = own.take(MIB)
     assert memory is not None
-    memory[:4] = b"sent"
-    copy = guest.copy(Reference(memory.start, MIB))
-    memory[:4] = b"late"
+    start, view = own.start_of(memory), memory.data
+    view[:4] = b"sent"
+    copy = guest.copy(Reference(start, MIB))
+    view[:4] = b"late"
     assert bytes(copy[:4]) == b"sent"
-    room = guest.room(Room(memory.start, MIB))
+    room = guest.room(Room(start, MIB))
     room[8:12] = b"fill"
-    assert memory[8:12] == b"fill"
-    assert guest.reference(room[8:12]) == Reference(memory.start + 8, 4)
+    assert bytes(view[8:12]) == b"fill"
+    assert guest.reference(room[8:12]) == Reference(start + 8, 4)
     assert guest.reference(copy) is None
     guest.close()
     room[8:12] = b"last"  # a handler may still be at it
-    assert memory[8:12] == b"last"
+    assert bytes(view[8:12]) == b"last"
 
 
 @pytest.mark.parametrize("offset", [8 * MIB - PAGE + 1, 8 * MIB, 1 << 63])
