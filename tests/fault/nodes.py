@@ -82,7 +82,7 @@ class Nodes:
         self.folder = folder
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.ports = Ports()
-        names = ("chain", *self.MINERS, "gateway", "edge")
+        names = ("chain", *self.MINERS, "gateway", "edge", "gateway2")
         self.addresses = {name: self.ports.address() for name in names}
         self.join = ""
         self._numbers = itertools.count()
@@ -109,13 +109,24 @@ class Nodes:
         listen = ("--listen", self.addresses[name])
         self.start(name, "miner", "--join", self.join, *listen, "--pledge", "1G")
 
-    def gateway(self, *more: str) -> None:
+    def gateway(self, *more: str, name: str = "gateway") -> None:
         """Without `--edge` it reads from miners alone."""
         ports = [word for face in ("s3", "ipfs", "console") for word in (f"--{face}-port", "0")]
-        face = ["--join", self.join, "--listen", self.addresses["gateway"], *more]
+        face = ["--join", self.join, "--listen", self.addresses[name], *more]
         # What the last run wrote names ports which are no longer its own.
-        (self.folder / "gateway" / "run" / "endpoints.json").unlink(missing_ok=True)
-        self.start("gateway", "gateway", *face, *ports, "--workers", "1", "--profile", "mirror")
+        (self.folder / name / "run" / "endpoints.json").unlink(missing_ok=True)
+        self.start(name, "gateway", *face, *ports, "--workers", "1", "--profile", "mirror")
+
+    def lease(self, name: str) -> None:
+        """Tokens and a lease for a gateway that has just been started, and wait until it serves."""
+        directory = self.folder / name
+        self.wait_for(name, "starting ")
+        account = self.command("chain", "id", "--data-dir", directory)
+        paid = ("chain", "transfer", account, "10", "--data-dir", self.folder / "chain")
+        assert "are left" in self.command(*paid)
+        lease = ("market", "lease", "--size", "100MiB", "--data-dir", directory)
+        assert "for 1 months" in self.command(*lease)
+        self.wait_ready(name)
 
     def edge(self) -> None:
         origin = with_identity(self.key("gateway", "gateway").id, self.addresses["gateway"])
@@ -124,7 +135,7 @@ class Nodes:
 
     def restore(self) -> None:
         """Start what does not run, and wait until objects are stored and read again."""
-        if all(self.runs(name) for name in self.addresses):
+        if all(self.runs(name) for name in ("chain", *self.MINERS, "gateway", "edge")):
             return
         if not self.runs("chain"):
             self.chain()
@@ -199,21 +210,21 @@ class Nodes:
             time.sleep(0.05)
         return said
 
-    def endpoint(self, face: str) -> str | None:
-        """Where a face of the gateway is, once this run of it has said so."""
-        path = self.folder / "gateway" / "run" / "endpoints.json"
+    def endpoint(self, face: str, name: str = "gateway") -> str | None:
+        """Where a face of a gateway is, once this run of it has said so."""
+        path = self.folder / name / "run" / "endpoints.json"
         return str(json.loads(path.read_text())[face]) if path.exists() else None
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, name: str = "gateway") -> None:
         end, body = time.monotonic() + READY_SECONDS, b""
-        while time.monotonic() < end and self.runs("gateway"):
-            console = self.endpoint("console")
+        while time.monotonic() < end and self.runs(name):
+            console = self.endpoint("console", name)
             if console is not None:
                 status, body = asyncio.run(fetch(console, "/health/ready"))
                 if status == 200:
                     return
             time.sleep(0.1)
-        pytest.fail(f"not ready: {body!r}\n{self.output('gateway').read_text()}")
+        pytest.fail(f"not ready: {body!r}\n{self.output(name).read_text()}")
 
     def pids(self) -> list[int]:
         """The processes of the gateway."""
@@ -223,16 +234,16 @@ class Nodes:
     def key(self, name: str, key: str) -> Identity:
         return Identity(Keystore(self.folder / name / "keys").secret(key))
 
-    def s3(self) -> Any:
+    def s3(self, name: str = "gateway") -> Any:
         import boto3
         from botocore.config import Config
 
         from gateway.credentials import read_credentials
 
-        access, secret = read_credentials(self.folder / "gateway" / "credentials")
+        access, secret = read_credentials(self.folder / name / "credentials")
         session = boto3.session.Session(access, secret, region_name="us-east-1")
         once = Config(retries={"max_attempts": 1})
-        return session.client("s3", endpoint_url=self.endpoint("s3"), config=once)
+        return session.client("s3", endpoint_url=self.endpoint("s3", name), config=once)
 
 
 def ask(identity: Identity, address: str, server: AccountId, message: Message[Any]) -> Any:

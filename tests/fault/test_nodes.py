@@ -39,15 +39,8 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
         for name in Nodes.MINERS:
             started.miner(name)
         started.gateway()
-        directory = started.folder / "gateway"
-        account = started.command("chain", "id", "--data-dir", directory)
-        paid = ("chain", "transfer", account, "10", "--data-dir", started.folder / "chain")
-        assert "999999990 are left" in started.command(*paid)
-        started.wait_for("gateway", "starting 3 processes")
+        started.lease("gateway")
         started.edge()
-        lease = ("market", "lease", "--size", "100MiB", "--data-dir", directory)
-        assert "for 1 months" in started.command(*lease)
-        started.wait_ready()
         started.s3().create_bucket(Bucket="box")
         yield started
     finally:

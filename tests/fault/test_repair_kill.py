@@ -1,9 +1,7 @@
 """The repair process is killed again and again while it has work to do."""
 
-import asyncio
 import os
 import random
-import re
 import signal
 import time
 from collections.abc import Iterator
@@ -11,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.health import fetch
 from tests.clients.running import RunningNetwork
+from tests.fault.metrics import repairs
 from tests.fault.miners_held import holdings
 from tests.fault.test_repair_network import empty
 
@@ -36,14 +34,6 @@ def network(tmp_path: Path) -> Iterator[RunningNetwork]:
             assert running.stop() == 0
 
 
-def repairs(network: RunningNetwork, figure: str) -> int:
-    """A figure of /metrics."""
-    status, text = asyncio.run(fetch(network.url("console"), "/metrics"))
-    assert status == 200
-    (line,) = re.findall(rf"^cumulus_repair_{figure} (\S+)$", text.decode(), re.MULTILINE)
-    return int(float(line))
-
-
 def test_repair_that_is_killed_goes_on_and_rebuilds_everything_once(
     network: RunningNetwork,
 ) -> None:
@@ -57,19 +47,19 @@ def test_repair_that_is_killed_goes_on_and_rebuilds_everything_once(
     assert before.segments == OBJECTS
     empty(network, "m2")
     for _ in range(KILLS):
-        rebuilt = repairs(network, "rebuilt_fragments_total")
-        while repairs(network, "rebuilt_fragments_total") == rebuilt:
+        rebuilt = repairs(network.url("console"), "rebuilt_fragments_total")
+        while repairs(network.url("console"), "rebuilt_fragments_total") == rebuilt:
             time.sleep(0.02)
-        assert repairs(network, "pending_fragments")
+        assert repairs(network.url("console"), "pending_fragments")
         time.sleep(chance.random() * 0.3)  # between a fragment's store and its commit, now and then
         pid = network.pids()["repair"]
         os.kill(pid, signal.SIGKILL)
         while network.pids().get("repair", pid) == pid:
             time.sleep(0.02)
-    while repairs(network, "pending_fragments"):
+    while repairs(network.url("console"), "pending_fragments"):
         time.sleep(0.1)
-    assert repairs(network, "crowded_fragments") == 0
-    assert repairs(network, "rebuilt_fragments_total") == len(before.miners["m2"])
+    assert repairs(network.url("console"), "crowded_fragments") == 0
+    assert repairs(network.url("console"), "rebuilt_fragments_total") == len(before.miners["m2"])
     after = holdings(network)
     assert not after.problems()
     assert after.wanted == before.wanted
