@@ -17,8 +17,9 @@ from gateway.accounts import (
     InvalidAccount,
     NoSuchAccount,
 )
-from gateway.errors import StoreError
+from gateway.errors import InvalidArgument, StoreError
 from gateway.kms import KmsKeys, canonical_id
+from gateway.limits import LimitBook, Limits, Usage
 from gateway.model import Account, Bucket, Credential
 from gateway.protocol import (
     AccountCreated,
@@ -33,12 +34,14 @@ from gateway.protocol import (
     FetchCertificate,
     KmsKeyList,
     KmsKeyRecord,
+    LimitState,
     ListAccounts,
     ListKmsKeys,
     NetworkState,
     PublishState,
     RotateAccessKeys,
     RotateEncryptionKey,
+    SetLimits,
     SetPublic,
     SetPublishing,
     ShowAccount,
@@ -53,6 +56,7 @@ class Buckets(Protocol):
     """The part of ObjectService that administration needs."""
 
     kms: KmsKeys
+    limits: LimitBook
 
     def bucket(self, name: str) -> Bucket:
         """Raises NoSuchBucket."""
@@ -110,6 +114,7 @@ class AdminService:
             .on(ListKmsKeys, _guarded(self._kms_keys))
             .on(CreateKmsKey, _guarded(self._create_kms_key))
             .on(SwitchKmsKey, _guarded(self._switch_kms_key))
+            .on(SetLimits, _guarded(self._set_limits))
             .on(SetPublic, _guarded(self._set_public))
             .on(ShowBucket, _guarded(self._show_bucket))
             .on(SetPublishing, _guarded(self._set_publishing))
@@ -180,6 +185,20 @@ class AdminService:
         return named[0]
 
     # ------------------------------------------------------------------ buckets
+    async def _set_limits(self, message: SetLimits) -> LimitState:
+        if any(value is not None and value < 0 for value in (message.bytes, message.requests)):
+            raise InvalidArgument("a limit is a number from 0; 0 is none")
+        book = self._buckets.limits
+        if message.bucket:
+            bucket = self._buckets.bucket(message.bucket)
+            await book.set_bucket(bucket, _changed(book.bucket(bucket), message))
+            usage = book.bucket(self._buckets.bucket(message.bucket))
+        else:
+            account = self._find(message.account)
+            await book.set_account(account, _changed(book.account(account), message))
+            usage = book.account(account)
+        return LimitState(usage.limits.bytes, usage.limits.requests, usage.used)
+
     async def _set_public(self, message: SetPublic) -> BucketSettings:
         return _settings(await self._buckets.configure_bucket(message.bucket, public=message.on))
 
@@ -232,6 +251,14 @@ def _created(credential: Credential) -> AccountCreated:
         _record(credential.account, [credential.access_key]),
         credential.access_key,
         credential.secret_key,
+    )
+
+
+def _changed(usage: Usage, message: SetLimits) -> Limits:
+    size, requests = message.bytes, message.requests
+    return Limits(
+        usage.limits.bytes if size is None else size,
+        usage.limits.requests if requests is None else requests,
     )
 
 

@@ -19,8 +19,17 @@ from gateway.errors import (
 )
 from gateway.events.noting import note_test
 from gateway.events.rules import kept_rules
+from gateway.limits import account_limits_key, bytes_counter
 from gateway.listing import after_prefix
-from gateway.model import ENABLED, NOTIFICATION, OBJECT_LOCK, REPLICATION, Account, Bucket
+from gateway.model import (
+    ACCOUNT_LIMITS,
+    ENABLED,
+    NOTIFICATION,
+    OBJECT_LOCK,
+    REPLICATION,
+    Account,
+    Bucket,
+)
 from gateway.records import (
     BucketRow,
     SettingsRow,
@@ -82,7 +91,6 @@ class Buckets:
             public=public,
             publishes=self._store.settings.publish_new_buckets,
             profile="",
-            settings=tuple(sorted(settings)),
             versioning=ENABLED if OBJECT_LOCK in settings else "",
         )
 
@@ -103,10 +111,16 @@ class Buckets:
                 raise TooManyBuckets
             transaction.expect(Space.BUCKETS, name.encode(), None)
             transaction.expect(Space.ACCOUNTS, account.id.encode(), owner)
-            transaction.put(Space.BUCKETS, name.encode(), encode(row))
+            values = dict(settings)
+            limits = reader.get(Space.META, account_limits_key(account.id))
+            transaction.expect(Space.META, account_limits_key(account.id), limits)
+            if limits is not None:
+                values[ACCOUNT_LIMITS] = limits
+            made = msgspec.structs.replace(row, settings=tuple(sorted(values)))
+            transaction.put(Space.BUCKETS, name.encode(), encode(made))
             transaction.put(Space.OWNED, prefix + name.encode(), b"")
-            if settings:
-                kept = encode(SettingsRow(dict(settings)))
+            if values:
+                kept = encode(SettingsRow(values))
                 transaction.put(Space.META, settings_key(row.id), kept)
 
         await commit(self._store.catalog, self._store.pool, build)
@@ -125,6 +139,8 @@ class Buckets:
             transaction.expect(Space.META, settings_key(bucket.id), settings)
             if settings is not None:
                 transaction.delete(Space.META, settings_key(bucket.id))
+            if bucket.limited:
+                transaction.delete(Space.COUNTERS, bytes_counter(bucket.id))
             transaction.expect(Space.BUCKETS, bucket.name.encode(), raw)
             transaction.delete(Space.BUCKETS, bucket.name.encode())
             transaction.delete(Space.OWNED, owned_prefix(bucket.owner.id) + bucket.name.encode())

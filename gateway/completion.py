@@ -30,6 +30,7 @@ from gateway.errors import (
 )
 from gateway.history import insert
 from gateway.ingest import LEAF
+from gateway.limits import weigh_parts
 from gateway.manifest import ManifestBuilder
 from gateway.model import (
     Algorithm,
@@ -216,6 +217,8 @@ class _Step:
         transaction.expect(Space.UPLOADS, place, raw)
         transaction.delete(Space.UPLOADS, place)
         self._take_parts(transaction, found, raw_id)
+        gone = sum(part.size for part in found.stored.values())
+        weigh_parts(transaction, bucket, -gone)  # and the object's bytes come
         row = self._composed(found, parts)
         row = msgspec.structs.replace(row, checksum=kept, upload=raw_id)
         if found.version_key is not None:

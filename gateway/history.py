@@ -17,6 +17,7 @@ from gateway.errors import PreconditionFailed
 from gateway.events.noting import note
 from gateway.events.rules import Change
 from gateway.finding import Found, head_of, kept, named, visible
+from gateway.limits import weigh
 from gateway.listing import after_prefix
 from gateway.model import (
     ENABLED,
@@ -95,6 +96,7 @@ class History:
             row = self._locked(row)
         row = self._tell(row, Change.CREATED)
         self._settle(null, 0)
+        weigh(self._transaction, self._row, row.size)
         whole = put_live(self._transaction, self._bucket, self._key, row)
         report(self._store, self._transaction, self._bucket, row, "put", receipts)
         return to_version(self._bucket, text_key(self._key), row, whole)
@@ -237,6 +239,7 @@ class History:
 
     def _remove(self, row: VersionRow, *, bypass: bool = False) -> None:
         remove(self._store, self._transaction, self._bucket, self._key, row, bypass=bypass)
+        weigh(self._transaction, self._row, -row.size)
 
     def _locked(self, row: VersionRow) -> VersionRow:
         """With the bucket's retention, if the version was not given one."""

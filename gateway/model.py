@@ -48,6 +48,10 @@ ACCESS_OF_OTHERS = ACCESS_SETTINGS | {ACCESS_ACL, ACCESS_OWNERSHIP, ACCESS_PAYER
 FOREIGN = "owners"
 
 
+# Set for the bucket, and for the account that owns it: gateway/limits.py.
+BUCKET_LIMITS, ACCOUNT_LIMITS = "limits", "accountLimits"
+LIMITING = frozenset({BUCKET_LIMITS, ACCOUNT_LIMITS})
+
 # Bucket.versioning, in S3's words; "" is a bucket that never had any.
 ENABLED, SUSPENDED = "Enabled", "Suspended"
 # Objects of a bucket that has this setting can be locked.
@@ -70,6 +74,7 @@ class Bucket:
     guarded: bool = False  # has one of ACCESS_SETTINGS
     watched: bool = False  # has one of WATCHING_SETTINGS
     logged: bool = False  # has LOGGING
+    limited: bool = False  # has one of LIMITING
     versioning: str = ""  # ENABLED, SUSPENDED or ""
 
 

@@ -12,6 +12,7 @@ from gateway.digests import CRCS
 from gateway.errors import CustomerKeyWrong, InvalidArgument, InvalidRequest, NoSuchUpload
 from gateway.etags import etag_algorithms, etag_of, tells
 from gateway.ingest import Ingest, Ingested, Wanted
+from gateway.limits import weigh_parts
 from gateway.listing import after_prefix
 from gateway.model import (
     Algorithm,
@@ -157,8 +158,10 @@ class Multipart:
             transaction.expect(Space.UPLOADS, place, raw)
             transaction.delete(Space.UPLOADS, place)
             raw_id = upload_id_bytes(upload.upload_id)
-            for number, part in parts_of(transaction.reader, raw_id, 0, PARTS_MAX):
+            parts = parts_of(transaction.reader, raw_id, 0, PARTS_MAX)
+            for number, part in parts:
                 drop_part(transaction, raw_id, number, part)
+            weigh_parts(transaction, upload.bucket, -sum(part.size for _, part in parts))
 
         await commit(self._store.catalog, self._store.pool, build)
 
@@ -223,8 +226,12 @@ class Multipart:
             transaction.put(Space.UPLOADS, place_of(upload), encode(changed))
             place = part_key(raw_id, number)
             old = transaction.reader.get(Space.PARTS, place)
+            more = ingested.size
             if old is not None:
-                drop_part(transaction, raw_id, number, decode(PartRow, old))
+                before = decode(PartRow, old)
+                drop_part(transaction, raw_id, number, before)
+                more -= before.size
+            weigh_parts(transaction, upload.bucket, more)
             stream = add_stream(store, transaction, ingested, version_key)
             digest = ingested.digests.values[Algorithm(row.algorithm)] if row.algorithm else b""
             part = PartRow(

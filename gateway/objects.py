@@ -18,6 +18,7 @@ from gateway.errors import InvalidRange
 from gateway.finding import find
 from gateway.keys import KeyRing
 from gateway.kms import KmsKeys
+from gateway.limits import LimitBook
 from gateway.listing import list_page
 from gateway.model import (
     Account,
@@ -105,6 +106,7 @@ class ObjectService:
         self._completion = Completion(self._store)
         self._transition = Transition(self._store)
         self.kms = KmsKeys(self._store)
+        self.limits = LimitBook(self._store, self._buckets.owned, self._buckets.change_setting)
 
     async def release_some(self) -> bool:
         """Let go of up to 1,024 segments of deleted objects too large for one commit.

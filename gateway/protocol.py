@@ -180,6 +180,23 @@ class SwitchKmsKey(Message[Done], frozen=True, array_like=True):
     disabled: bool
 
 
+class LimitState(msgspec.Struct, frozen=True):
+    """Limits (0: none) of a bucket or an account; the bytes it holds where they are counted."""
+
+    bytes: int
+    requests: int
+    used: int | None
+
+
+class SetLimits(Message[LimitState], frozen=True, array_like=True):
+    """Set the limits of an account, or of a bucket; what is None stays as it is."""
+
+    account: str
+    bucket: str
+    bytes: int | None
+    requests: int | None
+
+
 class SetPublic(Message[BucketSettings], frozen=True, array_like=True):
     """Switch anonymous read of a bucket."""
 

@@ -12,6 +12,7 @@ from gateway.errors import InvalidStorageClass, QuotaExceeded
 from gateway.keys import AccountKeys, KeyRing
 from gateway.model import (
     ACCESS_SETTINGS,
+    LIMITING,
     LOGGING,
     WATCHING_SETTINGS,
     Account,
@@ -181,6 +182,7 @@ def bucket_of(name: str, raw: bytes, owner: bytes) -> Bucket:
         guarded=not ACCESS_SETTINGS.isdisjoint(row.settings),
         watched=not WATCHING_SETTINGS.isdisjoint(row.settings),
         logged=LOGGING in row.settings,
+        limited=not LIMITING.isdisjoint(row.settings),
         versioning=row.versioning,
     )
 

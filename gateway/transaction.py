@@ -34,6 +34,7 @@ ATTEMPTS = 64
 # A commit takes 65,535 changes and 16 MiB; 5 TiB are 655,360 segments.
 RELEASED_AT_ONCE = 1024
 RELEASE_JOBS = b"release/"
+BYTES_COUNTER = b"bytes/"  # of gateway/limits.py
 _STREAMS_PER_JOB = 4096
 T = TypeVar("T")
 
@@ -49,7 +50,7 @@ class Transaction:
         self._references: dict[bytes, int] = {}
         self._released = 0
         self._deferred: list[StreamRef] = []
-        self._used: dict[bytes, int] = {}
+        self._counts: dict[bytes, int] = {}
         self._ceilings: dict[bytes, int] = {}
 
     def expect(self, space: Space, key: bytes, value: bytes | None) -> None:
@@ -85,14 +86,19 @@ class Transaction:
             else:
                 self.put(space, row.key, row.value)
 
+    def count(self, counter: bytes, by: int, ceiling: int | None = None) -> None:
+        """Add to a row of COUNTERS; going up it stays under its ceiling."""
+        self._counts[counter] = self._counts.get(counter, 0) + by
+        if ceiling is not None:
+            self._ceilings[counter] = ceiling
+
     def charge(self, lease: Lease, size: int) -> None:
         """Count `size` bytes more against a lease, under its ceiling."""
-        self._used[lease.id] = self._used.get(lease.id, 0) + size
-        self._ceilings[lease.id] = lease.ceiling
+        self.count(used_counter(lease.id), size, lease.ceiling)
 
     def refund(self, lease: bytes, size: int) -> None:
         """Count `size` bytes less."""
-        self._used[lease] = self._used.get(lease, 0) - size
+        self.count(used_counter(lease), -size)
 
     def share(self, stream: StreamRef, by: int) -> None:
         """One version more (+1) or fewer (-1) uses the stream."""
@@ -117,11 +123,11 @@ class Transaction:
             self.append(Space.JOBS, RELEASE_JOBS, encode(job))
         self._deferred.clear()
         counters: list[Change] = []
-        for lease, delta in self._used.items():
+        for counter, delta in self._counts.items():
             # Going down needs no room: a lease that shrank still lets its owner delete.
-            ceiling = self._ceilings.get(lease) if delta > 0 else None
+            ceiling = self._ceilings.get(counter) if delta > 0 else None
             if delta:
-                counters.append(Add(used_counter(lease), delta, ceiling=ceiling))
+                counters.append(Add(counter, delta, ceiling=ceiling))
         return Batch(self._conditions, [*self._changes, *counters])
 
     def _recount(self, stream_id: bytes, by: int) -> None:
@@ -216,6 +222,10 @@ async def commit(catalog: Catalog, pool: StoragePool, build: Callable[[Transacti
             await catalog.commit(batch)
         except Conflict as conflict:
             if isinstance(conflict.failed, Add):
+                if conflict.failed.key.startswith(BYTES_COUNTER):
+                    raise QuotaExceeded(
+                        "The bucket or its owner's account may not hold so many bytes."
+                    ) from conflict
                 raise QuotaExceeded from conflict
         except CatalogUnavailable as error:
             raise unavailable(error) from error

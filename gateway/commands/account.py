@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from msgspec import to_builtins
 
+from gateway.commands.limits import add_limits, set_limits
 from gateway.commands.options import Parsers, action, group
 from gateway.commands.session import ask, network_of, show, table
 from gateway.credentials import check_keys, read_credentials, write_credentials
@@ -43,6 +44,12 @@ def add(parsers: Parsers) -> None:
     ):
         parser = action(actions, name, run, text, f"cumulus account {name} ann")
         parser.add_argument("account", metavar="ACCOUNT")
+    parser = action(
+        actions, "limit", limit, "show or set what its buckets may hold, and how often be asked",
+        "cumulus account limit ann --bytes 1TiB --requests 500",
+    )  # fmt: skip
+    parser.add_argument("account", metavar="ACCOUNT")
+    add_limits(parser)
     for name, run, text in (
         ("kms-create", kms_create, "make a key for SSE-KMS"),
         ("kms-disable", kms_disable, "switch one off: what it encrypts is not read or written"),
@@ -102,6 +109,11 @@ def rotate_encryption(options: argparse.Namespace) -> int:
     """Begin a new account key-encryption key."""
     ask(network_of(options), RotateEncryptionKey(options.account))
     return show(options, {"account": options.account, "rotated": True}, lambda: "rotated")
+
+
+def limit(options: argparse.Namespace) -> int:
+    """Show or set an account's limits."""
+    return set_limits(options, account=options.account)
 
 
 def delete(options: argparse.Namespace) -> int:

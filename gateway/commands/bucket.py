@@ -2,6 +2,7 @@
 
 import argparse
 
+from gateway.commands.limits import add_limits, set_limits
 from gateway.commands.options import Parsers, action, group
 from gateway.commands.s3 import delete_prefix, list_buckets, s3_errors
 from gateway.commands.session import ask, network_of, s3_client, show, table
@@ -22,6 +23,12 @@ def add(parsers: Parsers) -> None:
     )
     parser.add_argument("bucket", metavar="BUCKET")
     parser.add_argument("state", choices=("on", "off"))
+    parser = action(
+        actions, "limit", limit, "show or set what it may hold, and how often it may be asked",
+        "cumulus bucket limit photos --bytes 100GiB --requests 200",
+    )  # fmt: skip
+    parser.add_argument("bucket", metavar="BUCKET")
+    add_limits(parser)
 
 
 def create(options: argparse.Namespace) -> int:
@@ -48,6 +55,11 @@ def remove(options: argparse.Namespace) -> int:
         client.delete_bucket(Bucket=options.bucket)
     plain = {"bucket": options.bucket, "objects": removed}
     return show(options, plain, lambda: f"removed s3://{options.bucket}")
+
+
+def limit(options: argparse.Namespace) -> int:
+    """Show or set a bucket's limits."""
+    return set_limits(options, bucket=options.bucket)
 
 
 def public(options: argparse.Namespace) -> int:

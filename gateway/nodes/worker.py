@@ -101,6 +101,7 @@ async def _worker(
                     domains=config.s3_domain,
                     region=config.s3_region,
                     sigv2=config.s3_sigv2,
+                    workers=config.workers,
                     targets=frozenset(config.notify),
                     sse_requires_tls=config.s3_sse_requires_tls,
                     endpoints=frozenset(config.replication),

@@ -51,6 +51,7 @@ from gateway.s3.operations import (
     PutSetting,
     name_of,
 )
+from gateway.s3.pacing import Pace
 from gateway.s3.permission import Permission
 from gateway.s3.request import (
     Receive,
@@ -103,6 +104,7 @@ class S3App:
         self._iam = iam
         self._config = config or S3Config()
         self._clock = clock or SystemClock()
+        self._pace = Pace(self._config.workers)
         self._entropy = entropy
         self._authenticator = Authenticator(
             credentials,
@@ -157,6 +159,9 @@ class S3App:
         bucket = None
         if handler.action is not Action.SERVICE:
             bucket = reading.bucket = self._objects.bucket(request.bucket)
+            if bucket.limited:
+                settings = self._objects.settings(bucket)
+                self._pace.check(bucket, settings, self._clock.monotonic())
         permission = Permission(request, caller, self._objects, now)
         _check_access(permission, handler.action, operation, bucket, request)
         if bucket is not None:

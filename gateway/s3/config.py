@@ -14,6 +14,7 @@ class S3Config:
     region: str = ""  # "": any signing region is accepted
     sigv2: bool = True
     sse_requires_tls: bool = False  # refuse SSE-C and SSE-KMS over plain HTTP, as AWS does
+    workers: int = 1  # that share what buckets and accounts may be asked
     server_headers: bool = True  # send Date and Server; False where the HTTP server does
     targets: frozenset[str] = frozenset()  # names of those that notifications may go to
     endpoints: frozenset[str] = frozenset()  # names of those that objects may be replicated to

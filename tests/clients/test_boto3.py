@@ -202,3 +202,35 @@ def test_versions_are_kept_hidden_and_locked(network: RunningNetwork) -> None:
         **where, Key="k", VersionId=names[1], BypassGovernanceRetention=True
     )  # fmt: skip
     client.delete_bucket(**where)
+
+
+def test_a_bucket_is_bounded_in_bytes_and_in_requests(plain_network: RunningNetwork) -> None:
+    import json
+
+    from botocore.config import Config
+
+    network, once = plain_network, Config(retries={"max_attempts": 1})
+    client = network.boto(config=once)
+    client.create_bucket(Bucket="bounded")
+    client.put_object(Bucket="bounded", Key="a", Body=bytes(5000))
+    said = network.cumulus("bucket", "limit", "bounded", "--bytes", "8KiB", "--json").stdout
+    assert json.loads(said) == {"bytes": 8192, "requests": 0, "used": 5000}
+    with pytest.raises(client.exceptions.ClientError) as full:
+        client.put_object(Bucket="bounded", Key="b", Body=bytes(5000))
+    error = full.value.response
+    assert error["Error"]["Code"] == "QuotaExceeded"
+    assert error["ResponseMetadata"]["HTTPStatusCode"] == 403
+    network.cumulus("bucket", "limit", "bounded", "--bytes", "off", "--requests", "4")
+    codes = set()
+    for _ in range(100):
+        try:
+            client.head_bucket(Bucket="bounded")
+        except client.exceptions.ClientError as slow:
+            codes.add(slow.response["ResponseMetadata"]["HTTPStatusCode"])
+    assert codes == {503}
+    shown = network.cumulus("bucket", "limit", "bounded", "--requests", "off").stdout
+    assert shown == "bytes     no limit\nrequests  no limit\n"
+    wrong = network.cumulus("bucket", "limit", "bounded", "--bytes", "lots", check=False)
+    assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)
+    client.delete_object(Bucket="bounded", Key="a")
+    client.delete_bucket(Bucket="bounded")
