@@ -3,10 +3,14 @@
 import base64
 import hashlib
 import io
+import json
 import random
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
 
 from tests.clients.running import RunningNetwork
 
@@ -205,10 +209,6 @@ def test_versions_are_kept_hidden_and_locked(network: RunningNetwork) -> None:
 
 
 def test_a_bucket_is_bounded_in_bytes_and_in_requests(plain_network: RunningNetwork) -> None:
-    import json
-
-    from botocore.config import Config
-
     network, once = plain_network, Config(retries={"max_attempts": 1})
     client = network.boto(config=once)
     client.create_bucket(Bucket="bounded")
@@ -234,3 +234,40 @@ def test_a_bucket_is_bounded_in_bytes_and_in_requests(plain_network: RunningNetw
     assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)
     client.delete_object(Bucket="bounded", Key="a")
     client.delete_bucket(Bucket="bounded")
+
+
+def test_another_account_gets_what_it_is_granted(plain_network: RunningNetwork) -> None:
+    network = plain_network
+    made = network.cumulus("account", "create", "bob", "--email", "bob@store.test", "--json")
+    account = json.loads(made.stdout)
+    bob_id, keys = account["account"]["id"], (account["access_key"], account["secret_key"])
+    alice, bob = network.boto(), network.boto(keys=keys)
+    nobody = network.boto(config=Config(signature_version=UNSIGNED))
+
+    def denied(who: Any, key: str) -> bool:
+        with pytest.raises(who.exceptions.ClientError, match="AccessDenied"):
+            who.get_object(Bucket="shared", Key=key)
+        return True
+
+    alice.create_bucket(Bucket="shared")
+    alice.put_object(Bucket="shared", Key="k", Body=b"k")
+    assert denied(bob, "k")
+    named = ("--bucket", "shared", "--key", "k")
+    network.aws("s3api", "put-object-acl", *named, "--grant-read", "emailAddress=bob@store.test")
+    assert bob.get_object(Bucket="shared", Key="k")["Body"].read() == b"k"
+    assert denied(nobody, "k")
+    grants = alice.get_object_acl(Bucket="shared", Key="k")["Grants"]
+    assert [grant["Grantee"]["DisplayName"] for grant in grants] == ["bob"]
+    # What bob may write is his; the whole bucket opens and closes at once.
+    alice.put_bucket_acl(Bucket="shared", GrantWrite=f"id={bob_id}")
+    bob.put_object(Bucket="shared", Key="bobs", Body=b"b")
+    assert denied(alice, "bobs")
+    rows = alice.list_objects_v2(Bucket="shared", FetchOwner=True)["Contents"]
+    assert [row["Owner"]["ID"] == bob_id for row in rows] == [True, False]
+    network.cumulus("bucket", "public", "shared", "on")
+    assert nobody.get_object(Bucket="shared", Key="bobs")["Body"].read() == b"b"
+    network.cumulus("bucket", "public", "shared", "off")
+    assert denied(nobody, "bobs")
+    for key in ("k", "bobs"):
+        alice.delete_object(Bucket="shared", Key=key)
+    alice.delete_bucket(Bucket="shared")

@@ -277,6 +277,9 @@ class Attacker:
             b'<!DOCTYPE x SYSTEM "file:///etc/passwd"><Delete/>', b"<Delete>" + b"x" * 3_000_000,
             b"<Delete " + b" ".join(b'a%d="b"' % n for n in range(20_000)) + b"/>",
             b"<AccessControlPolicy><AccessControlList/></AccessControlPolicy>",
+            b"<AccessControlPolicy><Owner><ID/></Owner><AccessControlList><Grant><Grantee>"
+            b"<ID>x</ID></Grantee><Permission>READ</Permission></Grant></AccessControlList>"
+            b"</AccessControlPolicy>",
             b"<CreateBucketConfiguration><LocationConstraint>" + b"z" * 500
             + b"</LocationConstraint></CreateBucketConfiguration>",
         ])  # fmt: skip

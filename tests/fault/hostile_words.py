@@ -31,7 +31,8 @@ HEADERS = """
     x-amz-server-side-encryption x-amz-server-side-encryption-customer-algorithm
     x-amz-object-lock-mode x-amz-expected-bucket-owner x-amz-mp-object-size
     x-amz-object-attributes x-amz-security-token x-amz-website-redirect-location
-    x-amz-bucket-region x-amz-grant-read x-amz-write-offset-bytes expect origin cookie te
+    x-amz-bucket-region x-amz-grant-read x-amz-grant-write-acp x-amz-object-ownership
+    x-amz-request-payer x-amz-write-offset-bytes expect origin cookie te
     accept accept-encoding via upgrade connection x-forwarded-for
 """.split()  # noqa: SIM905 - one word list reads better
 METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"]

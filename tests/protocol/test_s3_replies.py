@@ -263,6 +263,8 @@ NAMES = st.sampled_from(
         "select",
         "restore",
         "policyStatus",
+        "ownershipControls",
+        "requestPayment",
         "X-Amz-Algorithm",
     ]
 )
@@ -270,13 +272,16 @@ VALUES = st.sampled_from(["", "1", "2", "url", "-1", "%00", "%ff", "%C3%BC", "99
     "a%0D%0Ab", "null", "/", "x" * 300])  # fmt: skip
 HEADERS = st.dictionaries(
     st.sampled_from(["range", "if-match", "if-modified-since", "content-md5", "x-amz-acl",
+        "x-amz-grant-read", "x-amz-grant-write", "x-amz-object-ownership", "x-amz-request-payer",
         "x-amz-copy-source", "x-amz-copy-source-range", "x-amz-checksum-crc32", "x-amz-trailer",
         "x-amz-decoded-content-length", "x-amz-meta-a", "x-amz-storage-class", "expect",
         "x-amz-metadata-directive", "x-amz-checksum-algorithm", "x-amz-checksum-type",
         "x-amz-object-attributes", "x-amz-mp-object-size", "transfer-encoding"]),
     st.sampled_from(["", "1", "bytes=0-", "*", '"x"', "AAAAAA==", "/bucket/key", "bucket/key",
         "=?UTF-8?B?!!?=", "=?utf-8?Q?=0D=0A?=", "\xff\xfe", "CRC32", "COMPOSITE", "chunked", "-1",
-        "/bucket/key?versionId=%ff", "REPLACE", "private", "Mon, 99 Foo", "x-amz-checksum-sha1"]),
+        "/bucket/key?versionId=%ff", "REPLACE", "private",
+        "public-read", 'id="bob-id"', "uri=x", "ObjectWriter",
+        "Mon, 99 Foo", "x-amz-checksum-sha1"]),
     max_size=4,
 )  # fmt: skip
 BODIES = st.sampled_from(
@@ -288,6 +293,12 @@ BODIES = st.sampled_from(
         b"<CompleteMultipartUpload><Part/></CompleteMultipartUpload>",
         b"\xff<",
         b"<!DOCTYPE a>",
+        b"<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule>"
+        b"</OwnershipControls>",
+        b'<AccessControlPolicy xmlns:x="http://www.w3.org/2001/XMLSchema-instance"><Owner>'
+        b"<ID>alice-id</ID></Owner><AccessControlList><Grant><Grantee x:type='CanonicalUser'>"
+        b"<ID>bob-id</ID></Grantee><Permission>READ</Permission></Grant></AccessControlList>"
+        b"</AccessControlPolicy>",
     ]
 )
 
