@@ -61,7 +61,7 @@ class VolumeStore:
         self._clock = clock
         self._checker = Checker()
         self._committer = Committer(journal, self._damaged, clock)
-        self._recent: OrderedDict[tuple[bytes, int], None] = OrderedDict()
+        self._recent: OrderedDict[tuple[bytes, int, int], None] = OrderedDict()
         self._threads = ThreadPoolExecutor(_IO_THREADS, thread_name_prefix="fragment-read")
         self._closed = False
 
@@ -227,7 +227,7 @@ class VolumeStore:
                 continue
             base = place.payload if in_payload else place.offset
             try:
-                data = await self._pread(volume, end - start, base + start, (key, start), room)
+                data = await self._pread(volume, end - start, base + start, (key, start, end), room)
             except OSError as error:
                 raise StoreError(f"the disk cannot read: {error}") from error
             finally:
@@ -247,7 +247,7 @@ class VolumeStore:
         volume: Volume,
         size: int,
         offset: int,
-        name: tuple[bytes, int],
+        name: tuple[bytes, int, int],
         room: memoryview | None,
     ) -> Buffer:
         """Bytes of a volume. What is read once leaves the page cache alone.
@@ -269,7 +269,7 @@ class VolumeStore:
             done += await loop.run_in_executor(self._threads, volume.file.read_into, rest, at)
         return buffer[:done]
 
-    def _is_first(self, name: tuple[bytes, int]) -> bool:
+    def _is_first(self, name: tuple[bytes, int, int]) -> bool:
         """Whether this range was not read lately; from now on it was."""
         if name in self._recent:
             self._recent.move_to_end(name)
