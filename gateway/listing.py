@@ -9,7 +9,7 @@ from functools import partial
 
 from gateway.catalog.interface import Reader, Space
 from gateway.model import FOREIGN, Attributes, Bucket, Listing, ObjectVersion
-from gateway.records import NO_HEADERS, ShownRow, VersionRow, decode, decode_listed
+from gateway.records import ListedRow, VersionRow, decode, decode_listed
 from gateway.versions import attributes_of, text_key, to_checksum
 
 # A scan under a delimiter may hit a common prefix at once: begin small, grow while keys come.
@@ -33,8 +33,8 @@ def list_page(
         return listing
     end = after_prefix(bucket.id + prefix)
     at: bytes | None = bucket.id + max(start, prefix)
-    read = row_reader(bucket)
     left, step = limit, FIRST_SCAN if delimiter else limit + 1
+    read = row_reader(bucket)
     while at is not None and (end is None or at < end):
         rows = reader.scan(Space.LIVE, at, end, min(step, left + 1))
         if not rows:
@@ -58,21 +58,17 @@ def list_page(
     return listing
 
 
-def row_reader(bucket: Bucket) -> Callable[[bytes], VersionRow | ShownRow]:
+def row_reader(bucket: Bucket) -> Callable[[bytes], ListedRow]:
     """Reads what lists need of a row: its first fields, or all where owners may differ."""
     return partial(decode, VersionRow) if FOREIGN in bucket.settings else decode_listed
 
 
-def listed(
-    bucket: Bucket, key: bytes, row: VersionRow | ShownRow, superseded_ns: int = 0
-) -> ObjectVersion:
+def listed(bucket: Bucket, key: bytes, row: ListedRow) -> ObjectVersion:
     """What lists show of a version."""
     if isinstance(row, VersionRow):
         attributes = attributes_of(row)
-    elif bytes(row.headers) == NO_HEADERS:
-        attributes = _ATTRIBUTES
     else:
-        attributes = Attributes(headers=row.class_header())
+        attributes = Attributes(headers=row.headers) if row.headers else _ATTRIBUTES
     return ObjectVersion(
         bucket,
         key.decode("utf-8", "surrogateescape"),
@@ -88,6 +84,4 @@ def listed(
         row.uid,
         (),
         row.cid if bucket.publishes else None,
-        deleted=row.deleted,
-        superseded_ns=superseded_ns,
     )

@@ -6,13 +6,14 @@ that begin small under a delimiter, and a common prefix is left behind with one 
 
 from collections.abc import Iterator
 
+import msgspec
+
 from gateway.catalog.interface import Reader, Space
 from gateway.finding import named
 from gateway.listing import FIRST_SCAN, LIMIT_MAX, after_prefix, listed, row_reader
 from gateway.model import Bucket, Position, VersionListing
 from gateway.records import (
-    ShownRow,
-    VersionRow,
+    ListedRow,
     decode_listed,
     escape,
     live_key,
@@ -39,7 +40,8 @@ def list_versions_page(
 
 def _gather(merge: "_Merge", page: VersionListing, delimiter: bytes, limit: int) -> Position | None:
     """Fill the page up to a common prefix; where to go on behind that, None when all is done."""
-    step = FIRST_SCAN if delimiter else limit + 1 - _count(page)
+    # One more tells that there are more, and the merge looks one ahead.
+    step = FIRST_SCAN if delimiter else limit + 2 - _count(page)
     for key, row, newer_ns in merge.rows(step):
         cut = key.find(delimiter, len(merge.prefix)) if delimiter else -1
         if _count(page) >= limit:
@@ -51,7 +53,10 @@ def _gather(merge: "_Merge", page: VersionListing, delimiter: bytes, limit: int)
             page.common_prefixes.append(text_key(common))
             behind = after_prefix(common)
             return None if behind is None else Position(behind)
-        page.versions.append(listed(merge.bucket, key, row, newer_ns))
+        version = listed(merge.bucket, key, row)
+        if newer_ns:
+            version = msgspec.structs.replace(version, superseded_ns=newer_ns)
+        page.versions.append(version)
     return None
 
 
@@ -64,12 +69,12 @@ class _Merge:
 
     def __init__(self, reader: Reader, bucket: Bucket, prefix: bytes, start: Position) -> None:
         self.bucket = bucket
-        self._read = row_reader(bucket)
         self.prefix = prefix
         self._reader = reader
+        self._read = row_reader(bucket)
         self._start = start
 
-    def rows(self, step: int) -> Iterator[tuple[bytes, VersionRow | ShownRow, int]]:
+    def rows(self, step: int) -> Iterator[tuple[bytes, ListedRow, int]]:
         """(key, version, modified_ns of the next newer one or 0), by key, the newest first."""
         live, kept = self._live(step), self._kept(step)
         newest, older = next(live, None), next(kept, None)
@@ -91,7 +96,7 @@ class _Merge:
             yield key, row, newer_ns
             newer_ns = row.modified_ns
 
-    def _live(self, step: int) -> Iterator[tuple[bytes, VersionRow | ShownRow]]:
+    def _live(self, step: int) -> Iterator[tuple[bytes, ListedRow]]:
         key, below = self._start.key, self._start.below
         end = after_prefix(self.bucket.id + self.prefix)
         for place, raw in self._scan(Space.LIVE, live_key(self.bucket.id, key), end, step):
@@ -99,7 +104,7 @@ class _Merge:
             if below is None or place[16:] != key or row.sequence < below:
                 yield place[16:], row
 
-    def _kept(self, step: int) -> Iterator[tuple[bytes, VersionRow | ShownRow]]:
+    def _kept(self, step: int) -> Iterator[tuple[bytes, ListedRow]]:
         key, below = self._start.key, self._start.below
         if below is None:
             at = self.bucket.id + escape(key)
@@ -112,14 +117,14 @@ class _Merge:
     def _scan(
         self, space: Space, start: bytes, end: bytes | None, step: int
     ) -> Iterator[tuple[bytes, bytes]]:
-        step = max(2, min(step, LIMIT_MAX + 1))
+        step = max(2, min(step, LIMIT_MAX + 2))
         while end is None or start < end:
             rows = self._reader.scan(space, start, end, step)
             yield from rows
             if len(rows) < step:
                 return
             start = rows[-1][0] + b"\x00"
-            step = min(2 * step, LIMIT_MAX + 1)
+            step = min(2 * step, LIMIT_MAX + 2)
 
     def _newer(self) -> int:
         """When the version in front of a position inside a key came."""

@@ -117,7 +117,6 @@ def to_version(
         cid=row.cid if bucket.publishes else None,
         complete=row.complete,
         record=raw or encode(row),
-        deleted=row.deleted,
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gateway.records import (
     FORMAT,
     CorruptRecord,
-    ShownRow,
+    ListedRow,
     StoredChecksum,
     StreamRef,
     VersionRow,
@@ -62,7 +62,7 @@ def test_a_version_comes_back_as_it_was(streams: list[bytes], etag: str) -> None
     for found in (decode(VersionRow, encode(row)), decode_version(encode(row))):
         assert found == row
         assert found.etag == etag
-    assert decode_listed(encode(row)) == decode(ShownRow, encode(row))
+    assert decode_listed(encode(row)) == decode(ListedRow, encode(row))
     assert decode_listed(encode(row)).etag == etag
 
 

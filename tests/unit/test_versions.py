@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings, stateful
 from hypothesis import strategies as st
 
-from gateway.catalog.interface import Batch, Space
+from gateway.catalog.interface import Batch, Reader, Space
 from gateway.errors import (
     BucketNotEmpty,
     KeyDeleted,
@@ -18,6 +18,7 @@ from gateway.errors import (
     NoSuchVersion,
     PreconditionFailed,
 )
+from gateway.listing import list_page
 from gateway.model import (
     ENABLED,
     SUSPENDED,
@@ -29,6 +30,7 @@ from gateway.model import (
     WriteCondition,
 )
 from gateway.records import HeadRow, VersionRow, decode, parse_version_key
+from gateway.version_listing import list_versions_page
 from tests.unit.object_parts import MIB, FakePublisher, World, lease_bytes, stream
 
 A = Attributes()
@@ -297,6 +299,60 @@ async def test_the_ledger_hears_of_versions_and_not_of_markers(world: World) -> 
     assert len(world.rows(Space.OUTBOX)) == 2
     await erase(world, marker, *made)
     assert len(world.rows(Space.OUTBOX)) == 4
+
+
+# ---------------------------------------------------------------- what lists cost
+class Counting:
+    """Counts the rows that a reader hands out."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.handed = 0
+
+    def get(self, space: Space, key: bytes) -> bytes | None:
+        self.handed += 1
+        return self._reader.get(space, key)
+
+    def counter(self, key: bytes) -> int:
+        raise AssertionError(key)
+
+    def scan(
+        self, space: Space, start: bytes, end: bytes | None, limit: int, *, reverse: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        rows = self._reader.scan(space, start, end, limit, reverse=reverse)
+        self.handed += len(rows)
+        return rows
+
+
+async def test_a_list_of_objects_never_meets_what_is_not_the_latest(world: World) -> None:
+    for n in range(300):
+        await put(world, f"gone/{n}", b"1")
+        await hide(world, f"gone/{n}")
+    for _ in range(300):
+        await put(world, "kept", b"1")
+    with world.catalog.read() as reader:
+        counting = Counting(reader)
+        page = list_page(counting, world.bucket, b"", b"/", b"", 1000)
+    assert ([o.key for o in page.objects], page.common_prefixes) == (["kept"], [])
+    assert counting.handed == 1
+
+
+async def test_a_page_of_versions_costs_what_it_returns(world: World) -> None:
+    for n in range(400):
+        await put(world, f"d/{n % 4}", b"1")
+        await put(world, "e", b"1")
+    start: Position | None = Position(b"")
+    while start is not None:
+        with world.catalog.read() as reader:
+            counting = Counting(reader)
+            page = list_versions_page(counting, world.bucket, b"", b"", start, 50)
+        assert counting.handed <= 2 * len(page.versions) + 4
+        start = page.next_start
+    with world.catalog.read() as reader:
+        counting = Counting(reader)
+        page = list_versions_page(counting, world.bucket, b"", b"/", Position(b""), 2)
+    assert (page.common_prefixes, len(page.versions)) == (["d/"], 1)
+    assert counting.handed <= 4 * 16
 
 
 # ---------------------------------------------------------------- many at once
