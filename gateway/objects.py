@@ -339,6 +339,16 @@ class ObjectService:
         """
         return await self._writing.encrypt(bucket, key, version_id, change)
 
+    async def rename(
+        self, source: ObjectVersion, key: str, *, condition: WriteCondition = ANY
+    ) -> ObjectVersion:
+        """Give the latest version of an object another key, in one commit; its date stays.
+
+        With versioning the old key gets a delete marker. Raises PreconditionFailed, also when the
+        source is not the latest any more, CustomerKeyWrong for one under a client's key.
+        """
+        return await self._writing.rename(source, key, condition)
+
     async def copy(
         self,
         source: ObjectVersion,

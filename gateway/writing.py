@@ -328,6 +328,25 @@ class Writing:
         version = await commit(self._store.catalog, self._store.pool, build)
         return version if customer is None else opened_version(self._store, version, customer)
 
+    async def rename(
+        self, source: ObjectVersion, key: str, condition: WriteCondition
+    ) -> ObjectVersion:
+        """See ObjectService.rename."""
+        store, bucket = self._store, source.bucket
+        lease = store.lease(bucket)
+        copier = _Copy(store, self._contents, source, version_row(source), bucket, key, None)
+        unchanged = WriteCondition(if_match=source.etag)
+
+        def build(transaction: Transaction) -> ObjectVersion:
+            row = copier.row(transaction, source.attributes, lease, "")
+            row = msgspec.structs.replace(row, modified_ns=source.modified_ns)
+            made = history.insert(store, transaction, bucket, object_key(key), row, condition)
+            old = object_key(source.key)
+            history.delete(store, transaction, bucket, old, None, unchanged, bypass=False)
+            return made
+
+        return await commit(store.catalog, store.pool, build)
+
 
 class _Copy:
     """The rows of a copy that shares what is sealed."""

@@ -87,6 +87,22 @@ class CopySource:
     version_id: str | None = None
 
 
+def parse_rename_source(value: str, bucket: str) -> str:
+    """The key in x-amz-rename-source: percent-encoded, behind the bucket's name or alone.
+
+    Raises InvalidArgument, InvalidURI, KeyTooLong.
+    """
+    raw = value.encode("latin-1", "replace").removeprefix(b"/")
+    _, key = split_path(b"/" + raw.removeprefix(f"{bucket}/".encode()), bucket)
+    if not key:
+        raise InvalidArgument(
+            "A rename must name its source.",
+            ArgumentName="x-amz-rename-source",
+            ArgumentValue=value,
+        )
+    return key
+
+
 def parse_copy_source(value: str) -> CopySource:
     """`/bucket/key` or `bucket/key`, percent-encoded, maybe `?versionId=ID`.
 

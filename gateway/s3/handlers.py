@@ -49,6 +49,7 @@ def _on(
 _on(ops.GetObject, Action.READ, reading.get_object)
 _on(ops.PutObject, Action.WRITE, writing.put_object)
 _on(ops.PostObject, Action.WRITE, forms.post_object)
+_on(ops.RenameObject, Action.WRITE, writing.rename_object)
 _on(ops.DeleteObject, Action.WRITE, deleting.delete_object)
 _on(ops.CopyObject, Action.WRITE, writing.copy_object)
 _on(ops.DeleteObjects, Action.WRITE, deleting.delete_objects)

@@ -244,6 +244,14 @@ class CopyObject(msgspec.Struct, frozen=True):
     source: str
 
 
+class RenameObject(msgspec.Struct, frozen=True):
+    """PUT /bucket/key?renameObject"""
+
+    bucket: str
+    key: str
+    version_id: str | None = None
+
+
 class DeleteObject(msgspec.Struct, frozen=True):
     """DELETE /bucket/key"""
 
@@ -423,6 +431,7 @@ Operation = (
     | PutObject
     | PostObject
     | CopyObject
+    | RenameObject
     | DeleteObject
     | GetObjectAcl
     | PutObjectAcl

@@ -324,5 +324,6 @@ _OBJECT_ROUTES: dict[tuple[str, str], Callable[[str, str, str | None], Operation
     ("GET", "legal-hold"): ops.GetObjectLegalHold,
     ("PUT", "legal-hold"): ops.PutObjectLegalHold,
     ("GET", "attributes"): ops.GetObjectAttributes,
+    ("PUT", "renameObject"): ops.RenameObject,
     ("PUT", "encryption"): ops.UpdateObjectEncryption,
 }

@@ -57,7 +57,6 @@ OBJECT_ANSWERS: dict[tuple[str, str], Answer] = {
     ("GET", "annotation"): _refused("GetObjectAnnotation"),
     ("PUT", "annotation"): _refused("PutObjectAnnotation"),
     ("DELETE", "annotation"): _refused("DeleteObjectAnnotation"),
-    ("PUT", "renameObject"): _refused("RenameObject"),
     ("POST", "restore"): _refused("RestoreObject"),
     ("POST", "select"): _refused("SelectObjectContent"),
 }
@@ -74,7 +73,17 @@ SERVED_BUCKET = frozenset(
     }
 )
 SERVED_OBJECT = frozenset(
-    {"acl", "attributes", "encryption", "legal-hold", "retention", "tagging", "uploads", "uploadId"}
+    {
+        "renameObject",
+        "acl",
+        "attributes",
+        "encryption",
+        "legal-hold",
+        "retention",
+        "tagging",
+        "uploads",
+        "uploadId",
+    }
 )
 BUCKET_PARAMETERS = SERVED_BUCKET | {name for _, name in BUCKET_ANSWERS}
 OBJECT_PARAMETERS = SERVED_OBJECT | {name for _, name in OBJECT_ANSWERS}

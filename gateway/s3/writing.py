@@ -16,11 +16,11 @@ from gateway.s3 import operations as ops
 from gateway.s3 import xml
 from gateway.s3.access import Action
 from gateway.s3.acls import owned
-from gateway.s3.addressing import parse_copy_source
+from gateway.s3.addressing import parse_copy_source, parse_rename_source
 from gateway.s3.attributes import Headers, new_version_headers, read_attributes
 from gateway.s3.body import PUT_MAX
 from gateway.s3.checksums import HEADER_BYTES, encode, parse_algorithm, plan, type_of
-from gateway.s3.conditions import ANY, check_copy_source, failed, write_condition
+from gateway.s3.conditions import ANY, check_copy_source, check_read, failed, write_condition
 from gateway.s3.encryption import (
     NOTHING,
     Protection,
@@ -227,3 +227,18 @@ async def copy_object(exchange: Exchange, operation: ops.CopyObject) -> Reply:
         reply_headers.append((b"x-amz-copy-source-version-id", source.version_id.encode()))
     reply_headers += new_version_headers(version) + expiration_headers(exchange, version)
     return xml_reply(xml.document("CopyObjectResult", body), reply_headers)
+
+
+async def rename_object(exchange: Exchange, operation: ops.RenameObject) -> Reply:
+    """Move within the bucket, at once and whole: no reader sees both keys, or neither."""
+    headers, bucket = exchange.request.headers, exchange.bucket
+    condition = write_condition(headers)
+    named = parse_rename_source(headers.get("x-amz-rename-source", ""), bucket.name)
+    if named == operation.key:
+        raise InvalidRequest("The source and the destination of a rename are the same.")
+    source = exchange.permission.version(bucket, named, None, Action.READ, "GetObject")
+    exchange.permission.check(Action.WRITE, bucket, "DeleteObject", named)
+    if not check_read(headers, source.etag, source.modified_ns // _NS, "x-amz-rename-source-"):
+        raise failed("x-amz-rename-source-If-None-Match")
+    version = await exchange.objects.rename(source, operation.key, condition=condition)
+    return Reply(200, new_version_headers(version))

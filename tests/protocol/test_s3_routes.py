@@ -22,7 +22,7 @@ SERVED = {
     "AbortMultipartUpload", "GetBucketAcl", "PutBucketAcl", "GetObjectAcl", "PutObjectAcl",
     "GetBucketPolicy", "PutBucketPolicy", "DeleteBucketPolicy", "PutPublicAccessBlock",
     "GetPublicAccessBlock", "DeletePublicAccessBlock", "GetBucketPolicyStatus",
-    "GetObjectTagging", "GetObjectAttributes",
+    "RenameObject", "GetObjectTagging", "GetObjectAttributes",
     "GetBucketCors", "PutBucketCors", "DeleteBucketCors",
     "GetBucketEncryption", "PutBucketEncryption", "DeleteBucketEncryption",
     "UpdateObjectEncryption",
