@@ -290,6 +290,28 @@ def test_a_list_is_not_copied(s3: Any, anonymous: Any) -> None:
     assert not may(anonymous.get_object, Bucket=NAME, Key="k"), "nor kept by what replaces it"
 
 
+def test_each_version_has_its_own_list(s3: Any, anonymous: Any) -> None:
+    where = {"Bucket": "versioned-lists"}
+    named = where | {"Key": "k"}
+    s3.create_bucket(**where)
+    s3.put_bucket_versioning(**where, VersioningConfiguration={"Status": "Enabled"})
+    old, new = (s3.put_object(**named, Body=body)["VersionId"] for body in (b"old", b"new"))
+    s3.put_object_acl(**named, VersionId=old, ACL="public-read")
+    assert s3.get_object_acl(**named)["Grants"] == [OWN]
+    assert s3.get_object_acl(**named, VersionId=old)["Grants"] == [group("READ"), OWN]
+    assert anonymous.get_object(**named, VersionId=old)["Body"].read() == b"old"
+    for version in ({}, {"VersionId": new}):
+        assert not may(anonymous.get_object, **named, **version)
+    s3.put_object_acl(**named, ACL="public-read")
+    assert anonymous.get_object(**named)["Body"].read() == b"new"
+    marker = s3.delete_object(**named)["VersionId"]
+    assert refused(anonymous.get_object, **named) == "AccessDenied"
+    assert anonymous.get_object(**named, VersionId=old)["Body"].read() == b"old"
+    for version in (old, new, marker):
+        s3.delete_object(**named, VersionId=version)
+    s3.delete_bucket(**where)
+
+
 def test_a_batch_is_deleted_by_whom_the_list_lets(s3: Any, bob: Any) -> None:
     s3.put_object(Bucket=NAME, Key="k")
     batch = {"Objects": [{"Key": "k"}, {"Key": "none"}]}

@@ -1,6 +1,7 @@
 """The decision for users and sessions, against a second one written from the rules."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from gateway.model import Account, Bucket
 from gateway.policy.document import Kind, MalformedPolicy, Policy, parse_policy
 from gateway.policy.evaluation import Asked
 from gateway.s3.access import Action, PublicAccessBlock, Rules, decide
+from gateway.s3.grants import Acl, Grant, Right
 
 OWN, OTHER = Account("own", "Own"), Account("other", "Other")
 USER, ROLE = "arn:aws:iam::own:user/u", "arn:aws:iam::own:role/r"
@@ -141,6 +143,31 @@ def test_who_is_not_meant_is_listed_by_its_own_name(listed: str, spared: bool) -
     rules = Rules(parse_policy(json.dumps(document).encode()))
     everything = user([identity_policy(("Allow", "s3:*"))])
     assert may(everything, Bucket("b", b"", OWN, 0), rules) is spared
+
+
+@pytest.mark.parametrize("owner", [OWN, OTHER], ids=["own bucket", "another's"])
+def test_a_list_grants_to_an_account_whose_user_needs_its_own_policy_too(owner: Account) -> None:
+    """An object of a third account: neither the bucket's account nor its users own it."""
+    bucket = Bucket("b", b"", owner, 0)
+    everything, nothing = user([identity_policy(("Allow", "s3:*"))]), user([])
+    own, all_ = Grant(Right.READ, "own"), Grant(Right.READ, group="AllUsers")
+    for grants, may_with, may_without in (((), False, False), ((own,), True, False),
+                                          ((all_,), True, False)):  # fmt: skip
+        for who, allowed in ((everything, may_with), (nothing, may_without)):
+            asked = partial(Asked, "own", "s3:GetObject", "arn:aws:s3:::b/k", {}, who.arn)
+            found = Acl("third", grants)
+            decision = decide(OWN, Action.READ, bucket, None, asked, who, found=found)
+            assert decision.allowed is allowed, (grants, who)
+
+
+def test_what_an_account_was_granted_in_its_own_bucket_is_not_its_users() -> None:
+    bucket, nothing = Bucket("b", b"", OWN, 0), user([])
+    for grant, allowed in ((Grant(Right.FULL_CONTROL, "own"), False),
+                           (Grant(Right.READ, group="AllUsers"), True)):  # fmt: skip
+        asked = partial(Asked, "own", "s3:GetObject", "arn:aws:s3:::b/k", {}, nothing.arn)
+        found = Acl("own", (grant,))
+        decision = decide(OWN, Action.READ, bucket, None, asked, nothing, found=found)
+        assert decision.allowed is allowed
 
 
 def test_a_service_is_asked_of_policies_too() -> None:
