@@ -119,6 +119,12 @@ class Courier(Generic[R]):
                     dropped += batch
                 else:
                     refused.add(_name(batch[0]))
+            except Exception:  # our own fault: it is tried again, and stops no other object
+                log.exception("%s %s: a row fails", self._queue.kind, self._queue.name)
+                if len(batch) > 1:
+                    size = 1
+                    continue
+                refused.add(_name(batch[0]))
             else:
                 done += batch
             at += size

@@ -68,8 +68,6 @@ def _with_checksum(
 ) -> Plan:
     algorithm, whole = checksum.algorithm, None
     composite = bool(checksum.composite_parts) or algorithm not in _COMBINED
-    if not kept:
-        parts = tuple(msgspec.structs.replace(part, digest=None) for part in parts)
     # Of other parts, or of another type, it would be another checksum.
     if composite == bool(checksum.composite_parts) and (kept or not composite):
         whole = checksum.digest

@@ -16,6 +16,7 @@ from gateway.events.courier import REFUSALS_MAX, Courier, Pace
 from gateway.events.origin import Origin, caused_by
 from gateway.events.places import Endpoint
 from gateway.events.queues import Queue
+from gateway.events.target import TargetUnavailable
 from gateway.model import (
     ENABLED,
     Algorithm,
@@ -153,6 +154,30 @@ async def test_an_endpoint_that_is_down_is_waited_for(server: Server) -> None:
     assert server.client().get_object(Bucket="copy", Key="later")["Body"].read() == b"1"
 
 
+async def test_a_part_that_fails_is_sent_again_and_an_upload_that_fails_goes(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = await source_of(server.endpoint)
+    await source.put("broken", bytes(17 * MIB))
+    call, failures = source.remote._call, 2
+
+    async def failing(method: str, *arguments: Any, **options: Any) -> Any:
+        nonlocal failures
+        if method == "upload_part" and failures:
+            failures -= 1
+            raise TargetUnavailable("the line broke")
+        return await call(method, *arguments, **options)
+
+    monkeypatch.setattr(source.remote, "_call", failing)
+    assert await source.replicate()
+    assert source.state("broken") == "COMPLETED"
+    await source.put("broken", bytes(17 * MIB))
+    failures = 1000
+    assert not await source.replicate()
+    assert source.state("broken") == "PENDING"
+    assert not server.client().list_multipart_uploads(Bucket="copy").get("Uploads")
+
+
 async def test_what_is_refused_fails_and_says_so(server: Server) -> None:
     world, bucket = await replicating(element(arn="arn:cumulus:replication::there:missing"))
     source = Source(world, bucket, server.endpoint)
@@ -189,6 +214,13 @@ async def test_versions_markers_and_tags_arrive_in_their_order(server: Server) -
     ]
     extra = source.objects.head(bucket, "k", first.version_id).attributes.extra
     assert extra == Extra(replication="COMPLETED"), "of the version before, too"
+    late = source.objects.amend(
+        bucket, "k", first.version_id, lambda a: msgspec.structs.replace(a, tags={"c": "d"})
+    )
+    await caused_by(Origin("PutObjectTagging"), late)
+    assert await source.replicate()
+    kept = client.get_object_tagging(Bucket="copy", Key="k")["TagSet"]
+    assert kept == [{"Key": "a", "Value": "b"}], "not those of another version"
     await source.objects.delete(bucket, "k")
     assert await source.replicate()
     with pytest.raises(client.exceptions.ClientError, match="404"):

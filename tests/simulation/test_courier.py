@@ -11,7 +11,7 @@ import pytest
 from chain.net.simulation import SimClock, simulate
 from gateway.catalog.memory import MemoryCatalog
 from gateway.events import queues
-from gateway.events.courier import Courier, Pace
+from gateway.events.courier import REFUSALS_MAX, Courier, Pace
 from gateway.events.queues import Figures, Queue
 from gateway.events.target import TargetRefused, TargetUnavailable
 from gateway.records import EventRow, encode
@@ -30,7 +30,9 @@ class Receiver:
         self.fails = 0.0
         self.up = True
         self.taken: list[EventRow] = []
-        self.poison: set[str] = set()
+        self.poison: set[int] = set()  # sequences that are refused
+        self.refused: list[float] = []  # when
+        self.faults: set[int] = set()
         self.at_once = 0
         self.most_at_once = 0
         self.calls: list[float] = []
@@ -43,8 +45,11 @@ class Receiver:
             await self.clock.sleep(self.rng.random())
             if not self.up or self.rng.random() < self.fails:
                 raise TargetUnavailable("down")
-            if any(row.key in self.poison for row in rows):
+            if any(row.sequence in self.poison for row in rows):
+                self.refused += [self.clock.monotonic()] * (len(rows) == 1)
                 raise TargetRefused("status 400")
+            if any(row.sequence in self.faults for row in rows):
+                raise KeyError("a bug")
             self.taken += rows
             if self.rng.random() < self.fails:
                 raise TargetUnavailable("the answer was lost")
@@ -145,19 +150,39 @@ def test_a_target_that_is_down_is_asked_ever_less_often_and_keeps_its_place() ->
     simulate(main())
 
 
-def test_a_document_that_is_refused_again_and_again_stops_no_other() -> None:
+def test_a_document_that_is_refused_again_and_again_stops_no_other_object() -> None:
     async def main() -> None:
         network = Network(2)
-        network.receiver.poison = {"bad"}
+        network.receiver.poison = {5}
         for number in range(12):
-            await network.add("bad" if number == 5 else "good", number)
+            await network.add("bad" if number in {4, 5, 6} else "good", number)
         async with network.running(network.courier(lanes=1, batch=4)):
-            await network.clock.sleep(20)
-            assert len(network.receiver.taken) == 11, "it stands behind another object's"
+            await network.clock.sleep(15)
+            taken = [row.sequence for row in network.receiver.taken]
+            assert sorted(taken) == [number for number in range(12) if number not in {5, 6}]
             await network.until_empty(600)
-        good = [row.sequence for row in network.receiver.taken if row.key == "good"]
-        assert good == [number for number in range(12) if number != 5]
+        bad = [row.sequence for row in network.receiver.taken if row.key == "bad"]
+        assert bad == [4, 6], "in order, and without what nobody takes"
         assert network.figures() == Figures(waiting=0, done=11, dropped=1)
+        assert len(network.receiver.refused) == REFUSALS_MAX
+        assert all(b - a > 1 for a, b in pairwise(network.receiver.refused))
+
+    simulate(main())
+
+
+def test_a_fault_of_our_own_stops_no_other_object_and_loses_nothing() -> None:
+    async def main() -> None:
+        network = Network(5)
+        network.receiver.faults = {5}
+        for number in range(12):
+            await network.add("bad" if number in {4, 5, 6} else "good", number)
+        async with network.running(network.courier(lanes=1, batch=4)):
+            await network.clock.sleep(600)
+            assert len(network.receiver.taken) == 10
+            network.receiver.faults = set()
+            await network.until_empty(600)
+        network.in_order()
+        assert network.figures() == Figures(waiting=0, done=12, dropped=0)
 
     simulate(main())
 

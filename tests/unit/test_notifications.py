@@ -49,6 +49,16 @@ def test_rules_that_want_the_same_event_overlap(
         assert other.overlaps(one)
 
 
+def test_overlaps_are_the_same_seen_from_either_rule() -> None:
+    whole = NotificationRule("Queue", "1", ARN, "hook", ("s3:ObjectCreated:*",), "a", "")
+    part = NotificationRule("Queue", "2", ARN, "hook", ("s3:ObjectCreated:Put",), "ab", ".x")
+    other = NotificationRule("Queue", "3", ARN, "hook", ("s3:ObjectCreated:Put",), "b", ".x")
+    assert whole.overlaps(part)
+    assert part.overlaps(whole)
+    assert not other.overlaps(part)
+    assert not whole.overlaps(other)
+
+
 @pytest.mark.parametrize(
     ("pattern", "event", "wanted"),
     [

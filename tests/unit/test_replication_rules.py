@@ -60,6 +60,7 @@ def test_the_highest_priority_wins_for_each_destination() -> None:
     )
     assert [one.id for one in chosen(rules, "a/k", {})] == ["high", "other"]
     assert [one.id for one in chosen(rules, "b/k", {})] == ["low", "other"]
+    assert {one.id for one in chosen(rules[::-1], "a/k", {})} == {"high", "other"}
 
 
 def test_all_tags_of_a_rule_must_be_there() -> None:
