@@ -355,6 +355,17 @@ def test_what_asks_for_nothing_gets_the_default(s3: Any) -> None:
         s3.delete_bucket_encryption(**BUCKET)
 
 
+def test_the_bucket_key_is_the_bucket_s_unless_the_request_says(s3: Any) -> None:
+    set_default(s3, rule("aws:kms", KMSMasterKeyID="team-key", BucketKeyEnabled=True))
+    for given, expected in (
+        ({}, True), (KINDS["KMS"], True), ({"BucketKeyEnabled": False}, None),
+        ({"ServerSideEncryption": "aws:kms:dsse"}, None), (KINDS["AES256"], None),
+    ):  # fmt: skip
+        s3.put_object(**BUCKET, Key="k", Body=BODY, **given)
+        assert s3.head_object(**BUCKET, Key="k").get("BucketKeyEnabled") is expected
+    s3.delete_bucket_encryption(**BUCKET)
+
+
 def test_a_bucket_may_block_client_s_keys(s3: Any) -> None:
     s3.put_object(**BUCKET, Key="old", Body=BODY, **C_A)
     made = s3.create_multipart_upload(**BUCKET, Key="m", **C_A)
@@ -425,8 +436,7 @@ def test_a_presigned_url_asks_for_encryption_as_a_request_does(
         assert (again.status_code, again.content) == (200, BODY)
 
 
-@pytest.mark.usefixtures("s3")
-def test_what_a_presigned_url_says_cannot_be_changed(server: Server) -> None:
+def test_what_a_presigned_url_says_cannot_be_changed(server: Server, s3: Any) -> None:
     for version in ("s3", "s3v4"):
         signer = server.client(signature_version=version)
         where = {**BUCKET, "Key": "k"}
@@ -434,6 +444,13 @@ def test_what_a_presigned_url_says_cannot_be_changed(server: Server) -> None:
         for more in ("&x-amz-server-side-encryption=AES256", "&X-Amz-Meta-A=b"):
             assert httpx.put(url + more, content=BODY).status_code == 403
         assert httpx.put(url, content=BODY).status_code == 200
+    typed = server.client(signature_version="s3").generate_presigned_url(
+        "put_object", Params={**BUCKET, "Key": "k", "ContentType": "text/plain"}
+    )
+    assert "content-type=text" in typed
+    for headers, status in (({}, 200), ({"content-type": "image/png"}, 403)):
+        assert httpx.put(typed, content=BODY, headers=headers).status_code == status
+    assert s3.head_object(**BUCKET, Key="k")["ContentType"] == "text/plain"
 
 
 # ------------------------------------------------------------------ another key for what is there

@@ -33,7 +33,7 @@ from gateway.model import (
     ObjectVersion,
 )
 from gateway.protection import CustomerKey
-from gateway.records import KmsKeyRow, UploadRow, VersionRow, decode, kms_prefix
+from gateway.records import KmsKeyRow, PartRow, UploadRow, VersionRow, decode, kms_prefix
 from gateway.store import account_keys
 from gateway.versions import version_row
 from tests.unit.object_parts import MIB, FakePublisher, World, stream
@@ -247,6 +247,8 @@ async def test_what_has_a_second_key_is_never_published() -> None:
         assert version.attributes.hidden
         upload = await world.objects.create_upload(world.bucket, "m", attributes, customer=customer)
         part = await world.objects.put_part(upload, 1, stream(BODY), customer=customer)
+        # The digests of leaves are part of what would be published.
+        assert [decode(PartRow, raw).leaves for _, raw in world.rows(Space.PARTS)] == [b""]
         await world.objects.complete_upload(upload, [CompletedPart(1, part.etag)])
         copied = await world.objects.copy(
             version, world.bucket, "c", attributes=attributes,
@@ -255,7 +257,6 @@ async def test_what_has_a_second_key_is_never_published() -> None:
         assert copied.cid is None
     assert not world.rows(Space.BLOCKS)
     assert not world.rows(Space.JOBS)
-    assert not any(hashlib.sha256(BODY).digest() in raw for _, raw in world.rows(Space.PARTS))
     assert (await put(world, "k", BODY, encrypted(SSE_S3))).cid is not None
 
 
