@@ -183,8 +183,8 @@ class AccountService:
             with self._catalog.read() as reader:
                 raw = _row(reader, account_id)
                 taken = reader.get(Space.ACCESS_KEYS, new)
-            if taken is not None and decode(AccessKeyRow, taken).account != account_id:
-                raise AccountExists("the access key belongs to another account")
+            if taken is not None and not _is_own(taken, account_id):
+                raise AccountExists("the access key belongs to another account, or to a user")
             old = [c.access_key.encode() for c in self.credentials(account_id)]
             changes = [Delete(Space.ACCESS_KEYS, key) for key in old if key != new]
             try:
@@ -294,6 +294,12 @@ def new_pair(entropy: Entropy, kind: str = "AKIA") -> tuple[str, str]:
 def _credential_of(access_key: str, key_row: bytes, account: bytes) -> Credential:
     """A key pair from its row and its account's row."""
     return Credential(access_key, decode(AccessKeyRow, key_row).secret, account_of(account))
+
+
+def _is_own(key_row: bytes, account_id: str) -> bool:
+    """Whether an access key is an account's own and not a user's."""
+    row = decode(AccessKeyRow, key_row)
+    return row.account == account_id and not row.user
 
 
 def _scan(reader: Reader, limit: int) -> list[tuple[bytes, bytes]]:

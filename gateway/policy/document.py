@@ -29,7 +29,7 @@ _MEMBER = re.compile(
 )
 _ISSUER = re.compile(r"arn:aws:iam::[!-~]{1,128}:oidc-provider/[!-~]{1,255}")
 _SERVICE = re.compile(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63}){1,5}")
-_ACTION = re.compile(r"\*|[A-Za-z0-9-]{1,64}:[A-Za-z0-9*?]{1,128}")
+_ACTION = re.compile(r"[A-Za-z0-9-]{1,64}:[A-Za-z0-9*?]{1,128}")
 
 
 class Kind(Enum):
@@ -191,9 +191,12 @@ def _strings(value: Any, name: str) -> list[str]:
 
 
 def _action(text: str, kind: Kind) -> str:
-    service = text.partition(":")[0].lower()
-    of_kind = {Kind.RESOURCE: "s3", Kind.TRUST: "sts"}.get(kind, service)
-    if text != "*" and (service != of_kind or not _ACTION.fullmatch(text)):
+    service, colon, name = text.partition(":")
+    of_kind = {Kind.RESOURCE: "s3", Kind.TRUST: "sts"}.get(kind, service.lower())
+    wrong = service.lower() != of_kind or not colon or not name
+    if kind is Kind.IDENTITY:  # of any service
+        wrong = not _ACTION.fullmatch(text)
+    if text != "*" and wrong:
         raise MalformedPolicy("Policy has invalid action")
     return text.lower()
 

@@ -10,13 +10,23 @@ import random
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from tests.fault.hostile_words import BOMB, CID, HEADERS, METHODS, PARAMETERS, TEXTS
+from tests.fault.hostile_words import (
+    BOMB,
+    CID,
+    HEADERS,
+    IAM_ACTIONS,
+    IAM_FIELDS,
+    METHODS,
+    PARAMETERS,
+    STS_ACTIONS,
+    TEXTS,
+)
 from tests.fault.raw_http import Hostile, head
 
 if TYPE_CHECKING:
@@ -45,7 +55,7 @@ class Attacker:
             self.garbage, self.mutated, self.bad_authorization, self.bad_presigned,
             self.bad_chunks, self.bad_document, self.bad_range, self.bad_key, self.bad_header,
             self.bad_query, self.truncated, self.huge_head, self.pipelined, self.ipfs_path,
-            self.ipfs_options, self.bad_framing, self.bad_multipart,
+            self.ipfs_options, self.bad_framing, self.bad_multipart, self.bad_form,
         ]  # fmt: skip
 
     def draw(self) -> Hostile:
@@ -77,7 +87,7 @@ class Attacker:
 
     def signed(
         self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"",
-        *, payload: str = "",
+        *, payload: str = "", service: str = "s3",
     ) -> bytes:  # fmt: skip
         """A request as the SDKs make it; `path` is percent-encoded, with its query."""
         host = urlsplit(self.target.s3).netloc
@@ -86,7 +96,7 @@ class Attacker:
         )
         request.context["client_config"] = None
         request.context["signing"] = {}
-        signer: Any = _Signer(Credentials(self.target.access, self.target.secret), "s3", "x")
+        signer: Any = _Signer(Credentials(self.target.access, self.target.secret), service, "x")
         signer.stated = payload or hashlib.sha256(body).hexdigest()
         signer.add_auth(request)
         lines = [f"{name}: {value}" for name, value in request.headers.items()]
@@ -285,6 +295,25 @@ class Attacker:
         ])  # fmt: skip
         headers = {"content-md5": base64.b64encode(hashlib.md5(body).digest()).decode()}
         return self.s3("document", self.signed(method, path, headers, body))
+
+    def bad_form(self) -> Hostile:
+        """IAM and STS: forms of odd values and of odd bytes. Nothing that would be made."""
+        chance = self.chance
+        service = chance.choice(["iam", "sts"])
+        action = chance.choice(IAM_ACTIONS if service == "iam" else STS_ACTIONS)
+        version = chance.choice(["2010-05-08", "2011-06-15", "2011-06-15", self.text()])
+        form = {"Action": action, "Version": version}
+        form |= {name: self.text() for name in chance.sample(IAM_FIELDS, chance.randrange(6))}
+        body = urlencode(form, errors="replace").encode()
+        if chance.random() < 0.3:
+            body = chance.choice([
+                body[: chance.randrange(len(body))], body + b"&" + body, body + b"&x=%ff",
+                b"a=b&" * 5000, b"\xff" * 100, b"Action=" + b"x" * 600_000, b"&&==", b"{}",
+                body + b"&Tags.member.%d.Key=x" % 10**30, b"a.member.1.b.c=d&" + body,
+            ])  # fmt: skip
+        kind = "application/x-www-form-urlencoded"
+        headers = {"content-type": chance.choice([kind, kind, kind, "text/plain", ""])}
+        return self.s3("form", self.signed("POST", "/", headers, body, service=service))
 
     def bad_multipart(self) -> Hostile:
         """Uploads, parts and completions that do not fit together."""

@@ -18,7 +18,7 @@ PARAMETERS = """
     tagging attributes delete location lifecycle website cors torrent select select-type restore
     legal-hold retention object-lock versioning logging notification replication encryption
     requestPayment accelerate inventory analytics metrics id ownershipControls publicAccessBlock
-    append position renameObject session max-buckets x-id
+    append position renameObject session max-buckets x-id Action Version
 """.split()  # noqa: SIM905 - one word list reads better
 HEADERS = """
     range if-match if-none-match if-modified-since if-unmodified-since if-range content-md5
@@ -34,6 +34,25 @@ HEADERS = """
     x-amz-bucket-region x-amz-grant-read x-amz-grant-write-acp x-amz-object-ownership
     x-amz-request-payer x-amz-write-offset-bytes expect origin cookie te
     accept accept-encoding via upgrade connection x-forwarded-for
+""".split()  # noqa: SIM905 - one word list reads better
+IAM_ACTIONS = """
+    GetUser ListUsers DeleteUser UpdateUser ListAccessKeys UpdateAccessKey DeleteAccessKey
+    GetAccessKeyLastUsed PutUserPolicy AttachRolePolicy ListAttachedGroupPolicies GetPolicy
+    GetPolicyVersion ListPolicies DeletePolicyVersion UpdateAssumeRolePolicy TagRole ListRoleTags
+    GetOpenIDConnectProvider AddUserToGroup GetAccountSummary Nothing
+""".split()  # noqa: SIM905 - one word list reads better
+STS_ACTIONS = [
+    "AssumeRole",
+    "AssumeRoleWithWebIdentity",
+    "GetSessionToken",
+    "GetCallerIdentity",
+    "",
+]
+IAM_FIELDS = """
+    UserName GroupName RoleName PolicyName PolicyArn PolicyDocument AccessKeyId Status Path
+    PathPrefix Marker MaxItems VersionId NewUserName NewPath Tags.member.1.Key Tags.member.1.Value
+    TagKeys.member.1 RoleArn RoleSessionName WebIdentityToken DurationSeconds Policy
+    PolicyArns.member.1.arn ExternalId OpenIDConnectProviderArn Scope X-Amz-Signature
 """.split()  # noqa: SIM905 - one word list reads better
 METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"]
 BOMB = (

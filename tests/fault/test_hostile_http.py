@@ -20,6 +20,9 @@ from chain.net.http_exchange import ErrorBody, plain_error
 from gateway.accounts import AccountService
 from gateway.catalog.interface import Space
 from gateway.catalog.local import LocalCatalog
+from gateway.iam.face import IamFace
+from gateway.iam.fetching import Fetcher
+from gateway.iam.issuers import Issuers
 from gateway.ipfs.app import IpfsApp, IpfsConfig
 from gateway.ipfs.publish import IpfsPublisher
 from gateway.keys import KeyRing
@@ -80,8 +83,13 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         await objects.create_bucket(credential.account, name, public=name.endswith("open"))
         bucket = await objects.configure_bucket(name, publishes=name.endswith("open"))
         await objects.put(bucket, "object", stream(BODY), Attributes())
+    fetcher = Fetcher(clock)
+    face = IamFace(
+        catalog, accounts.credential, token_key=bytes(32),
+        issuers=Issuers(fetcher.fetch, clock), clock=clock, entropy=entropy,
+    )  # fmt: skip
     apps: dict[str, tuple[Any, ErrorBody]] = {
-        "s3": (S3App(objects, accounts.credential, clock=clock), protocol_error),
+        "s3": (S3App(objects, accounts.credential, clock=clock, iam=face), protocol_error),
         "ipfs": (IpfsApp(objects, catalog, IpfsConfig(), clock), plain_error),
     }
     stop, urls = asyncio.Event(), {}
@@ -95,6 +103,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         yield Site(Target(urls["s3"], urls["ipfs"], ACCESS, SECRET), objects, catalog)
         stop.set()
     objects.close()
+    fetcher.close()
     await catalog.close()
 
 
@@ -103,6 +112,7 @@ def judge(hostile: Hostile, outcome: Outcome) -> None:
     wrong = [code for code in outcome.statuses if code >= 500 and code not in ALLOWED_5XX]
     assert not wrong, f"{hostile.kind}: {wrong} for {hostile.data[:2000]!r}: {outcome.received!r}"
     assert b"InternalError" not in outcome.received
+    assert b"InternalFailure" not in outcome.received
 
 
 async def check_serving(target: Target) -> None:

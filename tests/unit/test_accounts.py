@@ -5,11 +5,15 @@ import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from chain.keys.keystore import Keystore
 from gateway.accounts import AccountExists, AccountInUse, InvalidAccount, NoSuchAccount
+from gateway.catalog.interface import Batch, Put, Space
+from gateway.iam.rows import UserRow, place
 from gateway.keys import FileOwnerKeys, KeyMissing, KeyRing
+from gateway.records import AccessKeyRow, decode, encode
 from tests.unit.object_parts import World
 
 
@@ -131,3 +135,43 @@ async def test_owner_keys_live_in_private_files(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(KeyMissing):
         KeyRing(owners, entropy).unwrap_for(keys, generation, wrapped)
+
+
+async def test_users_and_their_keys_are_not_the_accounts_and_go_with_it(world: World) -> None:
+    root = await world.accounts.create("Zoe", id="zoe")
+    row = UserRow("AIDA1", "Ann", "/", 1, keys=("ann-key",))
+    await world.catalog.commit(Batch((), (
+        Put(Space.META, place("zoe", UserRow.kind, "Ann"), encode(row)),
+        Put(Space.ACCESS_KEYS, b"ann-key", encode(AccessKeyRow("zoe", "ann-secret", 1, "ann"))),
+    )))  # fmt: skip
+    found = world.accounts.credential("ann-key")
+    assert found is not None
+    assert found.identity is not None
+    assert (found.account, found.identity.arn) == (root.account, "arn:aws:iam::zoe:user/Ann")
+    assert world.accounts.credentials("zoe") == [root]
+    with pytest.raises(AccountExists):
+        await world.accounts.rotate_access_keys(
+            "zoe", access_key="ann-key", secret_key="0123456789"
+        )
+    await world.accounts.rotate_access_keys("zoe")
+    assert world.accounts.credential("ann-key") == found
+    await world.accounts.delete("zoe")
+    assert world.accounts.credential("ann-key") is None
+    with world.catalog.read() as reader:
+        assert reader.scan(Space.META, b"iam/", b"iam0", 1) == []
+
+
+async def test_a_key_that_is_off_or_whose_user_is_gone_is_nobodys(world: World) -> None:
+    await world.accounts.create("Zoe", id="zoe")
+    for key, row in (
+        (b"off", AccessKeyRow("zoe", "secret", 1, active=False)),
+        (b"gone", AccessKeyRow("zoe", "secret", 1, "nobody")),
+    ):
+        await world.catalog.commit(Batch((), (Put(Space.ACCESS_KEYS, key, encode(row)),)))
+        assert world.accounts.credential(key.decode()) is None
+
+
+def test_keys_of_the_first_release_are_the_accounts_own_and_on() -> None:
+    kept = b"\x01" + msgspec.msgpack.encode(["zoe", "secret", 5])
+    row = decode(AccessKeyRow, kept)
+    assert (row.account, row.user, row.active) == ("zoe", "", True)

@@ -13,6 +13,7 @@ from gateway.policy.actions import action_of, applies_to, concerns, resource_of
 from gateway.policy.document import (
     DOCUMENT_MAX,
     STRING_MAX,
+    Kind,
     MalformedPolicy,
     Policy,
     PolicyTooLarge,
@@ -112,10 +113,11 @@ def test_statement_ids_are_unique() -> None:
 @given(st.binary(max_size=400) | st.text(max_size=200).map(str.encode))
 def test_any_bytes_are_a_policy_or_malformed(data: bytes) -> None:
     for given_bytes in (data, b"{" + data, b'{"Statement":' + data + b"}"):
-        try:
-            parse_policy(given_bytes)
-        except MalformedPolicy:
-            continue
+        for kind in Kind:
+            try:
+                parse_policy(given_bytes, kind)
+            except MalformedPolicy:
+                continue
 
 
 JSON = st.recursive(
