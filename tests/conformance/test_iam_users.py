@@ -187,6 +187,12 @@ def test_the_account_itself_has_keys_too_and_nobody_elses_are_seen(server: IamSe
     assert held == {server.ann.access_key, made["AccessKeyId"]}
     assert code_of(bob.delete_access_key, AccessKeyId=made["AccessKeyId"]) == "NoSuchEntity"
     assert code_of(bob.get_user, UserName="nobody") == "NoSuchEntity"
+    other = server.user("others-key")["access_key"]
+    iam.create_user(UserName="no-keys")
+    for name in ({}, {"UserName": "no-keys"}):
+        assert code_of(iam.delete_access_key, AccessKeyId=other, **name) == "NoSuchEntity"
+    given = {"UserName": "others-key", "AccessKeyId": server.ann.access_key}
+    assert code_of(iam.delete_access_key, **given) == "NoSuchEntity", "the account's own"
     iam.delete_access_key(AccessKeyId=made["AccessKeyId"])
     assert code_of(iam.delete_access_key, AccessKeyId=made["AccessKeyId"]) == "NoSuchEntity"
 

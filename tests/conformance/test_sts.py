@@ -161,6 +161,8 @@ def test_a_role_gives_what_its_policies_say(
     iam.delete_role_policy(RoleName="Reader", PolicyName="p")
     iam.delete_role(RoleName="Reader")
     assert code_of(s3.list_buckets) == "InvalidToken", "its role is gone"
+    role(iam, "Reader", trust(user["arn"]), "s3:*")
+    assert code_of(s3.list_buckets) == "InvalidToken", "another role of the same name"
 
 
 def test_a_session_policy_narrows_a_role(server: IamServer, iam: Any, user: dict[str, str]) -> None:
@@ -181,6 +183,11 @@ def test_a_session_policy_narrows_a_role(server: IamServer, iam: Any, user: dict
     sts, named = server.of("sts", user), {"RoleArn": arn, "RoleSessionName": "session"}
     assert code_of(sts.assume_role, **named, Policy="{}") == "MalformedPolicyDocument"
     assert code_of(sts.assume_role, **named, PolicyArns=[{"arn": own}]) == "NoSuchEntity"
+    iam.create_policy(PolicyName="Own", Path="/p/", PolicyDocument=policy("s3:*"))
+    others = "arn:aws:iam::bob-id:policy/p/Own"
+    for arn_of_none in (own, others):
+        given = [{"arn": arn_of_none}]
+        assert code_of(sts.assume_role, **named, PolicyArns=given) == "NoSuchEntity"
     # A grant of the bucket's policy to the role is within the session's policy, to the session not.
     session = "arn:aws:sts::ann-id:assumed-role/Wide/session"
     for principal, allowed in ((arn, False), (session, True)):

@@ -131,6 +131,16 @@ def test_strangers_tokens_and_roles_are_refused(
     assert code_of(call, WebIdentityToken=good, RoleArn=arn + "x", RoleSessionName="zoe") == (
         "AccessDenied"
     )
+    secure = issuer.token(**claims(iss=issuer.url.replace("http:", "https:")))
+    assert code_of(call, WebIdentityToken=secure, **named) == "InvalidIdentityToken", "not http"
+    anybody = {"Statement": {"Effect": "Allow", "Principal": "*", "Action": "sts:*"}}
+    made = server.root("iam").create_role(
+        RoleName="Anybody", AssumeRolePolicyDocument=json.dumps(anybody)
+    )
+    given = {"RoleArn": made["Role"]["Arn"], "RoleSessionName": "zoe"}
+    assert code_of(call, WebIdentityToken=good, **given) == "AccessDenied", (
+        "its issuer is not named"
+    )
     other = server.root("iam").create_open_id_connect_provider(Url="https://other.example")
     untrusting = make_role(server, "Untrusting", other["OpenIDConnectProviderArn"])
     assert code_of(call, WebIdentityToken=good, RoleArn=untrusting, RoleSessionName="zoe") == (
