@@ -101,7 +101,7 @@ class JobRunner:
         begins = not state.position and (step.position or step.ended)
         return msgspec.structs.replace(
             state,
-            position=b"" if step.ended else step.position,
+            position=step.position,
             began_ns=began_ns if begins else state.began_ns,
             ended_ns=self._clock.now_ns() if step.ended else state.ended_ns,
             done=state.done + step.done,

@@ -8,6 +8,7 @@ an object that was overwritten meanwhile stays, and so does what a lock holds.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -21,6 +22,7 @@ from gateway.errors import (
     NoSuchUpload,
     NoSuchVersion,
     QuotaExceeded,
+    ServiceUnavailable,
     StoreError,
 )
 from gateway.events.origin import Origin, caused_by
@@ -28,7 +30,7 @@ from gateway.jobs import Step
 from gateway.lifecycle.rules import LIFECYCLE, Calendar, Facts, Plan, plan_of
 from gateway.model import Bucket, ObjectVersion, Position, Standing, Upload
 from gateway.objects import ObjectService
-from gateway.records import STORAGE_CLASS, BucketRow, JobRow, decode
+from gateway.records import STORAGE_CLASS, BucketRow, CorruptRecord, JobRow, decode
 from gateway.storage_classes import profile_of
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,7 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
 class Due(NamedTuple):
     """Something to do; False when there was nothing to do after all."""
 
+    name: str
     work: Callable[[], Awaitable[bool]]
     marker: bool = False  # after all else: what goes may leave a marker alone
     moves: bool = False  # takes a segment's memory: one at a time
@@ -155,8 +158,11 @@ class _Page:
         for upload in found:
             due = self._plan.abort(upload.key, upload.started_ns)
             if due is not None and due.when_ns <= self._now:
-                self.due.append(Due(lambda upload=upload: self._abort(upload)))  # type: ignore[misc]
+                self.due.append(Due(self._name(upload.key), partial(self._abort, upload)))
         return None if start is None else msgspec.structs.replace(place, key=start)
+
+    def _name(self, key: str) -> str:
+        return f"{self._bucket.name}/{key}"
 
     async def _abort(self, upload: Upload) -> bool:
         await self._objects.abort_upload(upload)
@@ -243,8 +249,6 @@ class _Page:
     def _whole(self, listed: ObjectVersion) -> ObjectVersion:
         """With what lists do not tell. Raises NoSuchKey, NoSuchVersion."""
         found = self._objects.head(self._bucket, listed.key, listed.version_id)
-        if found.uid != listed.uid:
-            raise NoSuchVersion
         return msgspec.structs.replace(found, superseded_ns=listed.superseded_ns)
 
     def _move(self, version: ObjectVersion, where: str) -> None:
@@ -252,14 +256,15 @@ class _Page:
             moving = self._objects.transition(version, where, profile_of(where))
             return await caused_by(_MOVING, moving)
 
-        self.due.append(Due(work, moves=True))
+        self.due.append(Due(self._name(version.key), work, moves=True))
 
     def _expire(self, version: ObjectVersion, standing: Standing) -> None:
         async def work() -> bool:
             expiring = self._objects.expire(version, standing)
             return await caused_by(_EXPIRING, expiring) is not None
 
-        self.due.append(Due(work, marker=standing is Standing.ALONE))
+        alone = standing is Standing.ALONE
+        self.due.append(Due(self._name(version.key), work, marker=alone))
 
 
 def _facts(version: ObjectVersion, storage_class: str | None = None) -> Facts:
@@ -289,8 +294,14 @@ async def _some(due: Iterable[Due], at_once: int) -> int:
             except _OVERTAKEN as error:
                 log.debug("left as it is: %s", error)
             except StoreError as error:
+                if each.moves and not isinstance(error, ServiceUnavailable):
+                    # Bytes that cannot be had or stored now hold up nobody else: another day.
+                    log.warning("%s stays where it is: %s", each.name, error)
+                    continue
                 failed.append(error)
                 return
+            except CorruptRecord as error:
+                log.error("%s is left: %s", each.name, error)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(at_once):

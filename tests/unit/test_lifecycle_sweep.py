@@ -1,5 +1,7 @@
 """The lifecycle job over a whole object path in memory: what goes, what stays, and when."""
 
+import asyncio
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -166,6 +168,21 @@ async def test_what_was_overwritten_meanwhile_stays(monkeypatch: pytest.MonkeyPa
     assert world.state().done == 0
 
 
+async def test_what_waits_for_others_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await Swept().begin(expires(1))
+    for number in range(7):
+        await world.put(str(number))
+    expire = world.objects.expire
+
+    async def slow(version, standing):  # type: ignore[no-untyped-def]
+        await asyncio.sleep(0)
+        return await expire(version, standing)
+
+    monkeypatch.setattr(world.objects, "expire", slow)
+    await world.after(2)
+    assert world.state().done == 7
+
+
 async def test_tags_and_sizes_choose() -> None:
     tagged = Filter(tags=(("k", "v"), ("l", "w")))
     world = await Swept().begin(
@@ -196,6 +213,7 @@ async def test_uploads_are_given_up_with_their_parts() -> None:
     left, _ = world.objects.list_uploads(world.bucket)
     assert [upload.key for upload in left] == ["b"]
     assert world.names() == ["a5"]
+    assert world.state().done == 5
     assert world.used() < used / 5
 
 
@@ -213,11 +231,12 @@ async def test_with_versioning_an_expired_object_is_hidden_and_its_versions_go_l
     assert world.versions() == []
 
 
-async def test_the_newest_noncurrent_versions_are_left_alone() -> None:
+@pytest.mark.parametrize("count", [8, 9, 10])  # with pages of three: a key begins a page, or not
+async def test_the_newest_noncurrent_versions_are_left_alone(count: int) -> None:
     world = await Swept().begin(
         Rule("n", True, ANY, noncurrent=Noncurrent(1, 5)), versioning=ENABLED
     )
-    made = [await world.put("k") for _ in range(10)]
+    made = [await world.put("k") for _ in range(count)]
     other = [await world.put("l") for _ in range(3)]
     await world.after(2)
     kept = [("k", each) for each in reversed(made[-6:])]

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from chain.clock import Deadline
 from gateway.catalog.interface import Space
 from gateway.errors import NoSuchKey, QuotaExceeded, SlowDown
 from gateway.lifecycle.rules import (
@@ -195,6 +196,41 @@ async def test_what_was_overwritten_or_deleted_is_left_alone(
         assert not world.rows(Space.STREAMS)
 
 
+async def test_a_copy_onto_itself_has_its_own_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await World().start()
+    before = await made(world)
+    write = world.pool.write
+
+    async def copied(segment, shards):  # type: ignore[no-untyped-def]
+        monkeypatch.setattr(world.pool, "write", write)
+        other = msgspec.structs.replace(before.attributes, metadata={"m": "2"})
+        await world.objects.copy(before, world.bucket, "k", attributes=other)
+        return await write(segment, shards)
+
+    monkeypatch.setattr(world.pool, "write", copied)
+    assert not await world.objects.transition(before, "WIDE", "wide")
+    after = world.objects.head(world.bucket, "k")
+    assert (profiles(world, after), after.attributes.headers) == (["small"], {})
+
+
+async def test_what_goes_for_good_does_not_move_first() -> None:
+    rule = Rule("r", True, ANY, expiration=Expiration(days=3), transitions=(Transition("WIDE", 1),))
+    world = await Swept().begin(rule)
+    await world.put("k", LARGE)
+    await world.after(9)
+    assert not world.names()
+    assert not world.rows(Space.JOBS)[1:]  # the job's own row, and nothing retired
+
+
+async def test_what_took_too_long_to_store_is_stored_again() -> None:
+    world = await World().start()
+    before = await made(world)
+    world.pool.deadline = Deadline.after(world.clock, -1)
+    with pytest.raises(SlowDown):
+        await world.objects.transition(before, "WIDE", "wide")
+    assert profiles(world, world.objects.head(world.bucket, "k")) == ["small"]
+
+
 async def test_tags_that_change_meanwhile_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     world = await World().start()
     before = await made(world)
@@ -310,3 +346,22 @@ async def test_with_versioning_what_is_to_move_moves_before_it_is_hidden() -> No
     assert hidden.attributes.headers == {"x-amz-storage-class": "MIRROR"}
     assert profiles(world, hidden) == ["mirror"]
     assert await world.read(hidden) == LARGE
+
+
+async def test_what_cannot_be_read_holds_up_nobody_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = await Swept().begin(
+        Rule("r", True, ANY, transitions=(Transition("WIDE", 1),)),
+        Rule("s", True, Filter("z"), expiration=Expiration(days=1)),
+    )
+    await world.put("a", LARGE)
+    world.pool.segments.clear()
+    for key in "bcz":
+        await world.put(key, LARGE)
+    await world.after(2)
+    assert not world.state().failures
+    assert f"{world.bucket.name}/a stays where it is" in caplog.text
+    found = {key: profiles(world, world.objects.head(world.bucket, key)) for key in "abc"}
+    assert found == {"a": ["small"], "b": ["wide"], "c": ["wide"]}
+    assert world.names() == ["a", "b", "c"]
