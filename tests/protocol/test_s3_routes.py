@@ -1,5 +1,7 @@
 """Every operation of S3's own model is served or answered properly; none is unrouted."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -104,6 +106,14 @@ def test_each_operation_of_the_model_is_recognised_by_name(name: str) -> None:
     assert name_of(operation) == SAME.get(name, name)
     assert type(operation) in HANDLERS
     assert isinstance(operation, Fixed) == (SAME.get(name, name) not in SERVED)
+
+
+@pytest.mark.parametrize("name", MODEL.operation_names)
+def test_the_document_says_of_each_operation_whether_it_is_served(name: str) -> None:
+    document = (Path(__file__).parents[2] / "docs" / "s3-compatibility.md").read_text()
+    _, not_served = document.split("## Not served, and why")
+    named = re.search(rf"\b{name}\b", not_served.partition("\n## ")[0]) is not None
+    assert named == (SAME.get(name, name) not in SERVED)
 
 
 def test_the_model_is_the_one_that_was_counted() -> None:
