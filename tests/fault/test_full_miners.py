@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from tests.clients.running import RunningNetwork
 from tests.fault.miners_held import holdings
 
-pytestmark = [pytest.mark.network, pytest.mark.timeout(110)]
+pytestmark = [pytest.mark.network, pytest.mark.timeout(300)]
 
 SEED = 8
 FULL = ("m1", "m2")

@@ -14,10 +14,10 @@ from tests.fault.metrics import repairs
 from tests.fault.miners_held import holdings
 from tests.fault.test_repair_network import empty
 
-pytestmark = [pytest.mark.network, pytest.mark.timeout(100)]
+pytestmark = [pytest.mark.network, pytest.mark.timeout(300)]
 
 SEED = 3
-OBJECTS, KILLS = 24, 3
+OBJECTS, KILLS = 16, 2
 
 
 @pytest.fixture

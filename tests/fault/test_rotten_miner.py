@@ -11,13 +11,14 @@ import pytest
 
 from tests.clients.running import RunningNetwork
 from tests.fault.flips import flip
+from tests.fault.metrics import repairs
 from tests.fault.miners_held import holdings
 
-pytestmark = [pytest.mark.network, pytest.mark.timeout(110)]
+pytestmark = [pytest.mark.network, pytest.mark.timeout(300)]
 
 SEED = 21
 SIZES = (20_000, 70_000, 400_000, 1_100_000)
-OBJECTS = 24
+OBJECTS = 16
 HEAL_SECONDS = 60.0
 
 
@@ -62,6 +63,7 @@ class Box:
         found = holdings(network)
         assert not found.problems()
         self.wanted = found.wanted
+        self.rebuilt = 0
 
     def check_reads(self) -> None:
         client = self.network.boto()
@@ -75,6 +77,9 @@ class Box:
             assert time.monotonic() < end, f"{problems}\n{self.network.logs()}"
             time.sleep(0.5)
         assert holdings(self.network).wanted == self.wanted
+        rebuilt = repairs(self.network.url("console"), "rebuilt_fragments_total")
+        assert rebuilt > self.rebuilt, "nothing was damaged"
+        self.rebuilt = rebuilt
 
 
 def restarted(network: RunningNetwork, name: str, pid: int) -> None:

@@ -13,6 +13,8 @@ from miner.protocol import DropFragments, ListFragments
 from tests.fault.metrics import repairs
 from tests.fault.nodes import READY_SECONDS, Nodes, ask
 
+pytestmark = [pytest.mark.network, pytest.mark.timeout(300)]
+
 SEED = 31
 GATEWAYS = ("gateway", "gateway2")
 OBJECTS = 8
