@@ -308,7 +308,8 @@ async def _answer(handler: Handler, exchange: Exchange, operation: Operation) ->
         if bucket is not None:
             permission.hide_missing(bucket)
         raise
-    assert permission.judged, "a handler of an object's row asks with that row"
+    if not permission.judged:
+        raise RuntimeError(f"{name_of(operation)} was served without asking whether it may be")
     if permission.charged:
         reply.headers.append((b"x-amz-request-charged", b"requester"))
     return reply

@@ -4,7 +4,11 @@ from urllib.parse import parse_qsl, unquote
 
 import pytest
 
+from gateway.s3.access import Action
 from gateway.s3.app import S3App
+from gateway.s3.exchange import Exchange, Reply
+from gateway.s3.handlers import HANDLERS, Handler
+from gateway.s3.operations import GetObject
 from gateway.s3.subresources import BUCKET_PARAMETERS, OBJECT_PARAMETERS
 from tests.conformance.s3_server import ALICE, BOB, CREDENTIALS
 from tests.protocol.s3_asgi import Answer, call, make_app, sign, signed_call
@@ -117,6 +121,18 @@ async def test_a_bucket_open_as_a_whole_is_closed_by_any_list(app: S3App) -> Non
     assert (await signed_call(app, "PUT", "/secret?acl", empty)).status == 200
     for target in ("/secret", "/secret/a%20key"):
         assert (await call(app, "GET", target)).status == 403
+
+
+async def test_a_handler_that_asks_nothing_shows_nothing(
+    app: S3App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def forgetful(exchange: Exchange, operation: GetObject) -> Reply:
+        del exchange, operation
+        return Reply(200, body=BODY)
+
+    monkeypatch.setitem(HANDLERS, GetObject, Handler(Action.READ, forgetful))
+    answer = await signed_call(app, "GET", "/secret/a%20key")
+    assert (answer.status, BODY in answer.body) == (500, False)
 
 
 # ---------------------------------------------------------------- presigned URLs
