@@ -361,8 +361,8 @@ def _parsed(label: str, parse: Callable[[object], Any], raw: object) -> Any:
     try:
         return parse(raw)
     except ValueError as error:
-        shown = str(raw)[:60]
-        raise ConfigError(f"{label} {shown!r}: {error}") from None
+        shown = "" if isinstance(raw, Mapping) else f" {str(raw)[:60]!r}"  # tables hold secrets
+        raise ConfigError(f"{label}{shown}: {error}") from None
 
 
 def _check(config: Config) -> None:
