@@ -13,8 +13,9 @@ import pytest
 
 from chain.net import wire
 from chain.net.transport import Buffer
+from gateway.catalog.interface import Space
 from gateway.errors import IncompleteBody, NoSuchKey
-from gateway.model import Attributes, CompletedPart
+from gateway.model import ENABLED, Attributes, CompletedPart
 from tests.fault.disks import MINERS, Disks
 from tests.unit.object_parts import stream
 
@@ -130,6 +131,74 @@ async def test_disks_hold_what_live_objects_need_and_nothing_else(disks: Disks, 
     assert [store.space().fragments for store in disks.stores] == [0] * MINERS
     with disks.catalog.read() as reader:
         assert reader.counter(b"used/lease-1") == 0
+
+
+class VersionsClients(Clients):
+    """The same in a bucket with versioning: what was there before stays until it is removed."""
+
+    def __init__(self, disks: Disks) -> None:
+        super().__init__(disks)
+        self.kept: dict[str, list[tuple[str, bytes | None]]] = {key: [] for key in KEYS}
+
+    async def act(self) -> None:
+        key = self.random.choice(KEYS[:4])  # some versions of each
+        await self.random.choice([self.put, self.delete, self.copy, self.upload, self.erase])(key)
+        self.note(key)
+
+    def note(self, key: str) -> None:
+        """What the act on a key has put in front."""
+        page = self.disks.objects.list_versions(self.disks.bucket, prefix=key, limit=1)
+        names = [name for name, _ in self.kept[key]]
+        for version in page.versions:
+            if version.version_id not in names:
+                body = None if version.deleted else self.bodies[key]
+                self.kept[key].insert(0, (version.version_id, body))
+
+    async def erase(self, key: str) -> None:
+        if self.kept[key]:
+            at = self.random.randrange(len(self.kept[key]))
+            name, _ = self.kept[key].pop(at)
+            assert await self.disks.objects.delete(self.disks.bucket, key, name)
+            body = self.kept[key][0][1] if self.kept[key] else None
+            self.bodies.pop(key, None)
+            if body is not None:
+                self.bodies[key] = body
+
+    async def check(self) -> None:
+        await super().check()
+        objects, bucket = self.disks.objects, self.disks.bucket
+        for key, versions in self.kept.items():
+            page = objects.list_versions(bucket, prefix=key)
+            assert [v.version_id for v in page.versions if v.key == key] == [n for n, _ in versions]
+            for name, body in versions:
+                if body is not None:
+                    version = objects.head(bucket, key, name)
+                    data = b"".join([bytes(piece) async for piece in objects.read(version)])
+                    assert data == body, (key, name)
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_versions_are_live_data_until_they_are_removed(disks: Disks, seed: int) -> None:
+    """Survey, repair, releases, compaction and the books look after what is not the latest."""
+    del seed  # the fixture's
+    disks.bucket = await disks.objects.configure_bucket(disks.bucket.name, versioning=ENABLED)
+    clients = VersionsClients(disks)
+    for _ in range(3):
+        for _ in range(12):
+            await clients.act()
+        await disks.tidy()
+        assert not disks.problems()
+        await clients.check()
+    while any(clients.kept.values()):
+        for key in KEYS:
+            await clients.erase(key)
+    await disks.tidy()
+    assert not disks.problems()
+    assert [store.space().fragments for store in disks.stores] == [0] * MINERS
+    with disks.catalog.read() as reader:
+        assert reader.counter(b"used/lease-1") == 0
+        for space in (Space.VERSIONS, Space.HEADS, Space.BODIES, Space.STREAMS):
+            assert not reader.scan(space, b"\x00", None, 1)
 
 
 @pytest.mark.parametrize("seed", [7])

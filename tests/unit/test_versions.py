@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings, stateful
 from hypothesis import strategies as st
 
-from gateway.catalog.interface import Batch, Reader, Space
+from gateway.catalog.interface import Batch, Put, Reader, Space
 from gateway.errors import (
     BucketNotEmpty,
     KeyDeleted,
@@ -29,7 +29,7 @@ from gateway.model import (
     Standing,
     WriteCondition,
 )
-from gateway.records import HeadRow, VersionRow, decode, parse_version_key
+from gateway.records import HeadRow, VersionRow, decode, parse_version_key, version_key
 from gateway.version_listing import list_versions_page
 from tests.unit.object_parts import MIB, FakePublisher, World, lease_bytes, stream
 
@@ -204,6 +204,23 @@ async def test_an_object_of_many_parts_is_kept_whole_behind_another(world: World
     assert (found, len(found.parts)) == (large, 10)
     assert await world.read(found) == whole
     await erase(world, large)
+    assert empty(world)
+
+
+async def test_rows_of_the_first_release_become_versions_once(world: World) -> None:
+    """It kept every LIVE row a second time in VERSIONS."""
+    await versioning(world, SUSPENDED)
+    old = await put(world, "k", b"old")
+    [(_, row)] = world.rows(Space.LIVE)
+    own = version_key(world.bucket.id, b"k", old.sequence)
+    await world.catalog.commit(Batch((), [Put(Space.VERSIONS, own, row)]))
+    assert listed(world) == [("k", "null", False, True)]
+    await versioning(world, ENABLED)
+    new = await put(world, "k", b"new")
+    assert [v[1] for v in listed(world)] == [new.version_id, "null"]
+    await erase(world, new)
+    assert listed(world) == [("k", "null", False, True)]
+    await erase(world, world.objects.head(world.bucket, "k"))
     assert empty(world)
 
 

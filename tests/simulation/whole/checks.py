@@ -20,6 +20,7 @@ from gateway.objects import ObjectService
 from gateway.outbox import Outbox
 from gateway.reading import DataDamaged
 from gateway.records import (
+    BucketRow,
     PartRow,
     StreamRow,
     VersionRow,
@@ -77,7 +78,13 @@ class Rows:
         }
         places = [version_key(key[:16], key[16:], row.sequence) for key, row in live]
         self.versions = [long.pop(place, row) for place, (_, row) in zip(places, live, strict=True)]
-        self.orphans = len(long)
+        buckets = [
+            decode(BucketRow, raw) for _, raw in reader.scan(Space.BUCKETS, b"\x00", None, _ALL)
+        ]
+        versioned = {bucket.id for bucket in buckets if bucket.versioning}
+        kept = {place: row for place, row in long.items() if place[:16] in versioned}
+        self.versions += [row for row in kept.values() if not row.deleted]
+        self.orphans = len(long) - len(kept)
         self.parts = [
             decode(PartRow, raw) for _, raw in reader.scan(Space.PARTS, b"\x00", None, _ALL)
         ]
