@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsident
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.iam import groups, managed_policies, providers, roles, users
+from gateway.iam import absent, groups, managed_policies, providers, roles, users
 from gateway.iam.call import ARN, Call, Result
 from gateway.iam.inline_policies import MemberPolicies
 from gateway.iam.rows import Entity, GroupRow, PolicyRow, RoleRow, UserRow, arn, arn_of
@@ -77,6 +77,9 @@ _add(
     ListAccessKeys=users.list_access_keys,
     UpdateAccessKey=users.update_access_key,
     DeleteAccessKey=users.delete_access_key,
+    GetLoginProfile=absent.no_login_profile,
+    DeleteLoginProfile=absent.no_login_profile,
+    **absent.OF_USERS,
 )
 _add(_all("user"), ListUsers=users.list_users)
 _add(_anything, GetAccessKeyLastUsed=users.get_access_key_last_used)
@@ -147,4 +150,4 @@ _add(
     CreateOpenIDConnectProvider=providers.create_provider,
     ListOpenIDConnectProviders=providers.list_providers,
 )
-_add(_anything, GetAccountSummary=providers.get_account_summary)
+_add(_anything, GetAccountSummary=providers.get_account_summary, **absent.OF_ACCOUNTS)

@@ -237,3 +237,16 @@ def test_another_accounts_user_needs_both_sides(server: IamServer) -> None:
     iam.put_user_policy(UserName="abroad", PolicyName="p", PolicyDocument=policy("s3:*"))
     s3.delete_bucket_policy(Bucket="both-sides")
     assert code_of(other.list_objects, Bucket="both-sides") == "AccessDenied"
+
+
+def test_what_no_user_has_is_listed_as_nothing(iam: Any) -> None:
+    iam.create_user(UserName="plain")
+    for noun in ("mfa_devices", "ssh_public_keys", "signing_certificates",
+                 "service_specific_credentials"):  # fmt: skip
+        answer = getattr(iam, f"list_{noun}")(UserName="plain")
+        assert [value for value in answer.values() if isinstance(value, list)] == [[]], noun
+        assert code_of(getattr(iam, f"list_{noun}"), UserName="nobody-here") == "NoSuchEntity"
+    for call in (iam.get_login_profile, iam.delete_login_profile):
+        assert code_of(call, UserName="plain") == "NoSuchEntity"
+    assert iam.list_account_aliases()["AccountAliases"] == []
+    assert iam.list_virtual_mfa_devices()["VirtualMFADevices"] == []
