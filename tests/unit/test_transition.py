@@ -6,6 +6,7 @@ import pytest
 from chain.clock import Deadline
 from gateway.catalog.interface import Space
 from gateway.errors import NoSuchKey, QuotaExceeded, SlowDown
+from gateway.events.rules import NotificationRule
 from gateway.lifecycle.rules import (
     Expiration,
     Filter,
@@ -15,6 +16,7 @@ from gateway.lifecycle.rules import (
 )
 from gateway.model import (
     ENABLED,
+    NOTIFICATION,
     SSE_C,
     Attributes,
     CompletedPart,
@@ -23,7 +25,7 @@ from gateway.model import (
     ObjectVersion,
 )
 from gateway.protection import CustomerKey
-from gateway.records import OutboxRow, StreamRow, decode
+from gateway.records import EventRow, OutboxRow, StreamRow, decode
 from gateway.transition import RETIRED_SECONDS
 from gateway.versions import version_row
 from tests.unit.object_parts import MIB, World, stream
@@ -365,3 +367,22 @@ async def test_what_cannot_be_read_holds_up_nobody_else(
     found = {key: profiles(world, world.objects.head(world.bucket, key)) for key in "abc"}
     assert found == {"a": ["small"], "b": ["wide"], "c": ["wide"]}
     assert world.names() == ["a", "b", "c"]
+
+
+async def test_what_rules_do_is_told_as_theirs() -> None:
+    rule = Rule("r", True, ANY, expiration=Expiration(days=5), transitions=(Transition("WIDE", 1),))
+    world = await Swept().begin(rule)
+    events = ("s3:LifecycleExpiration:*", "s3:LifecycleTransition", "s3:ObjectRemoved:*")
+    wanted = NotificationRule("Queue", "q", "arn:cumulus:sqs::hook:webhook", "hook", events)
+    await world.objects.set_setting(world.bucket, NOTIFICATION, msgspec.msgpack.encode((wanted,)))
+    world.bucket = world.objects.bucket(world.bucket.name)
+    await world.put("k", LARGE)
+    await world.after(2)
+    await world.after(5)
+    told = [
+        decode(EventRow, raw).event
+        for place, raw in world.rows(Space.JOBS)
+        if place.startswith(b"notify/")
+    ]
+    moved, gone = "s3:LifecycleTransition", "s3:LifecycleExpiration:Delete"
+    assert told == ["s3:TestEvent", moved, gone]
