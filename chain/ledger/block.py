@@ -41,14 +41,14 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return hashlib.sha256(self.encoded()).digest()
 
 
-class SignedHeader(msgspec.Struct, frozen=True, array_like=True):
+class SignedHeader(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A header's canonical bytes and its proposer's signature."""
 
     header: bytes
     signature: bytes
 
 
-class Block(msgspec.Struct, frozen=True, array_like=True):
+class Block(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A signed header and the transactions under it."""
 
     signed: SignedHeader

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -152,6 +152,8 @@ def test_random_bytes_are_no_block(raw: bytes) -> None:
         max_leaves=8,
     )
 )
+@example([[b"", b"", None], []])
+@example([[b"", b""], [], b""])
 def test_other_canonical_values_are_no_block(value: Any) -> None:
     with contextlib.suppress(InvalidBlock):
         raw = dagcbor.encode(value)
