@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from chain.net.transport import Buffer
-from gateway.errors import InvalidArgument, InvalidRange, InvalidRequest
+from gateway.errors import InvalidArgument, InvalidPart, InvalidRequest
 from gateway.model import ObjectVersion
 from gateway.s3 import operations as ops
 from gateway.s3 import xml
@@ -113,7 +113,7 @@ def _part_span(version: ObjectVersion, number: int, asked: str | None) -> tuple[
     if not version.parts and number == 1:
         return None
     if number > len(version.parts):
-        raise InvalidRange("The requested partnumber is not satisfiable")
+        raise InvalidPart("The requested partnumber is not satisfiable")
     start = sum(part.size for part in version.parts[: number - 1])
     return start, start + version.parts[number - 1].size
 

@@ -110,6 +110,10 @@ def test_a_large_file_goes_up_in_parts_and_comes_back(s3: Any) -> None:
     part = s3.get_object(Bucket="test-bucket", Key="big", PartNumber=3)
     assert part["PartsCount"] == 3
     assert part["Body"].read() == data[10 * MIB :]
+    assert refused(s3.get_object, Bucket="test-bucket", Key="big", PartNumber=4) == "InvalidPart"
+    s3.put_object(Bucket="test-bucket", Key="whole", Body=b"one")
+    assert s3.get_object(Bucket="test-bucket", Key="whole", PartNumber=1)["Body"].read() == b"one"
+    assert refused(s3.get_object, Bucket="test-bucket", Key="whole", PartNumber=2) == "InvalidPart"
 
 
 MULTIPART_CHECKSUMS = [
