@@ -330,16 +330,19 @@ def delete(
     hides it does not. Raises PreconditionFailed, AccessDenied (locked), InvalidArgument.
     """
     history = History(store, transaction, bucket, key)
-    if condition.if_match is not None or condition.if_none_match is not None:
+    if version is not None:
+        found = history.named(version)
+        if found is None:
+            return None
+        judge(condition, found.row)
+        return history.erase(found, bypass=bypass)
+    if condition.asks_for_one or condition.if_none_match is not None:
         history.hold()
         if history.live is not None:
             judge(condition, history.live)
-        elif condition.if_match is not None and history.hidden:
+        elif condition.asks_for_one and history.hidden:
             raise PreconditionFailed
-    if version is None:
-        return history.hide()
-    found = history.named(version)
-    return None if found is None else history.erase(found, bypass=bypass)
+    return history.hide()
 
 
 def expire(

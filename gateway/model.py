@@ -298,7 +298,17 @@ class CompletedPart:
 
 @dataclass(frozen=True, slots=True)
 class WriteCondition:
-    """If-Match / If-None-Match on a write: entity tags without quotes, or `*`."""
+    """If-Match / If-None-Match on a write: entity tags without quotes, or `*`.
+
+    A deletion may also say the size and the time (whole seconds since 1970) of what it is about.
+    """
 
     if_match: str | None = None
     if_none_match: str | None = None
+    size: int | None = None
+    modified: int | None = None
+
+    @property
+    def asks_for_one(self) -> bool:
+        """Whether it is about something that has to be there."""
+        return self.if_match is not None or self.size is not None or self.modified is not None

@@ -48,6 +48,7 @@ PUBLISH_JOBS = b"publish/"
 _ALGORITHMS = {str(algorithm): algorithm for algorithm in Algorithm}
 # More streams than this are left out of the LIVE row and read from VERSIONS.
 LIVE_STREAMS = 8
+_NS = 1_000_000_000
 
 
 def object_key(key: str) -> bytes:
@@ -164,7 +165,7 @@ def version_uid(version: ObjectVersion) -> bytes:
 
 
 def judge(condition: WriteCondition, row: VersionRow | None) -> None:
-    """If-Match and If-None-Match against what is there now.
+    """A write's condition against what is there now.
 
     Raises PreconditionFailed; NoSuchKey where If-Match names something that is not there.
     """
@@ -174,6 +175,11 @@ def judge(condition: WriteCondition, row: VersionRow | None) -> None:
         if row is None:
             raise NoSuchKey
         if condition.if_match not in {"*", row.etag}:
+            raise PreconditionFailed
+    if row is not None:
+        if condition.size not in {None, row.size}:
+            raise PreconditionFailed
+        if condition.modified not in {None, row.modified_ns // _NS}:
             raise PreconditionFailed
 
 

@@ -1,13 +1,15 @@
 """If-* headers: on reads in the order of RFC 9110 §13.2.2, on writes and on copy sources. Pure."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
-from gateway.errors import NotImplementedHere, PreconditionFailed
+from gateway.errors import InvalidArgument, NotImplementedHere, PreconditionFailed
 from gateway.model import WriteCondition
 
 ANY = WriteCondition()
+_SIZE, _TIME = "x-amz-if-match-size", "x-amz-if-match-last-modified-time"
 _READ_NAMES = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
 
 
@@ -76,6 +78,44 @@ def range_applies(headers: Mapping[str, str], etag: str, modified: int) -> bool:
 def is_conditional(headers: Mapping[str, str]) -> bool:
     """Whether a read has any If-* header."""
     return any(name in headers for name in _READ_NAMES)
+
+
+def delete_condition(headers: Mapping[str, str]) -> WriteCondition:
+    """`write_condition` of a DELETE, which may also say a size and a time.
+
+    Raises NotImplementedHere, InvalidArgument.
+    """
+    condition = write_condition(headers)
+    size, time = headers.get(_SIZE), headers.get(_TIME)
+    if size is None and time is None:
+        return condition
+    return of_one(condition.if_match, size, time)
+
+
+def of_one(etag: str | None, size: str | None, time: str | None) -> WriteCondition:
+    """What a deletion says of its object, as text. Raises InvalidArgument."""
+    if size is not None and not (size.isascii() and size.isdigit() and len(size) <= 18):
+        raise InvalidArgument(ArgumentName=_SIZE, ArgumentValue=size)
+    seconds = None
+    if time is not None:
+        seconds = http_seconds(time)
+        if seconds is None:
+            seconds = _iso_seconds(time)
+        if seconds is None:
+            raise InvalidArgument(ArgumentName=_TIME, ArgumentValue=time)
+    return WriteCondition(
+        if_match=None if etag is None else etag.strip().strip('"'),
+        size=None if size is None else int(size),
+        modified=seconds,
+    )
+
+
+def _iso_seconds(text: str) -> int | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def write_condition(headers: Mapping[str, str]) -> WriteCondition:

@@ -4,12 +4,12 @@ import asyncio
 
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import InvalidArgument, NoSuchVersion, StoreError
-from gateway.model import Deletion, WriteCondition
+from gateway.model import Deletion
 from gateway.s3 import operations as ops
 from gateway.s3 import xml
 from gateway.s3.access import Action
 from gateway.s3.attributes import Headers
-from gateway.s3.conditions import ANY, write_condition
+from gateway.s3.conditions import delete_condition, of_one
 from gateway.s3.exchange import Exchange, Reply, xml_reply
 from gateway.s3.object_lock import may_bypass
 from gateway.s3.xml_requests import DOCUMENT_MAX, DeleteEntry, parse_delete
@@ -26,7 +26,7 @@ async def delete_object(exchange: Exchange, operation: ops.DeleteObject) -> Repl
         exchange.bucket,
         operation.key,
         operation.version_id,
-        condition=write_condition(exchange.request.headers),
+        condition=delete_condition(exchange.request.headers),
         bypass=may_bypass(exchange, operation.key),
     )
     return Reply(204, _headers(exchange, operation.version_id, deletion))
@@ -78,8 +78,8 @@ async def _delete_entry(exchange: Exchange, entry: DeleteEntry, *, quiet: bool) 
         f"<VersionId>{xml.escape(entry.version_id)}</VersionId>"
     )  # fmt: skip
     name = f"<Key>{xml.escape(entry.key)}</Key>{version}"
-    condition = ANY if entry.etag is None else WriteCondition(if_match=entry.etag.strip('"'))
     try:
+        condition = of_one(entry.etag, entry.size, entry.modified)
         if exchange.permission.asks_policies(bucket):
             exchange.permission.check(
                 Action.WRITE, bucket, "DeleteObject", entry.key, entry.version_id

@@ -95,6 +95,8 @@ class DeleteEntry:
     key: str
     version_id: str | None = None
     etag: str | None = None
+    size: str | None = None
+    modified: str | None = None
 
 
 def parse_delete(data: bytes) -> tuple[list[DeleteEntry], bool]:
@@ -106,7 +108,13 @@ def parse_delete(data: bytes) -> tuple[list[DeleteEntry], bool]:
         if not key:
             raise MalformedXML
         entries.append(
-            DeleteEntry(key, child_text(element, "VersionId") or None, child_text(element, "ETag"))
+            DeleteEntry(
+                key,
+                child_text(element, "VersionId") or None,
+                child_text(element, "ETag"),
+                child_text(element, "Size"),
+                child_text(element, "LastModifiedTime"),
+            )
         )
     if not 1 <= len(entries) <= DELETE_MAX:
         raise MalformedXML

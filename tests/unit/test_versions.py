@@ -251,9 +251,10 @@ async def test_conditions_are_judged_against_the_latest_version(world: World) ->
     for condition in (old, create):
         with pytest.raises(PreconditionFailed):
             await put(world, "k", b"3", condition=condition)
-    for version_id in (None, first.version_id):
+    # A deletion that names a version is about that one.
+    for version_id, wrong in ((None, old), (first.version_id, new), (second.version_id, old)):
         with pytest.raises(PreconditionFailed):
-            await world.objects.delete(world.bucket, "k", version_id, condition=old)
+            await world.objects.delete(world.bucket, "k", version_id, condition=wrong)
     deletion = await world.objects.delete(world.bucket, "k", condition=new)
     assert deletion
     assert deletion.marker
