@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import partial
 
 from gateway.catalog.interface import Reader, Space
-from gateway.model import FOREIGN, Attributes, Bucket, Listing, ObjectVersion
-from gateway.records import ListedRow, VersionRow, decode, decode_listed
+from gateway.model import CLASSED, FOREIGN, Attributes, Bucket, Listing, ObjectVersion
+from gateway.records import ClassedRow, ListedRow, VersionRow, decode, decode_listed
 from gateway.versions import attributes_of, text_key, to_checksum
 
 # A scan under a delimiter may hit a common prefix at once: begin small, grow while keys come.
@@ -58,17 +58,22 @@ def list_page(
     return listing
 
 
+def _attributes(row: ListedRow) -> Attributes:
+    if isinstance(row, VersionRow):
+        return attributes_of(row)
+    return Attributes(headers=row.headers) if isinstance(row, ClassedRow) else _ATTRIBUTES
+
+
 def row_reader(bucket: Bucket) -> Callable[[bytes], ListedRow]:
-    """Reads what lists need of a row: its first fields, or all where owners may differ."""
-    return partial(decode, VersionRow) if FOREIGN in bucket.settings else decode_listed
+    """Reads what lists need of a row: as few fields as show what the bucket's objects have."""
+    if FOREIGN in bucket.settings:
+        return partial(decode, VersionRow)
+    return partial(decode, ClassedRow) if CLASSED in bucket.settings else decode_listed
 
 
 def listed(bucket: Bucket, key: bytes, row: ListedRow) -> ObjectVersion:
     """What lists show of a version."""
-    if isinstance(row, VersionRow):
-        attributes = attributes_of(row)
-    else:
-        attributes = Attributes(headers=row.headers) if row.headers else _ATTRIBUTES
+    attributes = _ATTRIBUTES if type(row) is ListedRow else _attributes(row)
     return ObjectVersion(
         bucket,
         key.decode("utf-8", "surrogateescape"),

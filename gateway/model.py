@@ -46,6 +46,8 @@ ACCESS_OF_OTHERS = ACCESS_SETTINGS | {ACCESS_ACL, ACCESS_OWNERSHIP, ACCESS_PAYER
 
 # Set before another account's object is stored: lists then read whole rows, for the owners.
 FOREIGN = "owners"
+# Set before an object of a storage class is stored: lists then read on to its name.
+CLASSED = "classes"
 
 
 # Set for the bucket, and for the account that owns it: gateway/limits.py.
@@ -191,7 +193,8 @@ class ObjectVersion(msgspec.Struct, frozen=True):
     A Struct and not a dataclass because a listing makes 1,000 of them: 0.3 µs each, not 2.3. Use
     `msgspec.structs.replace`. In a Listing only what lists show is filled in: key, version_id,
     sequence, size, etag, modified_ns, profile, checksum, uid, cid; in a VersionListing also
-    superseded_ns; and attributes where the bucket has the setting FOREIGN.
+    superseded_ns; and attributes where the bucket has the setting FOREIGN, their
+    headers where it has CLASSED.
     """
 
     bucket: Bucket

@@ -21,6 +21,7 @@ from gateway.kms import KmsKeys
 from gateway.limits import LimitBook
 from gateway.listing import list_page
 from gateway.model import (
+    CLASSED,
     Account,
     Algorithm,
     Attributes,
@@ -306,6 +307,8 @@ class ObjectService:
         All else of it stays; reads go on meanwhile. `profile` is a name, "" for the bucket's.
         False if the version is gone. Raises QuotaExceeded; what was done before stays done.
         """
+        if CLASSED not in version.bucket.settings:
+            await self.set_setting(version.bucket, CLASSED, b"\x01")
         return await self._transition.move(version, storage_class, profile)
 
     async def release_retired(self) -> bool:

@@ -133,9 +133,6 @@ class ListedRow(Row, frozen=True, array_like=True):
     checksum: StoredChecksum | None
     uid: bytes  # 16 bytes (see ordered_id): the version's name on the ledger and in IPFS rows
     cid: str | None  # IPFS root, once known, in a publishing bucket
-    fid: bytes
-    content_type: str
-    headers: dict[str, str]
 
     @property
     def deleted(self) -> bool:
@@ -153,7 +150,15 @@ class ListedRow(Row, frozen=True, array_like=True):
         raise CorruptRecord("a version's ETag is neither text nor bytes")
 
 
-class VersionRow(ListedRow, frozen=True, array_like=True):
+class ClassedRow(ListedRow, frozen=True, array_like=True):
+    """And those that it decodes in a bucket whose objects may have storage classes."""
+
+    fid: bytes
+    content_type: str
+    headers: dict[str, str]
+
+
+class VersionRow(ClassedRow, frozen=True, array_like=True):
     """LIVE and VERSIONS: one stored version."""
 
     metadata: dict[str, str]

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from gateway.errors import AccessDenied, InvalidArgument, InvalidRequest
 from gateway.model import (
     ACCESS_ACL,
+    CLASSED,
     FOREIGN,
     Account,
     Attributes,
@@ -22,6 +23,7 @@ from gateway.model import (
     ObjectVersion,
     Upload,
 )
+from gateway.records import STORAGE_CLASS
 from gateway.s3 import operations as ops
 from gateway.s3 import xml
 from gateway.s3.access import Action, Rules
@@ -197,6 +199,8 @@ async def owned(exchange: Exchange, attributes: Attributes, *, upload: bool = Fa
     `from_headers` raises.
     """
     bucket, caller, headers = exchange.bucket, exchange.caller.account, exchange.request.headers
+    if STORAGE_CLASS in attributes.headers and CLASSED not in bucket.settings:
+        await exchange.objects.set_setting(bucket, CLASSED, b"\x01")
     none_given = _GIVEN.isdisjoint(headers)
     # What nobody signed for is the bucket's owner's: nobody else could change it.
     writer = bucket.owner.id if caller is None else caller.id

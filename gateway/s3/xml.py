@@ -128,8 +128,8 @@ def contents(
         checked = "" if kept is None else _LISTED_CHECKSUM[kept.algorithm._value_]
         if kept is not None and kept.composite_parts:
             checked = checked.replace("FULL_OBJECT", "COMPOSITE")
-        storage = version.attributes.headers.get("x-amz-storage-class")
-        shown = "STANDARD" if storage is None else escape(storage)
+        headers = version.attributes.headers
+        shown = escape(headers.get("x-amz-storage-class", "STANDARD")) if headers else "STANDARD"
         if owners:
             who = owner(owners.get(version.uid, version.bucket.owner))
         rows.append(

@@ -16,9 +16,7 @@ class CountingReader:
     """A Reader over a sorted list; counts rows handed out."""
 
     def __init__(self, keys: list[bytes]) -> None:
-        row = encode(
-            ListedRow("null", 1, 5, "etag", 9, "small", None, b"u" * 16, None, b"", "", {})
-        )
+        row = encode(ListedRow("null", 1, 5, "etag", 9, "small", None, b"u" * 16, None))
         self.table = sorted((BUCKET.id + key, row) for key in keys)
         self.table.insert(0, (OTHER + b"zz", b"not ours"))
         self.handed = 0
