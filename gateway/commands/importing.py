@@ -22,7 +22,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from gateway.commands.failures import Failed
+from gateway.commands.failures import Failed, WrongUse
 from gateway.commands.options import Parsers, action
 from gateway.commands.progress import Progress
 from gateway.commands.s3 import list_keys, parse_url, s3_errors
@@ -105,7 +105,10 @@ def _source_client(options: argparse.Namespace) -> Any:
         max_pool_connections=options.jobs,
     )
     session = boto3.session.Session(profile_name=options.profile, region_name=options.region)
-    return session.client("s3", endpoint_url=options.endpoint_url, config=config)
+    try:
+        return session.client("s3", endpoint_url=options.endpoint_url, config=config)
+    except ValueError as error:
+        raise WrongUse(f"--endpoint-url: {error}") from None
 
 
 class Imported(msgspec.Struct):
@@ -339,7 +342,7 @@ def _reason(error: Exception) -> str:
     try:
         with s3_errors():
             raise error
-    except Failed as failed:
+    except (Failed, OSError) as failed:
         return str(failed)
 
 

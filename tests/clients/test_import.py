@@ -149,3 +149,5 @@ def test_what_cannot_be_copied_is_named_and_the_rest_comes_over(
     assert done.returncode == 1
     assert done.stderr.startswith("cumulus: there is no bucket nowhere")
     assert len(done.stderr.splitlines()) == 1
+    wrong = plain_network.cumulus(*missing[:4], "--endpoint-url", "elsewhere", check=False)
+    assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)
