@@ -177,6 +177,13 @@ class InvalidRequest(StoreError):
     message = "Invalid Request"
 
 
+class InvalidCar(StoreError):
+    """The body of an object that asks to be imported (`import: car`) is no CAR."""
+
+    code, status = "InvalidRequest", HTTPStatus.BAD_REQUEST
+    message = "The body is not a CAR."
+
+
 class InvalidRange(StoreError):
     """The range starts after the end."""
 

@@ -106,6 +106,9 @@ class Digests(msgspec.Struct, frozen=True):
     values: Mapping[Algorithm, bytes]
 
 
+# Metadata that makes an object of a publishing bucket a pack of IPFS blocks: its bytes are a CAR.
+IMPORT, CAR = "import", "car"
+
 # Called when all bytes are in and before anything is visible; raises (BadDigest …) to refuse them.
 Verifier = Callable[[Digests], None]
 
@@ -167,6 +170,11 @@ class Attributes(msgspec.Struct, frozen=True):
     def encryption(self) -> Encryption | None:
         """What was promised of the encryption, if anything."""
         return None if self.extra is None else self.extra.encryption
+
+    @property
+    def packed(self) -> bool:
+        """Whether the bytes are a CAR whose blocks are to be published, not the file."""
+        return self.metadata.get(IMPORT) == CAR
 
     @property
     def hidden(self) -> bool:

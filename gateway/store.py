@@ -1,11 +1,13 @@
 """What the object path stands on: the parts it is given, and its settings."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
 from chain.clock import Clock, Entropy
 from chain.ids import SegmentId
+from chain.net.transport import Buffer
 from gateway.buffers import BufferPool
 from gateway.catalog.interface import Catalog, Change, Reader, Space
 from gateway.errors import InvalidStorageClass, QuotaExceeded
@@ -58,6 +60,18 @@ class Leases(Protocol):
         ...
 
 
+class PackBody(Protocol):
+    """A body that is a CAR: what reads it gets its bytes, and it gets to know its blocks."""
+
+    def __aiter__(self) -> AsyncIterator[Buffer]: ...
+
+    async def __anext__(self) -> Buffer: ...
+
+    def rows(self, bucket: Bucket, key: str, uid: bytes, size: int) -> tuple[str, list[Change]]:
+        """(CID text, rows to commit with the version), once the body was read to its end."""
+        ...
+
+
 class Publisher(Protocol):
     """IPFS rows of a publishing bucket's versions (gateway/ipfs/publish.py).
 
@@ -68,6 +82,10 @@ class Publisher(Protocol):
         self, bucket: Bucket, key: str, uid: bytes, size: int, leaves: bytes
     ) -> tuple[str, list[Change]]:
         """(CID text, rows to commit with the version)."""
+        ...
+
+    def pack(self, body: AsyncIterator[Buffer]) -> PackBody:
+        """The same body, of an object that asks to be imported. Reading it raises InvalidCar."""
         ...
 
     def unpublish_rows(self, reader: Reader, version: ObjectVersion, uid: bytes) -> list[Change]:

@@ -4,8 +4,11 @@ LIVE holds the latest version of a key, and VERSIONS what LIVE does not: the oth
 and the whole row of a latest version that is too long for LIVE.
 """
 
+from collections.abc import AsyncIterator
+
 import msgspec
 
+from chain.net.transport import Buffer
 from gateway.catalog.interface import Reader, Space
 from gateway.errors import (
     KeyTooLong,
@@ -38,7 +41,7 @@ from gateway.records import (
     version_key,
 )
 from gateway.retention import check_removal
-from gateway.store import Store, account_keys
+from gateway.store import PackBody, Store, account_keys
 from gateway.transaction import Transaction
 
 KEY_BYTES_MAX = 1024
@@ -258,23 +261,40 @@ def wants_leaves(store: Store, bucket: Bucket, attributes: Attributes) -> bool:
     return bucket.publishes and store.publisher is not None and not attributes.hidden
 
 
-def publish(
+def pack_of(
+    store: Store, bucket: Bucket, attributes: Attributes, body: AsyncIterator[Buffer]
+) -> PackBody | None:
+    """The body of an object whose blocks are to be published, to be read in its stead."""
+    if not attributes.packed or not wants_leaves(store, bucket, attributes):
+        return None
+    return store.publisher.pack(body) if store.publisher else None
+
+
+def publish(  # noqa: PLR0917 - the order of a sentence
     store: Store,
     transaction: Transaction,
     bucket: Bucket,
     key: str,
     row: VersionRow,
     leaves: bytes | None,
+    pack: PackBody | None = None,
 ) -> VersionRow:
-    """In a publishing bucket: IPFS rows and the CID; without leaf digests a job to get them."""
+    """In a publishing bucket: IPFS rows and the CID.
+
+    A job gets them where it takes reading: without leaf digests, or without the pack's body.
+    """
     if not bucket.publishes or store.publisher is None:
         return row
-    if row.extra is not None and attributes_of(row).hidden:
+    attributes = attributes_of(row)
+    if attributes.hidden:
         return row  # what the account's own key does not open is not for everybody
-    if leaves is None:
+    if pack is not None:
+        cid, changes = pack.rows(bucket, key, row.uid, row.size)
+    elif leaves is None or attributes.packed:
         job = PublishJob(bucket.name, bucket.id, key, row.uid)
         transaction.append(Space.JOBS, PUBLISH_JOBS, encode(job))
         return row
-    cid, changes = store.publisher.rows(bucket, key, row.uid, row.size, leaves)
+    else:
+        cid, changes = store.publisher.rows(bucket, key, row.uid, row.size, leaves)
     transaction.add(changes)
     return msgspec.structs.replace(row, cid=cid)

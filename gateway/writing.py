@@ -41,9 +41,9 @@ from gateway.records import (
     encode,
     pack_etag,
 )
-from gateway.store import Lease, Store, account_keys
+from gateway.store import Lease, PackBody, Store, account_keys
 from gateway.transaction import Transaction, commit, segments_of
-from gateway.versions import NULL, object_key, publish, version_row, wants_leaves
+from gateway.versions import NULL, object_key, pack_of, publish, version_row, wants_leaves
 from miner.writing import FragmentReceipt
 
 _RECEIPTS = msgspec.msgpack.Encoder()
@@ -137,20 +137,21 @@ class Writing:
         store = self._store
         object_key(key)  # refused before the body is read
         lease = store.lease(bucket)
+        pack = pack_of(store, bucket, attributes, body)
         wanted = Wanted(
             profile=store.profile(bucket, profile),
             algorithms=algorithms
             | etag_algorithms(store.settings.etag, told=tells(attributes))
             | (frozenset({keep}) if keep else frozenset()),
             inline_max=store.settings.inline_max,
-            leaves=wants_leaves(store, bucket, attributes),
+            leaves=pack is None and wants_leaves(store, bucket, attributes),
             length=length,
         )
-        ingested = await self._ingest.take(body, wanted, store.keys.new_key(), b"")
+        ingested = await self._ingest.take(pack or body, wanted, store.keys.new_key(), b"")
         if verify:
             verify(ingested.digests)
         version = await self._commit_put(
-            bucket, key, attributes, wanted, ingested, lease, keep, condition, customer
+            bucket, key, attributes, wanted, ingested, lease, keep, condition, customer, pack
         )
         return version if customer is None else opened_version(store, version, customer)
 
@@ -165,6 +166,7 @@ class Writing:
         keep: Algorithm | None,
         condition: WriteCondition,
         customer: CustomerKey | None,
+        pack: PackBody | None,
     ) -> ObjectVersion:
         store = self._store
         version_key = store.keys.new_key()
@@ -211,7 +213,7 @@ class Writing:
                 row = closed_row(row, version_key)
             transaction.charge(lease, charged)
             leaves = ingested.leaves if wanted.leaves else None
-            row = publish(store, transaction, bucket, key, row, leaves)
+            row = publish(store, transaction, bucket, key, row, leaves, pack)
             receipts = packed_receipts(ingested.receipts)
             return history.insert(
                 store, transaction, bucket, object_key(key), row, condition, receipts

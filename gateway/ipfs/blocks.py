@@ -6,7 +6,7 @@ A block is a row; whether it may be seen is asked at every look-up (rows.py, uni
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
-from chain.cids import IDENTITY, RAW, Cid
+from chain.cids import IDENTITY, Cid
 from chain.net.transport import Buffer
 from gateway.catalog.interface import Catalog, Reader, Space
 from gateway.errors import NoSuchBucket, NoSuchKey
@@ -31,7 +31,7 @@ class Inline:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A raw block: bytes [start, end) of an object version."""
+    """A block of any codec: bytes [start, end) of an object version."""
 
     cid: Cid
     version: ObjectVersion
@@ -71,19 +71,18 @@ class BlockIndex:
         for holder, place, value in self._holders(cid):
             if place == rows.DIRECTORY_PLACE:
                 # The bucket of a directory is known by its id alone; a root row names it.
-                if cid.codec != RAW and self._directory_is_public(holder):
+                if self._directory_is_public(holder):
                     return Inline(cid, value[1:])
                 continue
             found = self._published(holder)
             if found is None:
                 continue
             if place == rows.NODE_PLACE:
-                if cid.codec != RAW:
-                    return Inline(cid, value[1:])
-            elif cid.codec == RAW:
-                start = int.from_bytes(place, "big") * LEAF_BYTES
-                end = min(start + LEAF_BYTES, found[0].size)
-                return Leaf(cid, found[1], start, end)
+                return Inline(cid, value[1:])
+            if place == rows.PACK_PLACE:
+                return Leaf(cid, found[1], *rows.packed_range(value))
+            start = int.from_bytes(place, "big") * LEAF_BYTES
+            return Leaf(cid, found[1], start, min(start + LEAF_BYTES, found[0].size))
         return None
 
     def read(self, version: ObjectVersion, start: int, end: int) -> AsyncIterator[Buffer]:

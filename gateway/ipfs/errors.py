@@ -26,6 +26,12 @@ class NotFound(IpfsError):
     status = HTTPStatus.NOT_FOUND
 
 
+class Incomplete(IpfsError):
+    """A DAG that is to be here as a whole lacks a block."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
 class NotHere(IpfsError):
     """`Cache-Control: only-if-cached`, and it is not here."""
 

@@ -26,11 +26,20 @@ from gateway.catalog.interface import (
     Put,
     Space,
 )
-from gateway.errors import NoSuchBucket, NoSuchKey, StoreError
+from gateway.errors import InvalidCar, NoSuchBucket, NoSuchKey, StoreError
 from gateway.ipfs import rows, unixfs
 from gateway.ipfs.directories import sweep_directories
-from gateway.ipfs.publish import PUBLISH_JOBS, IpfsPublisher, block_keys, block_rows, version_row
-from gateway.ipfs.unixfs import LEAF_BYTES, FileDag
+from gateway.ipfs.packing import BLOCKS_MAX, PackBody, pack_row, pack_rows
+from gateway.ipfs.publish import (
+    PUBLISH_JOBS,
+    IpfsPublisher,
+    block_keys,
+    block_rows,
+    pack_keys,
+    sweep_of_pack,
+    version_row,
+)
+from gateway.ipfs.unixfs import LEAF_BYTES
 from gateway.model import ObjectVersion
 from gateway.objects import ObjectService
 from gateway.records import (
@@ -94,6 +103,8 @@ class Indexer:
             [(key, value)] = found
             job = rows.sweep_job(value)
             uid = key[len(rows.SWEEP_JOBS) :]
+            if not job.root:
+                return await self._sweep_pack(key, value)
             leaves, nodes = block_keys(reader, Cid(job.root), uid)
         gone = leaves[job.gone : job.gone + _BATCH]
         change: Change = Put(
@@ -103,6 +114,17 @@ class Indexer:
             gone, change = nodes, Delete(Space.JOBS, key)
         deletes = [Delete(Space.BLOCKS, each) for each in gone]
         await self._commit(Batch([Equals(Space.JOBS, key, value)], [*deletes, change]))
+        return True
+
+    async def _sweep_pack(self, key: bytes, value: bytes) -> bool:
+        """Remove some rows of a pack, and its job with the last."""
+        uid = key[len(rows.SWEEP_JOBS) :]
+        with self._catalog.read() as reader:
+            gone, left = pack_keys(reader, uid, _BATCH // rows.LISTED_MAX)
+        changes: list[Change] = [Delete(Space.BLOCKS, each) for each in gone]
+        if not left:
+            changes.append(Delete(Space.JOBS, key))
+        await self._commit(Batch([Equals(Space.JOBS, key, value)], changes))
         return True
 
     async def _step_version(self) -> bool:
@@ -119,6 +141,8 @@ class Indexer:
             version = self._version(job)
             if version is not None:
                 await self._publish(version)
+            else:
+                await self._forget_pack(job.uid)
             await self._commit(done)
         except (StoreError, NoSuchKey):
             self._after = key + b"\x00"  # the next job's turn; this one comes round again
@@ -149,6 +173,8 @@ class Indexer:
         with self._catalog.read() as reader:
             if reader.get(Space.BLOCKS, rows.version_key(uid)) is not None:
                 return
+        if version.attributes.packed and await self._publish_pack(version, uid):
+            return
         leaves = await self._leaves(version)
         dag = await asyncio.to_thread(unixfs.build_file, version.size, leaves)
         put = list[Change](block_rows(dag, uid, leaves))
@@ -156,21 +182,51 @@ class Indexer:
         if not small:
             for batch in _batches(put):
                 await self._catalog.commit(Batch(changes=batch))
-        if await self._commit(self._final(version, uid, dag, small)):
+        row = version_row(version.bucket, version.key, uid, dag)
+        if await self._commit(self._final(version, uid, str(dag.root), [*small, row])):
             return
         if not small:  # replaced or deleted while it was read: take back what was put
             for batch in _batches([Delete(p.space, p.key) for p in put if isinstance(p, Put)]):
                 await self._catalog.commit(Batch(changes=batch))
 
+    async def _publish_pack(self, version: ObjectVersion, uid: bytes) -> bool:
+        """Read a CAR, commit its blocks' rows, then its own row and its CID; False if it is none.
+
+        Steps are numbered, so a repeated one puts the same rows. Rows of a version that went
+        meanwhile are removed here, or by its job when that comes round again.
+        """
+        body = PackBody(self._objects.read(version))
+        number = total = 0
+        try:
+            async for places in body.steps():
+                put = list[Change](pack_rows(uid, places, number))
+                number += BLOCKS_MAX // rows.LISTED_MAX
+                total += sum(length for _, length in places.values())
+                for batch in _batches(put):
+                    await self._catalog.commit(Batch(changes=batch))
+        except InvalidCar as error:
+            log.info("IPFS index: %s/%s: %s", version.bucket.name, version.key, error)
+            await self._forget_pack(uid)
+            return False
+        row = pack_row(version.bucket, version.key, uid, version.size, total)
+        if not await self._commit(self._final(version, uid, body.cid, [row])):
+            await self._forget_pack(uid)
+        return True
+
+    async def _forget_pack(self, uid: bytes) -> None:
+        """Have the rows of a pack removed that is not published."""
+        with self._catalog.read() as reader:
+            place = rows.version_key(uid)
+            if reader.get(Space.BLOCKS, place) is not None or not pack_keys(reader, uid, 1)[0]:
+                return
+        await self._commit(Batch([Equals(Space.BLOCKS, place, None)], [sweep_of_pack(uid)]))
+
     def _final(
-        self, version: ObjectVersion, uid: bytes, dag: FileDag, blocks: list[Change]
+        self, version: ObjectVersion, uid: bytes, cid: str, changes: list[Change]
     ) -> Batch | None:
         """The commit that makes it public, on condition that nothing has changed."""
-        conditions, changes = self._with_cid(version, uid, str(dag.root))
-        if not conditions:
-            return None
-        row = version_row(version.bucket, version.key, uid, dag)
-        return Batch(conditions, [*blocks, *changes, row])
+        conditions, own = self._with_cid(version, uid, cid)
+        return Batch(conditions, [*changes, *own]) if conditions else None
 
     def _with_cid(
         self, version: ObjectVersion, uid: bytes, cid: str | None

@@ -3,11 +3,13 @@
 Pure: rows in, changes out; ObjectService commits them with the version itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 from chain.cids import RAW, Cid
+from chain.net.transport import Buffer
 from gateway.catalog.interface import Append, Change, Delete, Put, Reader, Space
 from gateway.ipfs import dagpb, rows, unixfs
+from gateway.ipfs.packing import BLOCKS_MAX, PackBody
 from gateway.ipfs.unixfs import DIGEST_BYTES, FileDag
 from gateway.model import Bucket, ObjectVersion
 from gateway.records import PublishJob, encode
@@ -35,6 +37,10 @@ class IpfsPublisher:
         changes.append(version_row(bucket, key, uid, dag))
         return str(dag.root), changes
 
+    def pack(self, body: AsyncIterator[Buffer]) -> PackBody:
+        """See gateway/store.py."""
+        return PackBody(body)
+
     def unpublish_rows(self, reader: Reader, version: ObjectVersion, uid: bytes) -> list[Change]:
         """The changes that remove the version's rows; other holders of its blocks keep theirs.
 
@@ -48,11 +54,32 @@ class IpfsPublisher:
             return []
         record = rows.published_version(value)
         changes: list[Change] = [Delete(Space.BLOCKS, row_key)]
+        if not record.root:
+            gone, left = pack_keys(reader, uid, BLOCKS_MAX // rows.LISTED_MAX)
+            if left:
+                return [*changes, sweep_of_pack(uid)]
+            return [*changes, *(Delete(Space.BLOCKS, key) for key in gone)]
         if unixfs.leaf_count(record.size) > LEAVES_MAX:
             sweep = rows.SweepJob(record.root, 0)
             return [*changes, Put(Space.JOBS, rows.SWEEP_JOBS + uid, rows.pack(sweep))]
         leaves, nodes = block_keys(reader, Cid(record.root), uid)
         return [*changes, *(Delete(Space.BLOCKS, key) for key in (*leaves, *nodes))]
+
+
+def pack_keys(reader: Reader, uid: bytes, lists: int) -> tuple[list[bytes], bool]:
+    """Keys of rows of a pack's blocks and of `lists` of its lists, and whether it has more."""
+    prefix = rows.lists_prefix(uid)
+    found = reader.scan(Space.BLOCKS, prefix, rows.after(prefix), lists + 1)
+    keys: list[bytes] = []
+    for key, value in found[:lists]:
+        keys += [rows.packed_key(multihash, uid) for multihash in rows.listed(value)]
+        keys.append(key)
+    return keys, len(found) > lists
+
+
+def sweep_of_pack(uid: bytes) -> Put:
+    """The job that removes the rows of a pack's blocks."""
+    return Put(Space.JOBS, rows.SWEEP_JOBS + uid, rows.pack(rows.SweepJob(b"", 0)))
 
 
 def version_row(bucket: Bucket, key: str, uid: bytes, dag: FileDag) -> Put:

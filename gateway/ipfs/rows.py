@@ -1,15 +1,19 @@
 """Keys and values of the IPFS rows in the catalog: docs/specs/unixfs-index.md."""
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 import msgspec
 
+from chain import varint
 from gateway.records import CorruptRecord
 
 FORMAT = b"\x01"
-LEAF, NODE, DIRECTORY = b"\x01", b"\x02", b"\x03"
+LEAF, NODE, DIRECTORY, PACKED = b"\x01", b"\x02", b"\x03", b"\x04"
 NODE_PLACE = b"\xff\xff\xff\xff"
 DIRECTORY_PLACE = b"\xff\xff\xff\xfe"
+PACK_PLACE = b"\xff\xff\xff\xfd"
+LISTED_MAX = 1024  # multihashes of one row 01
 ID_BYTES = 16
 SUFFIX_BYTES = ID_BYTES + 4
 
@@ -25,7 +29,7 @@ class PublishedVersion(msgspec.Struct, frozen=True, array_like=True):
     bucket_id: bytes
     key: str
     size: int
-    root: bytes  # binary CID
+    root: bytes  # binary CID; empty: a pack
     total: int  # Tsize of a link to the root
 
 
@@ -50,7 +54,7 @@ class BucketJob(msgspec.Struct, frozen=True, array_like=True):
 class SweepJob(msgspec.Struct, frozen=True, array_like=True):
     """Row `ipfs-sweep/` ‖ uid: `gone` leaf rows of an unpublished large version are removed."""
 
-    root: bytes
+    root: bytes  # empty: a pack, whose lists tell what is left
     gone: int
 
 
@@ -62,6 +66,45 @@ def leaf_key(multihash: bytes, uid: bytes, number: int) -> bytes:
 def node_key(multihash: bytes, uid: bytes) -> bytes:
     """A DAG-PB node of a version."""
     return multihash + uid + NODE_PLACE
+
+
+def packed_key(multihash: bytes, uid: bytes) -> bytes:
+    """A block of a pack."""
+    return multihash + uid + PACK_PLACE
+
+
+def packed(offset: int, length: int) -> bytes:
+    """Where in its pack a block is."""
+    return PACKED + offset.to_bytes(8, "big") + length.to_bytes(4, "big")
+
+
+def packed_range(value: bytes) -> tuple[int, int]:
+    """[start, end) of a block in its pack."""
+    start = int.from_bytes(value[1:9], "big")
+    return start, start + int.from_bytes(value[9:13], "big")
+
+
+def lists_prefix(uid: bytes) -> bytes:
+    """The lists of a pack's blocks, in order."""
+    return b"\x01" + uid
+
+
+def list_key(uid: bytes, number: int) -> bytes:
+    """A list of a pack's blocks."""
+    return lists_prefix(uid) + number.to_bytes(4, "big")
+
+
+def listed(value: bytes) -> Iterator[bytes]:
+    """The multihashes of a list. Raises CorruptRecord."""
+    at = 0
+    while at < len(value):
+        try:
+            _, start = varint.decode(value, at)
+            size, start = varint.decode(value, start)
+        except varint.InvalidVarint as error:
+            raise CorruptRecord(f"a list of a pack's blocks: {error}") from None
+        yield value[at : start + size]
+        at = start + size
 
 
 def directory_key(multihash: bytes, bucket_id: bytes) -> bytes:

@@ -77,6 +77,8 @@ class Walker:
         block = self._index.block(cid)
         if block is None:
             raise NotFound(f"{cid} is not held by this network")
+        if isinstance(block, Leaf) and cid.codec != RAW:
+            raise NotAcceptable(f"{cid} is a node of a pack")
         if isinstance(block, Leaf) or cid.codec == RAW:
             return block
         try:

@@ -17,7 +17,7 @@ from gateway.keys import KeyMissing, KeyRing
 from gateway.model import Account, Bucket, ObjectVersion
 from gateway.objects import ObjectService
 from gateway.seal import sealed_size
-from gateway.store import Lease, Publisher, StoreSettings
+from gateway.store import Lease, PackBody, Publisher, StoreSettings
 from miner.pool import Release
 from miner.records import Row
 from miner.segments import Segment, SegmentUnavailable
@@ -123,6 +123,9 @@ class FakePublisher:
     ) -> tuple[str, list[Change]]:
         cid = hashlib.sha256(leaves + size.to_bytes(8, "big")).hexdigest()
         return cid, [Put(Space.BLOCKS, uid, leaves or b"-")]
+
+    def pack(self, body: AsyncIterator[Buffer]) -> PackBody:
+        raise NotImplementedError
 
     def unpublish_rows(self, _reader: Reader, _version: ObjectVersion, uid: bytes) -> list[Change]:
         return [Delete(Space.BLOCKS, uid)]

@@ -48,22 +48,56 @@ def test_a_cidv0_section_is_read() -> None:
     assert read(raw) == ((v0,), [(v0, block)])
 
 
+def wrapped(
+    inner: bytes, *, padding: int = 0, index: bytes = b"", size: int | None = None
+) -> bytes:
+    """A CARv2 around a CARv1."""
+    start = 11 + 40 + padding
+    numbers = (start, len(inner) if size is None else size, start + len(inner) if index else 0)
+    head = bytes(16) + b"".join(number.to_bytes(8, "little") for number in numbers)
+    return b"\x0a\xa1\x67version\x02" + head + bytes(padding) + inner + index
+
+
+@pytest.mark.parametrize("step", [1, 7, 1 << 20])
+def test_the_inside_of_a_carv2_is_read_and_its_index_is_not(step: int) -> None:
+    want = ((CIDS[0],), list(zip(CIDS, BLOCKS, strict=True)))
+    for raw in (wrapped(GOOD), wrapped(GOOD, padding=13, index=b"\x81\x08index")):
+        assert read(raw, step) == want
+
+
+@pytest.mark.parametrize("step", [1, 7, 1 << 20])
+@pytest.mark.parametrize("raw", [GOOD, wrapped(GOOD, padding=5)])
+def test_it_is_told_where_in_the_stream_each_block_is(raw: bytes, step: int) -> None:
+    reader = car.CarReader()
+    for at in range(0, len(raw), step):
+        for _, block in reader.feed(raw[at : at + step]):
+            assert raw[reader.at : reader.at + len(block)] == block
+
+
 @pytest.mark.parametrize(
     "raw",
     [
         b"",
         GOOD[:-1],
+        wrapped(GOOD)[:-1],
+        wrapped(GOOD)[:40],
+        wrapped(GOOD, size=len(GOOD) - 1),
+        wrapped(GOOD, size=len(GOOD) + 1),
+        wrapped(GOOD, size=0),
+        wrapped(GOOD, size=1 << 63),
+        wrapped(b"", size=9),
+        wrapped(wrapped(GOOD)),
+        b"\x0a\xa1\x67version\x03" + bytes(40) + GOOD,
         GOOD[:20],
         b"\x00",
         varint.encode(car.HEADER_BYTES_MAX + 1),
         b"\xff" * 9,
         b"\x01\xa0",
-        car.header([]),
         car.header([CIDS[0]]) + varint.encode(car.SECTION_BYTES_MAX + 1),
         car.header([CIDS[0]]) + b"\x05\x01\x55\x12\x20x",
         car.header([CIDS[0]]) + car.section_head(CIDS[0], 3) + b"abc",
         car.header([CIDS[0]]) + car.section_head(Cid.of(RAW, 0x13, b"d" * 64), 1) + b"a",
-        car.header([Cid.of(RAW, SHA2_256, b"d" * 32)] * 65),
+        car.header([Cid.of(RAW, SHA2_256, b"d" * 32)] * (car.ROOTS_MAX + 1)),
     ],
 )
 def test_what_is_no_whole_car_is_refused(raw: bytes) -> None:
