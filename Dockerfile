@@ -16,7 +16,7 @@ COPY --from=build /app /app
 USER cumulus
 ENV PATH=/app/.venv/bin:$PATH CUMULUS_DATA_DIR=/data CUMULUS_HOST=0.0.0.0 PYTHONUNBUFFERED=1
 VOLUME /data
-EXPOSE 9000 8080 9001 4700 4701 4702 4703
+EXPOSE 9000 8080 5001 9001 4700 4701 4702 4703
 HEALTHCHECK --interval=10s --start-period=30s \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:9001/health/ready', timeout=3)"]
 STOPSIGNAL SIGTERM

@@ -119,14 +119,18 @@ class AccountService:
             existing = _scan(reader, 1)
         if not existing:
             return await self.create(name, id=id, access_key=access_key, secret_key=secret_key)
-        first = min(
-            (decode(AccountRow, raw) for _, raw in self._all()), key=lambda row: row.created_ns
-        )
+        first = self.first()
+        assert first is not None
         current = self.credentials(first.id)
         given = [c for c in current if c.access_key == access_key and c.secret_key == secret_key]
         if current and (given or not access_key):
             return (given or current)[0]
         return await self.rotate_access_keys(first.id, access_key=access_key, secret_key=secret_key)
+
+    def first(self) -> Account | None:
+        """The oldest account: the network's owner; None before there is one."""
+        rows = [(decode(AccountRow, raw).created_ns, raw) for _, raw in self._all()]
+        return account_of(min(rows)[1]) if rows else None
 
     def show(self, account_id: str) -> Account:
         """Raises NoSuchAccount."""

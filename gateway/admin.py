@@ -18,6 +18,7 @@ from gateway.accounts import (
     NoSuchAccount,
 )
 from gateway.errors import InvalidArgument, StoreError
+from gateway.ipfs.tokens import NoSuchToken, Token, Tokens
 from gateway.kms import KmsKeys, canonical_id
 from gateway.limits import LimitBook, Limits, Usage
 from gateway.model import Account, Bucket, Credential
@@ -29,6 +30,7 @@ from gateway.protocol import (
     Certificate,
     CreateAccount,
     CreateKmsKey,
+    CreateToken,
     DeleteAccount,
     Done,
     FetchCertificate,
@@ -37,8 +39,10 @@ from gateway.protocol import (
     LimitState,
     ListAccounts,
     ListKmsKeys,
+    ListTokens,
     NetworkState,
     PublishState,
+    RevokeToken,
     RotateAccessKeys,
     RotateEncryptionKey,
     SetLimits,
@@ -49,6 +53,9 @@ from gateway.protocol import (
     ShowNetwork,
     ShowPublishing,
     SwitchKmsKey,
+    TokenCreated,
+    TokenList,
+    TokenRecord,
 )
 
 
@@ -81,6 +88,7 @@ _CODES: dict[type[Exception], str] = {
     AccountExists: "EntityAlreadyExists",
     NoSuchAccount: "NoSuchEntity",
     AccountInUse: "DeleteConflict",
+    NoSuchToken: "NoSuchEntity",
 }
 
 
@@ -91,6 +99,7 @@ class AdminService:
         self,
         accounts: AccountService,
         buckets: Buckets,
+        tokens: Tokens,
         *,
         progress: PublishProgress,
         network: NetworkProbe,
@@ -98,6 +107,7 @@ class AdminService:
     ) -> None:
         self._accounts = accounts
         self._buckets = buckets
+        self._tokens = tokens
         self._progress = progress
         self._network = network
         self._certify = certify
@@ -119,6 +129,9 @@ class AdminService:
             .on(ShowBucket, _guarded(self._show_bucket))
             .on(SetPublishing, _guarded(self._set_publishing))
             .on(ShowPublishing, _guarded(self._show_publishing))
+            .on(CreateToken, _guarded(self._create_token))
+            .on(ListTokens, _guarded(self._list_tokens))
+            .on(RevokeToken, _guarded(self._revoke_token))
             .on(ShowNetwork, _guarded(self._show_network))
             .on(FetchCertificate, _guarded(self._certificate))
         )
@@ -216,6 +229,24 @@ class AdminService:
         cid, objects, pending = await self._progress(bucket)
         return PublishState(bucket.name, bucket.publishes, cid, objects, pending)
 
+    # ------------------------------------------------------------------ tokens
+    async def _create_token(self, message: CreateToken) -> TokenCreated:
+        bucket = self._buckets.bucket(message.bucket) if message.bucket else None
+        if bucket is not None and not bucket.publishes:
+            raise InvalidArgument(f"bucket {bucket.name} does not publish to IPFS")
+        token, text = await self._tokens.create(bucket)
+        return TokenCreated(_token(token), text)
+
+    async def _list_tokens(self, _: ListTokens) -> TokenList:
+        return TokenList([_token(token) for token in self._tokens.all()])
+
+    async def _revoke_token(self, message: RevokeToken) -> Done:
+        try:
+            await self._tokens.revoke(message.id)
+        except NoSuchToken:
+            raise NoSuchToken(f"no token {message.id!r:.80}") from None
+        return Done()
+
     # ------------------------------------------------------------------ the network
     async def _show_network(self, _: ShowNetwork) -> NetworkState:
         return await self._network()
@@ -252,6 +283,10 @@ def _created(credential: Credential) -> AccountCreated:
         credential.access_key,
         credential.secret_key,
     )
+
+
+def _token(token: Token) -> TokenRecord:
+    return TokenRecord(token.id, token.bucket, token.created_ns)
 
 
 def _changed(usage: Usage, message: SetLimits) -> Limits:

@@ -5,6 +5,7 @@ port 0 gives one port to all workers.
 """
 
 import errno
+import ipaddress
 import os
 import socket
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ BACKLOG = 1024
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A bound, listening socket of one face (`s3`, `ipfs`, `console`)."""
+    """A bound, listening socket of one face (`s3`, `ipfs`, `ipfs_api`, `console`)."""
 
     face: str
     socket: socket.socket
@@ -24,7 +25,12 @@ class Listener:
 
 
 # The faces that this version serves; the others accept their options and open nothing.
-FACES = {"s3": "s3_port", "ipfs": "ipfs_port", "console": "console_port"}
+FACES = {
+    "s3": "s3_port",
+    "ipfs": "ipfs_port",
+    "ipfs_api": "ipfs_api_port",
+    "console": "console_port",
+}
 
 
 def open_listeners(config: Config) -> list[Listener]:
@@ -38,6 +44,12 @@ def open_listeners(config: Config) -> list[Listener]:
             listener.socket.close()
         raise
     return opened
+
+
+def is_loopback(listener: socket.socket) -> bool:
+    """Whether only programs of this machine reach it."""
+    host = str(listener.getsockname()[0]).partition("%")[0]
+    return ipaddress.ip_address(host).is_loopback
 
 
 def _open(config: Config, face: str, setting: str) -> Listener:

@@ -223,6 +223,43 @@ class ShowPublishing(Message[PublishState], frozen=True, array_like=True):
     bucket: str
 
 
+class TokenRecord(msgspec.Struct, frozen=True):
+    """A token of the IPFS API, without its text. `bucket` "": the API's default bucket."""
+
+    id: str
+    bucket: str
+    created_ns: int
+
+
+class TokenCreated(msgspec.Struct, frozen=True):
+    """A new token: the only time that its text is shown."""
+
+    token: TokenRecord
+    text: str
+
+
+class TokenList(msgspec.Struct, frozen=True):
+    """All tokens, oldest first."""
+
+    tokens: list[TokenRecord]
+
+
+class CreateToken(Message[TokenCreated], frozen=True, array_like=True):
+    """Make a token of the IPFS API that writes to a bucket; "": to the API's default bucket."""
+
+    bucket: str
+
+
+class ListTokens(Message[TokenList], frozen=True, array_like=True):
+    """All tokens of the IPFS API."""
+
+
+class RevokeToken(Message[Done], frozen=True, array_like=True):
+    """End a token."""
+
+    id: str
+
+
 class ShowNetwork(Message[NetworkState], frozen=True, array_like=True):
     """The network's state."""
 

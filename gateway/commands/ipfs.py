@@ -4,7 +4,15 @@ import argparse
 
 from gateway.commands.options import Parsers, action, group
 from gateway.commands.session import ask, network_of, show
-from gateway.protocol import PublishState, SetPublishing, ShowPublishing
+from gateway.ipfs.tokens import API_BUCKET
+from gateway.protocol import (
+    CreateToken,
+    ListTokens,
+    PublishState,
+    RevokeToken,
+    SetPublishing,
+    ShowPublishing,
+)
 
 
 def add(parsers: Parsers) -> None:
@@ -20,6 +28,41 @@ def add(parsers: Parsers) -> None:
         actions, "status", status, "how far publishing is", "cumulus ipfs status photos"
     )
     parser.add_argument("bucket", metavar="BUCKET")
+    tokens = group(
+        actions, "token", "tokens of the IPFS API", "cumulus ipfs token create --bucket photos"
+    )
+    parser = action(
+        tokens, "create", create_token, "make one; its text is shown once",
+        "cumulus ipfs token create --bucket photos",
+    )  # fmt: skip
+    parser.add_argument("--bucket", metavar="B", default="", help="where it writes: ipfs-api")
+    action(tokens, "list", list_tokens, "what tokens there are", "cumulus ipfs token list")
+    parser = action(
+        tokens, "revoke", revoke_token, "end one", "cumulus ipfs token revoke 0123456789abcdef"
+    )
+    parser.add_argument("id", metavar="ID")
+
+
+def create_token(options: argparse.Namespace) -> int:
+    """Make a token and print its text."""
+    made = ask(network_of(options), CreateToken(options.bucket))
+    return show(options, made, lambda: made.text)
+
+
+def list_tokens(options: argparse.Namespace) -> int:
+    """Print the tokens' ids and buckets."""
+    found = ask(network_of(options), ListTokens())
+    return show(
+        options,
+        found,
+        lambda: "\n".join(f"{token.id}  {token.bucket or API_BUCKET}" for token in found.tokens),
+    )
+
+
+def revoke_token(options: argparse.Namespace) -> int:
+    """End a token."""
+    done = ask(network_of(options), RevokeToken(options.id))
+    return show(options, done, lambda: f"{options.id}: revoked")
 
 
 def publish(options: argparse.Namespace) -> int:

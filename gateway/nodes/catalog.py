@@ -22,6 +22,7 @@ from gateway.catalog.warming import warm
 from gateway.credentials import read_credentials
 from gateway.ipfs.directories import IpfsDirectory
 from gateway.ipfs.indexer import Indexer
+from gateway.ipfs.tokens import Tokens
 from gateway.ledger import NetworkWatch, pump
 from gateway.network import Network
 from gateway.nodes.parts import (
@@ -100,6 +101,7 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
         admin = AdminService(
             accounts,
             objects,
+            Tokens(catalog, clock, system_entropy),
             progress=IpfsDirectory(objects, catalog, clock).progress,
             network=status.state,
             certify=certify,

@@ -24,7 +24,13 @@ from gateway.console.app import ConsoleApp
 from gateway.iam.face import IamFace
 from gateway.iam.fetching import Fetcher
 from gateway.iam.issuers import Issuers
+from gateway.ipfs.api.app import ApiApp
+from gateway.ipfs.api.commands import COMMANDS
+from gateway.ipfs.api.node import Node
 from gateway.ipfs.app import IpfsApp, IpfsConfig
+from gateway.ipfs.blocks import BlockIndex
+from gateway.ipfs.tokens import Tokens
+from gateway.listeners import is_loopback
 from gateway.network import Network
 from gateway.nodes.parts import (
     keyring,
@@ -118,6 +124,19 @@ async def _worker(
                 access=access,
             ),
             "ipfs": IpfsApp(objects, catalog, IpfsConfig(), clock),
+            "ipfs_api": ApiApp(
+                Node(
+                    objects,
+                    catalog,
+                    BlockIndex(objects, catalog),
+                    Tokens(catalog, clock, system_entropy),
+                    clock,
+                    accounts.first,
+                    bytes(keys.identity("gateway", system_entropy).id),
+                ),
+                COMMANDS,
+                open=is_loopback(sockets["ipfs_api"]),
+            ),
             "console": ConsoleApp(
                 _readiness(network, catalog, writer, transport, miners, peers),
                 WorkerMetrics(str(os.getpid()), catalog, miners, peers, pool.read_counts),

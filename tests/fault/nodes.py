@@ -111,7 +111,11 @@ class Nodes:
 
     def gateway(self, *more: str, name: str = "gateway") -> None:
         """Without `--edge` it reads from miners alone."""
-        ports = [word for face in ("s3", "ipfs", "console") for word in (f"--{face}-port", "0")]
+        ports = [
+            word
+            for face in ("s3", "ipfs", "ipfs-api", "console")
+            for word in (f"--{face}-port", "0")
+        ]
         face = ["--join", self.join, "--listen", self.addresses[name], *more]
         # What the last run wrote names ports which are no longer its own.
         (self.folder / name / "run" / "endpoints.json").unlink(missing_ok=True)

@@ -229,7 +229,8 @@ def stand_ins(
 
 
 def settings_at(folder: Path) -> dict[str, object]:
-    return {"data_dir": str(folder), "s3_port": "0", "ipfs_port": "0", "console_port": "0"}
+    faces = ("s3", "ipfs", "ipfs_api", "console")
+    return {"data_dir": str(folder), **{f"{face}_port": "0" for face in faces}}
 
 
 MAIN = """

@@ -1,5 +1,6 @@
 """Administration over the in-memory transport and catalog."""
 
+import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from chain.net.transport import Caller, Handlers, Message, RemoteError
 from gateway.admin import AdminService
 from gateway.errors import NoSuchKey
+from gateway.ipfs.tokens import Tokens
 from gateway.kms import default_id
 from gateway.model import Bucket
 from gateway.protocol import (
@@ -51,7 +53,12 @@ async def certify(bucket: str, key: str) -> bytes:
 
 def asking(world: World, *, local: bool = True) -> Ask:
     service = AdminService(
-        world.accounts, world.objects, progress=progress, network=network, certify=certify
+        world.accounts,
+        world.objects,
+        Tokens(world.catalog, world.clock, random.Random(3).randbytes),
+        progress=progress,
+        network=network,
+        certify=certify,
     )
     table = service.add_to(Handlers()).table
 

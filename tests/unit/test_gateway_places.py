@@ -14,13 +14,18 @@ from chain.clock import SystemClock
 from gateway import launch, locks
 from gateway.config import Config, ConfigError, resolve
 from gateway.credentials import check_keys, ensure_credentials, read_credentials
-from gateway.listeners import open_listeners
+from gateway.listeners import FACES, open_listeners
 from gateway.network import Endpoints, Network, NotRunning, read_network, socket_dir
 from gateway.tls import ensure_self_signed
 
 
 def config_at(folder: Path, **more: object) -> Config:
-    ports: dict[str, object] = {"s3_port": 0, "ipfs_port": 0, "console_port": 0}
+    ports: dict[str, object] = {
+        "s3_port": 0,
+        "ipfs_port": 0,
+        "ipfs_api_port": 0,
+        "console_port": 0,
+    }
     return resolve({"data_dir": str(folder), **ports, **more}, {})
 
 
@@ -35,7 +40,7 @@ def prepared(folder: Path, **more: object) -> Network:
 # ---------------------------------------------------------------- listeners
 def test_port_zero_takes_a_free_port_and_tells_it(tmp_path: Path) -> None:
     listeners = open_listeners(config_at(tmp_path))
-    assert [listener.face for listener in listeners] == ["s3", "ipfs", "console"]
+    assert [listener.face for listener in listeners] == list(FACES)
     for listener in listeners:
         port = listener.socket.getsockname()[1]
         assert listener.url == f"http://127.0.0.1:{port}"
@@ -122,7 +127,7 @@ def test_children_know_where_everything_is(tmp_path: Path) -> None:
         "worker-2",
     ]
     worker = made[-1]
-    fds = dict(zip(("s3", "ipfs", "console"), worker.pass_fds[2:], strict=True))
+    fds = dict(zip(FACES, worker.pass_fds[2:], strict=True))
     assert ",".join(f"{face}={fd}" for face, fd in fds.items()) in worker.argv
     assert [command.stage for command in made] == [3, *[2] * 6, 1, 0, 0, 0, 0]
     assert all(tuple(command.argv[-2:]) == ("--lifeline", "40") for command in made)

@@ -1,0 +1,123 @@
+"""What all commands have: the store behind them, and where they may write. And what they ask of it
+about itself: version, id, swarm, repo.
+"""
+
+import base64
+import platform
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import base58
+
+from chain.clock import Clock
+from gateway.catalog.interface import Catalog
+from gateway.errors import BucketAlreadyOwnedByYou, NoSuchBucket
+from gateway.ipfs.api.call import Call, Reply, Value
+from gateway.ipfs.api.errors import ApiError
+from gateway.ipfs.blocks import BlockIndex
+from gateway.ipfs.tokens import API_BUCKET, Tokens
+from gateway.model import Account, Bucket
+from gateway.objects import ObjectService
+
+_AGENT = f"cumulus/{metadata.version('cumulus')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One worker's store as the commands see it."""
+
+    objects: ObjectService
+    catalog: Catalog
+    index: BlockIndex
+    tokens: Tokens
+    clock: Clock
+    owner: Callable[[], Account | None]  # the first account: the default bucket is its own
+    public_key: bytes  # of the network's identity, Ed25519
+
+    async def bucket(self, call: Call) -> Bucket:
+        """The bucket that a call writes to: its token's, else the default, made on first use.
+
+        Raises ApiError: it publishes nothing, so nothing could be read back; StoreError.
+        """
+        name = call.bucket or API_BUCKET
+        owner = self.owner()
+        try:
+            bucket = self.objects.bucket(name)
+        except NoSuchBucket:
+            if call.bucket or owner is None:
+                raise
+            bucket = await self._made(owner)
+        if not call.bucket and (owner is None or bucket.owner.id != owner.id):
+            raise ApiError(f"bucket {name} belongs to another account: name one by a token")
+        if not bucket.publishes:
+            raise ApiError(f"bucket {name} does not publish: cumulus ipfs publish {name} on")
+        return bucket
+
+    async def _made(self, owner: Account) -> Bucket:
+        with suppress(BucketAlreadyOwnedByYou):  # made by another worker a moment ago
+            await self.objects.create_bucket(owner, API_BUCKET)
+        return await self.objects.configure_bucket(API_BUCKET, publishes=True)
+
+
+def peer_id(public_key: bytes) -> str:
+    """The libp2p peer id of an Ed25519 key: base58btc of the identity multihash of its protobuf."""
+    return base58.b58encode(b"\x00\x24" + _protobuf(public_key)).decode()
+
+
+def _protobuf(public_key: bytes) -> bytes:
+    return b"\x08\x01\x12\x20" + public_key
+
+
+async def version(_node: Node, _call: Call) -> Reply:
+    """What runs here."""
+    system = f"{platform.machine()}/{platform.system().lower()}"
+    return Value(
+        {
+            "Version": metadata.version("cumulus"),
+            "Commit": "",
+            "Repo": "1",
+            "System": system,
+            "Golang": "",
+        }
+    )
+
+
+async def identity(node: Node, _call: Call) -> Reply:
+    """Who this is. No addresses: nobody connects by libp2p."""
+    return Value(
+        {
+            "ID": peer_id(node.public_key),
+            "PublicKey": base64.b64encode(_protobuf(node.public_key)).decode(),
+            "Addresses": [],
+            "AgentVersion": _AGENT,
+            "Protocols": [],
+        }
+    )
+
+
+async def swarm_peers(_node: Node, _call: Call) -> Reply:
+    """No peers: blocks are with miners."""
+    return Value({"Peers": []})
+
+
+async def swarm_addresses(_node: Node, _call: Call) -> Reply:
+    """No addresses either."""
+    return Value({"Addrs": {}})
+
+
+async def swarm_strings(_node: Node, _call: Call) -> Reply:
+    """Lists of addresses: none."""
+    return Value({"Strings": []})
+
+
+COMMANDS: Mapping[str, Any] = {
+    "version": version,
+    "id": identity,
+    "swarm/peers": swarm_peers,
+    "swarm/addrs": swarm_addresses,
+    "swarm/addrs/local": swarm_strings,
+    "swarm/addrs/listen": swarm_strings,
+}
