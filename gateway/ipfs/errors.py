@@ -1,5 +1,6 @@
 """What can be wrong with IPFS bytes and requests; `app` maps them to a status."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ class IpfsError(Exception):
     """Base: the request cannot be answered with content. The text goes to the client."""
 
     status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
+    headers: ClassVar[Mapping[str, str]] = {}  # beside those of every refusal
 
 
 class BadRequest(IpfsError):

@@ -1,29 +1,34 @@
-"""An HTTP request on the path gateway, parsed once into a typed value. Pure.
+"""An HTTP request on the gateway, parsed once into a typed value. Pure.
 
 https://specs.ipfs.tech/http-gateways/path-gateway/ and trustless-gateway/.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import parse_qsl, quote_from_bytes, unquote_to_bytes
 
 from chain.cids import Cid, InvalidCid
-from gateway.ipfs.errors import BadRequest, NotAcceptable, NotFound, NotSupported
+from gateway.ipfs.errors import BadRequest, NotFound
+from gateway.ipfs.formats import Format, negotiate
 
 PATH_BYTES_MAX = 16 << 10
 SEGMENTS_MAX = 256
 QUERY_BYTES_MAX = 8 << 10
 _ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_SAFE = "/%!$&'()*+,;=:@"
 
 
-class Format(Enum):
-    """What the client wants of the content."""
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request goes, before it is parsed."""
 
-    CONTENT = ""
-    RAW = "raw"
-    CAR = "car"
+    path: bytes  # the content path, percent-encoded: /ipfs/CID/… or /ipns/NAME/…
+    query: bytes
+    url_path: bytes  # what the client's URL says: another one on subdomains and DNSLink hosts
+    # The origin holds this content alone (subdomain, DNSLink): `_redirects` apply.
+    isolated: bool = False
 
 
 class Scope(Enum):
@@ -45,51 +50,97 @@ class CarOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class GatewayRequest:
-    """A GET or HEAD of `/ipfs/CID[/path]`."""
+class ContentPath:
+    """`/ipfs/CID[/path]` or `/ipns/NAME[/path]` as the client asks it."""
 
-    root: Cid
-    root_text: str  # as the client wrote it
-    path: tuple[str, ...]
+    namespace: str  # ipfs or ipns
+    root: str  # the CID or name as it was written
+    segments: tuple[str, ...]
     trailing_slash: bool
-    raw_path: str  # percent-encoded, as it came
-    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRequest:
+    """A GET or HEAD of a content path."""
+
+    content: ContentPath
+    root: Cid | None  # None under /ipns
+    target: Target
+    headers: Mapping[bytes, bytes]  # lower-case names
     format: Format
     by_accept: bool  # the format was chosen by the Accept header
+    html: bool  # the client takes text/html
     car: CarOptions
     filename: str
     download: bool
+    # Seconds for which the path leads where it led; None: for ever (under /ipfs); 0: not known.
+    ttl: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The last name of the path; empty for a bare root."""
+        return self.content.segments[-1] if self.content.segments else ""
+
+    @property
+    def content_path(self) -> str:
+        """The content path, percent-encoded, fit for a header."""
+        return quote_from_bytes(self.target.path, safe=_SAFE)
+
+    @property
+    def url_path(self) -> str:
+        """The path of the client's URL, percent-encoded, fit for a header."""
+        return quote_from_bytes(self.target.url_path, safe=_SAFE)
+
+    @property
+    def query(self) -> str:
+        """The query as it came, fit for a header."""
+        return quote_from_bytes(self.target.query, safe=_SAFE + "?[]")
 
 
-def parse_request(raw_path: bytes, query: bytes, headers: Mapping[bytes, bytes]) -> GatewayRequest:
-    """Parse. `headers` has lower-case names. Raises BadRequest, NotFound, NotSupported, …"""
-    if len(raw_path) > PATH_BYTES_MAX or len(query) > QUERY_BYTES_MAX:
+def parse_request(target: Target, headers: Mapping[bytes, bytes]) -> GatewayRequest:
+    """Parse. `headers` has lower-case names. Raises BadRequest, NotFound, NotAcceptable."""
+    if len(target.path) > PATH_BYTES_MAX or len(target.query) > QUERY_BYTES_MAX:
         raise BadRequest("the URL is too long")
-    if raw_path.startswith(b"/ipns/"):
-        raise NotSupported("IPNS names are not served here")
-    if not raw_path.startswith(b"/ipfs/"):
-        raise NotFound("not found: paths start with /ipfs/")
-    if headers.get(b"service-worker") == b"script":
+    content = _content_path(target.path)
+    if headers.get(b"service-worker") == b"script" and not target.isolated:
         raise BadRequest("navigator.serviceWorker: a worker may not be registered in this scope")
-    segments = _segments(raw_path[len(b"/ipfs/") :])
-    try:
-        root = Cid.parse(segments[0])
-    except InvalidCid as error:
-        raise BadRequest(f"invalid path: {error}") from None
-    options = _query(query)
-    wanted, by_accept, parameters = _format(options, headers.get(b"accept", b""))
+    root = None
+    if content.namespace == "ipfs":
+        try:
+            root = Cid.parse(content.root)
+        except InvalidCid as error:
+            raise BadRequest(f"invalid path: {error}") from None
+    options = _query(target.query) if target.query else {}
+    wanted = negotiate(options, headers.get(b"accept", b""))
+    car = CarOptions()
+    if wanted.format is Format.CAR:
+        car = _car_options(options, wanted.parameters)
     return GatewayRequest(
-        root=root,
-        root_text=segments[0],
-        path=tuple(part for part in segments[1:] if part),
-        trailing_slash=len(segments) > 1 and segments[-1] == "",
-        raw_path=quote_from_bytes(raw_path, safe="/%!$&'()*+,;=:@"),
-        query=query.decode("latin-1"),
-        format=wanted,
-        by_accept=by_accept,
-        car=_car_options(options, parameters) if wanted is Format.CAR else CarOptions(),
+        content,
+        root,
+        target,
+        headers,
+        wanted.format,
+        wanted.by_accept,
+        wanted.html,
+        car,
         filename=options.get("filename", "")[:255],
         download=options.get("download") == "true",
+    )
+
+
+def _content_path(raw: bytes) -> ContentPath:
+    """Raises BadRequest, NotFound."""
+    if not raw.startswith((b"/ipfs/", b"/ipns/")):
+        raise NotFound("not found: paths start with /ipfs/ or /ipns/")
+    segments = _segments(raw[len(b"/ipfs/") :])
+    if not segments[0]:
+        raise BadRequest("invalid path: no CID or name")
+    return ContentPath(
+        namespace=raw[1:5].decode("ascii"),
+        root=segments[0],
+        segments=tuple(part for part in segments[1:] if part),
+        trailing_slash=len(segments) > 1 and segments[-1] == "",
     )
 
 
@@ -119,40 +170,6 @@ def _query(query: bytes) -> dict[str, str]:
     return options
 
 
-_RAW, _CAR = "application/vnd.ipld.raw", "application/vnd.ipld.car"
-
-
-def _format(options: Mapping[str, str], accept: bytes) -> tuple[Format, bool, dict[str, str]]:
-    """(format, chosen by Accept?, parameters of the accepted type). The query wins."""
-    accepted = _accept(accept)
-    name = options.get("format")
-    if name is not None:
-        if name not in {"raw", "car"}:
-            raise NotAcceptable(f"format {name[:40]!r} is not served here: raw and car are")
-        wanted = Format(name)
-        media = _RAW if wanted is Format.RAW else _CAR
-        return wanted, False, next((p for t, p in accepted if t == media), {})
-    for media, parameters in accepted:
-        if media == _RAW:
-            return Format.RAW, True, {}
-        if media == _CAR:
-            return Format.CAR, True, parameters
-        if media.startswith(("application/vnd.ipfs.", "application/vnd.ipld.")):
-            raise NotAcceptable(f"{media[:80]} is not served here")
-    return Format.CONTENT, False, {}
-
-
-def _accept(header: bytes) -> list[tuple[str, dict[str, str]]]:
-    """Media types with their parameters, in order; at most 32."""
-    out = []
-    for item in header.decode("latin-1").split(",")[:32]:
-        media, *parameters = item.split(";")
-        pairs = (parameter.partition("=") for parameter in parameters[:16])
-        values = {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
-        out.append((media.strip().lower(), values))
-    return out
-
-
 def _car_options(options: Mapping[str, str], parameters: Mapping[str, str]) -> CarOptions:
     def option(name: str, default: str) -> str:
         return options.get(f"car-{name}", parameters.get(name, default))
@@ -177,47 +194,3 @@ def _car_options(options: Mapping[str, str], parameters: Mapping[str, str]) -> C
         last = None if match[2] == "*" else int(match[2])
         scope = Scope.ENTITY if "dag-scope" not in options else scope
     return CarOptions(scope, duplicates == "y", first, last)
-
-
-@dataclass(frozen=True, slots=True)
-class ByteRange:
-    """Bytes [start, end) of `size`."""
-
-    start: int
-    end: int
-    size: int
-
-
-class Unsatisfiable(Exception):
-    """416: the range starts behind the end."""
-
-
-def parse_range(header: bytes, size: int) -> ByteRange | None:
-    """The one range of a Range header; None where the whole is to be sent (RFC 9110 §14.2).
-
-    Several ranges at once are answered by the whole, as §14.2 allows. Raises Unsatisfiable.
-    """
-    match = re.fullmatch(rb"bytes=\s*([0-9]{0,19})-([0-9]{0,19})\s*", header)
-    if match is None or (not match[1] and not match[2]):
-        return None
-    if not match[1]:
-        length = int(match[2])
-        if length == 0 or size == 0:
-            raise Unsatisfiable
-        return ByteRange(max(0, size - length), size, size)
-    start = int(match[1])
-    end = int(match[2]) + 1 if match[2] else max(size, start + 1)
-    if end <= start:
-        return None
-    if start >= size:
-        raise Unsatisfiable
-    return ByteRange(start, min(end, size), size)
-
-
-def etag_matches(header: bytes, etags: Sequence[str]) -> bool:
-    """If-None-Match, weak comparison (RFC 9110 §13.1.2)."""
-    for item in header.decode("latin-1").split(",")[:64]:
-        tag = item.strip()
-        if tag == "*" or tag.removeprefix("W/") in {t.removeprefix("W/") for t in etags}:
-            return True
-    return False

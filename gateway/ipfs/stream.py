@@ -9,12 +9,12 @@ from gateway.ipfs.blocks import BlockIndex, File, Inline, Leaf
 from gateway.ipfs.errors import NotFound
 from gateway.ipfs.request import CarOptions, Scope
 from gateway.ipfs.unixfs import LEAF_BYTES
-from gateway.ipfs.walk import Entity, Folder, Resolved, Subtree, Walker
+from gateway.ipfs.walk import Content, Entity, Folder, Node, Resolved, Subtree, Walker
 
 _DEPTH_MAX = 1024  # of a DAG that is walked for a CAR
 
 
-def size_of(entity: File | Leaf | Inline | Subtree) -> int:
+def size_of(entity: Content) -> int:
     """Bytes of the content."""
     match entity:
         case File(version=version):
@@ -28,7 +28,7 @@ def size_of(entity: File | Leaf | Inline | Subtree) -> int:
 
 
 async def content(
-    index: BlockIndex, entity: File | Leaf | Inline | Subtree, start: int, end: int
+    index: BlockIndex, entity: Content, start: int, end: int
 ) -> AsyncGenerator[Buffer, None]:
     """Bytes [start, end) of the content. Raises NotFound, StoreError."""
     if start >= end:
@@ -112,15 +112,8 @@ class CarWriter:
             async for part in self._folder(entity, scope):
                 yield part
             return
-        if isinstance(entity, Inline | Leaf):
-            for part in self._section(entity.cid, await self._index.bytes_of(entity)):
-                yield part
-            return
-        if scope is Scope.BLOCK:
-            block = self._index.block(entity.cid)
-            if block is None:
-                raise NotFound(f"block {entity.cid} is not held by this network")
-            for part in self._section(entity.cid, await self._index.bytes_of(block)):
+        if scope is Scope.BLOCK or isinstance(entity, Inline | Leaf | Node):
+            for part in self._section(entity.cid, await self._walker.block(entity.cid)):
                 yield part
             return
         size = size_of(entity)
@@ -130,9 +123,9 @@ class CarWriter:
 
     async def _folder(self, folder: Folder, scope: Scope) -> AsyncGenerator[Buffer, None]:
         """A directory, then (scope all) what is below it: depth first, without recursion."""
-        for part in self._own_blocks(folder, scope):
+        async for part in self._own_blocks(folder, scope):
             yield part
-        stack = [self._below(folder)] if scope is Scope.ALL else []
+        stack = [await self._below(folder)] if scope is Scope.ALL else []
         while stack:
             cid = next(stack[-1], None)
             if cid is None:
@@ -140,25 +133,28 @@ class CarWriter:
                 continue
             if cid.raw in self._written and not self._options.duplicates:
                 continue
-            child = self._walker.entity(cid)
+            child = await self._walker.entity(cid)
             if isinstance(child, Folder):
                 if len(stack) > _DEPTH_MAX:
                     raise NotFound("the directory is too deep")
-                for part in self._own_blocks(child, scope):
+                async for part in self._own_blocks(child, scope):
                     yield part
-                stack.append(self._below(child))
+                stack.append(await self._below(child))
                 continue
             async for part in self._entity(child, Scope.ALL):
                 yield part
 
-    def _own_blocks(self, folder: Folder, scope: Scope) -> list[Buffer]:
-        own = [(folder.cid, folder.block)]
-        if scope is not Scope.BLOCK:
-            own = list(self._walker.shards(folder))
-        return [part for cid, block in own for part in self._section(cid, block)]
+    async def _own_blocks(self, folder: Folder, scope: Scope) -> AsyncGenerator[Buffer, None]:
+        if scope is Scope.BLOCK:
+            for part in self._section(folder.cid, folder.block):
+                yield part
+            return
+        async for cid, block in self._walker.shards(folder):
+            for part in self._section(cid, block):
+                yield part
 
-    def _below(self, folder: Folder) -> Iterator[Cid]:
-        return (link.cid for link in self._walker.entries(folder))
+    async def _below(self, folder: Folder) -> Iterator[Cid]:
+        return iter([link.cid for link in await self._walker.entries(folder)])
 
     async def _file(
         self, entity: File | Subtree, size: int, first: int, last: int

@@ -3,7 +3,7 @@
 Only blocks of directories are read here, never a child's.
 """
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from chain.cids import DAG_PB, RAW, Cid
@@ -35,7 +35,16 @@ class Subtree:
     size: int
 
 
-Entity = File | Leaf | Inline | Folder | Subtree
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A block of a codec that is neither raw nor DAG-PB, or DAG-PB that is no UnixFS."""
+
+    cid: Cid
+    block: bytes
+
+
+Entity = File | Leaf | Inline | Folder | Subtree | Node
+Content = File | Leaf | Inline | Subtree  # what has bytes of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,9 @@ class Resolved:
 
     entity: Entity
     roots: tuple[Cid, ...]  # the CID at each segment, the first one included
+    path: tuple[str, ...]  # that was followed from the first root
     passed: tuple[tuple[Cid, bytes], ...]  # blocks that lead there, without the entity's own
+    remainder: tuple[str, ...] = ()  # the end of the path that lies within a Node's block
 
 
 class Walker:
@@ -53,40 +64,46 @@ class Walker:
     def __init__(self, index: BlockIndex) -> None:
         self._index = index
 
-    def resolve(self, root: Cid, path: tuple[str, ...]) -> Resolved:
-        """Follow `path` from `root`. Raises NotFound, NotAcceptable."""
+    async def resolve(self, root: Cid, path: tuple[str, ...]) -> Resolved:
+        """Follow `path` from `root`. Raises NotFound, NotAcceptable, StoreError."""
         roots, passed = [root], list[tuple[Cid, bytes]]()
-        entity = self.entity(root)
+        entity = await self.entity(root)
         for name in path:
             if not isinstance(entity, Folder):
                 raise NotFound(f"no link named {name[:80]!r} under {entity.cid}")
-            link = self._child(entity, name, passed)
+            link = await self._child(entity, name, passed)
             if link is None:
                 raise NotFound(f"no link named {name[:80]!r} under {entity.cid}")
             roots.append(link.cid)
-            entity = self.entity(link.cid)
-        return Resolved(entity, tuple(roots), tuple(passed))
+            entity = await self.entity(link.cid)
+        return Resolved(entity, tuple(roots), path, tuple(passed))
 
-    def entity(self, cid: Cid) -> Entity:
-        """What a CID is. Raises NotFound, NotAcceptable."""
-        if cid.codec not in {RAW, DAG_PB}:
-            raise NotAcceptable(f"codec {cid.codec:#x} is not served here")
+    async def block(self, cid: Cid) -> bytes:
+        """A block's bytes. Raises NotFound, StoreError."""
+        found = self._index.block(cid)
+        if found is None:
+            raise NotFound(f"block {cid} is not held by this network")
+        return await self._index.bytes_of(found)
+
+    async def entity(self, cid: Cid) -> Entity:
+        """What a CID is. Raises NotFound, NotAcceptable, StoreError."""
         file = self._index.file(cid)
         if file is not None:
             return file
-        block = self._index.block(cid)
-        if block is None:
+        found = self._index.block(cid)
+        if found is None:
             raise NotFound(f"{cid} is not held by this network")
-        if isinstance(block, Leaf) and cid.codec != RAW:
-            raise NotAcceptable(f"{cid} is a node of a pack")
-        if isinstance(block, Leaf) or cid.codec == RAW:
-            return block
+        if cid.codec == RAW:
+            return found
+        block = await self._index.bytes_of(found)
+        if cid.codec != DAG_PB:
+            return Node(cid, block)
         try:
-            return _parse(cid, block.data)
+            return _parse(cid, block)
         except BlockError as error:
             raise NotAcceptable(f"{cid}: {error}") from None
 
-    def shards(self, folder: Folder) -> Iterator[tuple[Cid, bytes]]:
+    async def shards(self, folder: Folder) -> AsyncIterator[tuple[Cid, bytes]]:
         """All blocks of a directory itself, root first, depth first. Raises NotFound."""
         yield folder.cid, folder.block
         if not folder.is_shard:
@@ -96,25 +113,27 @@ class Walker:
         while waiting:
             cid = waiting.pop()
             count += 1
-            block = self._index.block(cid)
-            if not isinstance(block, Inline) or count > SHARDS_MAX:
-                raise NotFound(f"shard {cid} is not held by this network")
-            yield cid, block.data
-            waiting += _sub_shards(directory.entries(block.data)[1])
+            if count > SHARDS_MAX:
+                raise NotFound("the directory has too many shards")
+            block = await self.block(cid)
+            yield cid, block
+            waiting += _sub_shards(directory.entries(block)[1])
 
-    def entries(self, folder: Folder) -> list[Link]:
+    async def entries(self, folder: Folder) -> list[Link]:
         """The entries by name, at most ENTRIES_MAX. Raises NotFound."""
         if not folder.is_shard:
             return folder.links
         found: list[Link] = []
-        for _, block in self.shards(folder):
+        async for _, block in self.shards(folder):
             links = directory.entries(block)[1]
             found += [x._replace(name=x.name[2:]) for x in links if len(x.name) > 2]
             if len(found) > ENTRIES_MAX:
                 break
         return sorted(found, key=lambda link: link.name)[:ENTRIES_MAX]
 
-    def _child(self, folder: Folder, name: str, passed: list[tuple[Cid, bytes]]) -> Link | None:
+    async def _child(
+        self, folder: Folder, name: str, passed: list[tuple[Cid, bytes]]
+    ) -> Link | None:
         """The entry of this name; notes the blocks that lead to it."""
         passed.append((folder.cid, folder.block))
         if not folder.is_shard:
@@ -127,11 +146,9 @@ class Walker:
                 return link
             if link.name != slot:
                 return None
-            block = self._index.block(link.cid)
-            if not isinstance(block, Inline):
-                raise NotFound(f"shard {link.cid} is not held by this network")
-            passed.append((link.cid, block.data))
-            links = directory.entries(block.data)[1]
+            block = await self.block(link.cid)
+            passed.append((link.cid, block))
+            links = directory.entries(block)[1]
         return None
 
 

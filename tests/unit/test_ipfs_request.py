@@ -5,25 +5,60 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.cids import Cid
-from gateway.ipfs.errors import BadRequest, IpfsError
-from gateway.ipfs.request import (
-    CarOptions,
-    Format,
-    Scope,
-    Unsatisfiable,
-    etag_matches,
-    parse_range,
-    parse_request,
-)
+from gateway.ipfs.conditions import Unsatisfiable, etag_matches, parse_range
+from gateway.ipfs.errors import BadRequest, IpfsError, NotAcceptable
+from gateway.ipfs.formats import Format, negotiate
+from gateway.ipfs.request import CarOptions, GatewayRequest, Scope, Target
+from gateway.ipfs.request import parse_request as parse_target
 
 CID = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
+
+
+def parse_request(path: bytes, query: bytes, headers: dict[bytes, bytes]) -> GatewayRequest:
+    return parse_target(Target(path, query, path), headers)
+
+
+@pytest.mark.parametrize(
+    ("name", "accept", "wanted", "by_accept"),
+    [
+        ("", b"", Format.CONTENT, False),
+        ("", b"*/*", Format.CONTENT, False),
+        ("", b"text/html,application/xhtml+xml,*/*;q=0.8", Format.CONTENT, False),
+        ("raw", b"application/vnd.ipld.car", Format.RAW, False),
+        ("tar", b"", Format.TAR, False),
+        ("", b"application/x-tar", Format.TAR, True),
+        ("", b"text/html, application/vnd.ipld.dag-json", Format.DAG_JSON, True),
+        ("", b"application/json", Format.JSON, True),
+        ("", b"application/cbor;q=0.1, application/vnd.ipld.dag-cbor;q=0.2", Format.DAG_CBOR, True),
+        ("", b"application/cbor, application/json", Format.CBOR, True),
+        ("", b"application/vnd.ipld.raw;q=0", Format.CONTENT, False),
+        ("", b"application/vnd.ipfs.ipns-record", Format.IPNS_RECORD, True),
+    ],
+)
+def test_the_query_chooses_the_format_then_the_accepted_type_of_most_weight(
+    name: str, accept: bytes, wanted: Format, by_accept: bool
+) -> None:
+    got = negotiate({"format": name}, accept)
+    assert (got.format, got.by_accept) == (wanted, by_accept)
+
+
+def test_unknown_formats_are_not_acceptable() -> None:
+    for name, accept in (("zip", b""), ("", b"application/vnd.ipld.dag-xml")):
+        with pytest.raises(NotAcceptable):
+            negotiate({"format": name}, accept)
+
+
+def test_parameters_of_accept_count_only_for_the_type_that_is_served() -> None:
+    accept = b"application/vnd.ipld.car; dups=y"
+    assert negotiate({"format": "car"}, accept).parameters == {"dups": "y"}
+    assert negotiate({"format": "raw"}, accept).parameters == {}
 
 
 def test_a_path_is_decoded_segment_by_segment() -> None:
     got = parse_request(f"/ipfs/{CID}/a%20b/%C3%A4/".encode(), b"x=1", {})
     assert got.root == Cid.parse(CID)
-    assert got.path == ("a b", "ä")
-    assert got.trailing_slash
+    assert got.content.segments == ("a b", "ä")
+    assert got.content.trailing_slash
     assert got.format is Format.CONTENT
 
 
@@ -59,7 +94,7 @@ def test_any_request_is_parsed_or_refused(
         refused = error.status
         assert 400 <= refused < 600
         return
-    assert all(part and "/" not in part and "\0" not in part for part in got.path)
+    assert all(part and "/" not in part and "\0" not in part for part in got.content.segments)
 
 
 @given(

@@ -1,0 +1,102 @@
+"""Responses of the gateway before their first byte, and the headers that many share. Pure."""
+
+import logging
+import mimetypes
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from urllib.parse import quote
+
+from chain.net.transport import Buffer
+from gateway.catalog.interface import CatalogUnavailable
+from gateway.errors import StoreError
+from gateway.ipfs.errors import IpfsError, NotFound, NotHere
+from gateway.ipfs.request import GatewayRequest
+
+log = logging.getLogger(__name__)
+
+_IMMUTABLE = "public, max-age=29030400, immutable"
+_STALE = "stale-while-revalidate=2678400"
+_mime = mimetypes.MimeTypes()  # its own tables: the same on every machine
+
+
+@dataclass(slots=True)
+class Reply:
+    """A response before its first byte: status, headers, body."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: AsyncGenerator[Buffer, None] | bytes = b""
+
+
+def text(status: HTTPStatus, sentence: str, **headers: str) -> Reply:
+    """A sentence for people."""
+    safe = sentence.encode("utf-8", "replace") + b"\n"
+    return Reply(
+        status,
+        {
+            "Content-Type": "text/plain; charset=utf-8",
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            **headers,
+        },
+        safe,
+    )
+
+
+def refusal(error: Exception, only_if_cached: bool) -> Reply:
+    """The reply to what could not be served."""
+    match error:
+        case NotFound() if only_if_cached:
+            return text(NotHere.status, str(error))
+        case IpfsError():
+            return text(error.status, str(error), **error.headers)
+        case StoreError():
+            return text(error.status, error.text, **{"Retry-After": "1"})
+        case CatalogUnavailable():
+            return text(
+                HTTPStatus.SERVICE_UNAVAILABLE, "the catalog is away", **{"Retry-After": "1"}
+            )
+        case _:
+            log.error("a stored block is damaged: %s", error)
+            return text(HTTPStatus.INTERNAL_SERVER_ERROR, "a stored block is damaged")
+
+
+def not_modified(headers: dict[str, str]) -> Reply:
+    """304 for what a 200 with these headers would be."""
+    kept = {name: v for name, v in headers.items() if name in {"Etag", "Cache-Control"}}
+    return Reply(HTTPStatus.NOT_MODIFIED, kept)
+
+
+def caching(request: GatewayRequest) -> dict[str, str]:
+    """Cache-Control of content: for ever under /ipfs, for the name's time under /ipns."""
+    if request.ttl is None:
+        return {"Cache-Control": _IMMUTABLE}
+    return {"Cache-Control": f"public, max-age={request.ttl}"} if request.ttl else {}
+
+
+def generated_caching(request: GatewayRequest) -> dict[str, str]:
+    """Cache-Control of a page that this program makes of content: never for ever."""
+    if request.ttl == 0:
+        return {}
+    seconds = 604800 if request.ttl is None else request.ttl
+    return {"Cache-Control": f"public, max-age={seconds}, {_STALE}"}
+
+
+def disposition(kind: str, name: str) -> str:
+    """RFC 6266: an ASCII name for old clients, the true one beside it."""
+    plain = "".join(c if " " <= c <= "~" and c not in '"\\%' else "_" for c in name)
+    return (
+        f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
+    )
+
+
+def media_type(name: str) -> str | None:
+    """Content-Type by a file name's extension."""
+    kind, encoding = _mime.guess_type(f"x/{name}")
+    return "application/gzip" if encoding == "gzip" else kind
+
+
+def with_charset(kind: str) -> str:
+    """Text is UTF-8 unless it says otherwise."""
+    return f"{kind}; charset=utf-8" if kind.startswith("text/") and "charset" not in kind else kind

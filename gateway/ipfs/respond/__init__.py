@@ -1,0 +1,1 @@
+"""The forms of content: one file each, and the table of them."""

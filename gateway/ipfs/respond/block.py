@@ -1,0 +1,22 @@
+"""`application/vnd.ipld.raw`: one block as it is."""
+
+from gateway.ipfs.errors import NotFound
+from gateway.ipfs.replies import Reply, caching, disposition
+from gateway.ipfs.request import GatewayRequest
+from gateway.ipfs.respond.ranged import ranged
+from gateway.ipfs.serving import Serving
+from gateway.ipfs.walk import Resolved
+
+
+async def respond(serving: Serving, request: GatewayRequest, resolved: Resolved) -> Reply:
+    """The block at the end of the path. Raises NotFound."""
+    cid = resolved.roots[-1]
+    block = serving.index.block(cid)
+    if block is None:
+        raise NotFound(f"{cid} is not held by this network")
+    out = {
+        "Content-Type": "application/vnd.ipld.raw",
+        "Content-Disposition": disposition("attachment", request.filename or f"{cid}.bin"),
+        **caching(request),
+    }
+    return ranged(serving, request, block, f'"{cid}.raw"', out)

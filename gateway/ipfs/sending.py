@@ -1,0 +1,103 @@
+"""Replies as ASGI messages. What breaks after the headers ends the connection: no short 200."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from contextlib import aclosing
+from http import HTTPStatus
+from typing import Any
+
+from chain.net.transport import Buffer
+from gateway.catalog.interface import CatalogUnavailable
+from gateway.errors import StoreError
+from gateway.ipfs.errors import BlockError, IpfsError
+from gateway.ipfs.replies import Reply
+
+log = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+_CORS: Headers = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"GET, HEAD, OPTIONS"),
+    (b"access-control-allow-headers", b"Content-Type, Range, User-Agent, X-Requested-With"),
+    (
+        b"access-control-expose-headers",
+        b"Content-Length, Content-Range, X-Chunked-Output, X-Ipfs-Path, X-Ipfs-Roots, "
+        b"X-Stream-Output",
+    ),
+]
+_SMALL = 256 << 10
+
+
+async def begun(
+    body: AsyncGenerator[Buffer, None], size: int
+) -> AsyncGenerator[Buffer, None] | bytes:
+    """The same stream with its first part fetched, so that what fails at once has a status.
+
+    A small body (`size` known) is fetched whole: no task, one message.
+    """
+    if 0 <= size <= _SMALL:
+        async with aclosing(body):
+            return b"".join([bytes(part) async for part in body])
+    try:
+        first = await anext(body)
+    except StopAsyncIteration:
+        first = b""
+    return _chain(first, body)
+
+
+async def _chain(first: Buffer, rest: AsyncGenerator[Buffer, None]) -> AsyncGenerator[Buffer, None]:
+    async with aclosing(rest):
+        if first:
+            yield first
+        async for part in rest:
+            yield part
+
+
+async def send_reply(reply: Reply, head: bool, receive: Receive, send: Send) -> None:
+    """Send the response; a HEAD's body is left out."""
+    if isinstance(reply.body, bytes) and reply.status != HTTPStatus.NOT_MODIFIED:
+        # A HEAD may say a length without having the body.
+        reply.headers.setdefault("Content-Length", str(len(reply.body)))
+    headers = [
+        (name.lower().encode("ascii"), value.encode("latin-1", "replace"))
+        for name, value in reply.headers.items()
+    ]
+    await send(
+        {"type": "http.response.start", "status": int(reply.status), "headers": headers + _CORS}
+    )
+    if head or isinstance(reply.body, bytes):
+        body = b"" if head or not isinstance(reply.body, bytes) else reply.body
+        await send({"type": "http.response.body", "body": body})
+        return
+    await _stream(reply.body, receive, send)
+
+
+async def _stream(body: AsyncGenerator[Buffer, None], receive: Receive, send: Send) -> None:
+    """Send the parts; stop when the client goes; break off when a part cannot be had."""
+
+    async def leave_with_client(sender: asyncio.Task[None]) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        sender.cancel()
+
+    async with asyncio.TaskGroup() as group:
+        sender = group.create_task(_send_parts(body, send))
+        watcher = group.create_task(leave_with_client(sender))
+        sender.add_done_callback(lambda _: watcher.cancel())
+
+
+async def _send_parts(body: AsyncGenerator[Buffer, None], send: Send) -> None:
+    try:
+        async with aclosing(body):
+            async for part in body:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+    except (IpfsError, StoreError, CatalogUnavailable, BlockError) as error:
+        # Returning without the last chunk makes the server cut the connection.
+        log.warning("a response was broken off: %s", error)
+        return
+    await send({"type": "http.response.body", "body": b""})
