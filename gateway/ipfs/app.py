@@ -7,10 +7,8 @@ Rules: own content in the open only (docs/specs/unixfs-index.md); headers are kn
 byte is sent; what breaks later ends the connection, never a short 200.
 """
 
-from collections.abc import MutableMapping
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import quote
 
 from chain.cids import Cid, InvalidCid
@@ -23,13 +21,10 @@ from gateway.ipfs.formats import Format
 from gateway.ipfs.replies import Reply, refusal, text
 from gateway.ipfs.request import ContentPath, GatewayRequest, Target, parse_request
 from gateway.ipfs.respond.table import respond
-from gateway.ipfs.sending import Message, Receive, Send, begun, send_reply
+from gateway.ipfs.sending import Receive, Scope, Send, begun, send_reply
 from gateway.ipfs.serving import IpfsConfig, NameSystem, NoNames, Rewrite, Serving
 from gateway.ipfs.walk import Walker
 from gateway.objects import ObjectService
-
-Scope = MutableMapping[str, Any]
-__all__ = ["IpfsApp", "IpfsConfig", "Message"]
 
 
 class IpfsApp:

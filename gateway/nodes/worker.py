@@ -27,8 +27,9 @@ from gateway.iam.issuers import Issuers
 from gateway.ipfs.api.app import ApiApp
 from gateway.ipfs.api.commands import COMMANDS
 from gateway.ipfs.api.node import Node
-from gateway.ipfs.app import IpfsApp, IpfsConfig
+from gateway.ipfs.app import IpfsApp
 from gateway.ipfs.blocks import BlockIndex
+from gateway.ipfs.serving import IpfsConfig
 from gateway.ipfs.tokens import Tokens
 from gateway.listeners import is_loopback
 from gateway.network import Network

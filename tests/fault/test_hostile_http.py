@@ -23,8 +23,9 @@ from gateway.catalog.local import LocalCatalog
 from gateway.iam.face import IamFace
 from gateway.iam.fetching import Fetcher
 from gateway.iam.issuers import Issuers
-from gateway.ipfs.app import IpfsApp, IpfsConfig
+from gateway.ipfs.app import IpfsApp
 from gateway.ipfs.publish import IpfsPublisher
+from gateway.ipfs.serving import IpfsConfig
 from gateway.keys import KeyRing
 from gateway.model import Attributes
 from gateway.objects import ObjectService

@@ -13,10 +13,12 @@ from chain.net.transport import Buffer
 from gateway.catalog.interface import Space
 from gateway.errors import SlowDown
 from gateway.ipfs import dagpb
-from gateway.ipfs.app import IpfsApp, IpfsConfig, Message
+from gateway.ipfs.app import IpfsApp
 from gateway.ipfs.car import CarReader
 from gateway.ipfs.directories import IpfsDirectory
 from gateway.ipfs.publish import IpfsPublisher
+from gateway.ipfs.sending import Message
+from gateway.ipfs.serving import IpfsConfig
 from gateway.model import Attributes, ObjectVersion
 from gateway.objects import ObjectService
 from tests.unit.object_parts import FakeClock, World, stream

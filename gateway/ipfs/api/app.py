@@ -17,8 +17,8 @@ from gateway.errors import StoreError
 from gateway.ipfs.api.call import Call, Lines, Reply, Value, parse_command, parse_query
 from gateway.ipfs.api.errors import ApiError, BadCall, Refused, UnknownCommand
 from gateway.ipfs.api.node import Node
-from gateway.ipfs.app import Headers, Receive, Scope, Send
 from gateway.ipfs.errors import BlockError, IpfsError
+from gateway.ipfs.sending import Headers, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
