@@ -14,7 +14,8 @@ from blake3 import blake3
 
 from chain import varint
 
-RAW, DAG_PB, DAG_CBOR = 0x55, 0x70, 0x71
+CBOR, RAW, DAG_PB, DAG_CBOR, LIBP2P_KEY = 0x51, 0x55, 0x70, 0x71, 0x72
+DAG_JSON, JSON = 0x0129, 0x0200
 IDENTITY, SHA2_256, SHA2_512, BLAKE3 = 0x00, 0x12, 0x13, 0x1E
 
 # Longer text is not a CID that anyone uses: an identity CID may hold 128 bytes (IPIP-512).

@@ -7,11 +7,10 @@ DAG-PB, DAG-CBOR (https://ipld.io/specs/codecs/dag-cbor/spec/: tag 42) and DAG-J
 import json
 from collections.abc import Iterator
 
-from chain.cids import DAG_CBOR, DAG_PB, Cid, InvalidCid
+from chain.cids import DAG_CBOR, DAG_JSON, DAG_PB, Cid, InvalidCid
 from gateway.ipfs import dagpb
 from gateway.ipfs.errors import BlockError
 
-DAG_JSON = 0x0129
 _DEPTH_MAX = 256
 _LINKS_MAX = 100_000
 _BYTES, _TEXT, _LIST, _MAP, _TAG = 2, 3, 4, 5, 6  # CBOR's major types

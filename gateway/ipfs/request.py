@@ -29,6 +29,9 @@ class Target:
     url_path: bytes  # what the client's URL says: another one on subdomains and DNSLink hosts
     # The origin holds this content alone (subdomain, DNSLink): `_redirects` apply.
     isolated: bool = False
+    # The host that pages link to for other content: of CID.ipfs.example.com it is example.com, of
+    # a DNSLink website the website's own. "" for a path gateway.
+    gateway: str = ""
 
 
 class Scope(Enum):

@@ -11,6 +11,7 @@ from gateway.ipfs import dagpb, directory, unixfs
 from gateway.ipfs.blocks import BlockIndex, File, Inline, Leaf
 from gateway.ipfs.dagpb import Link
 from gateway.ipfs.errors import BlockError, NotAcceptable, NotFound
+from gateway.ipfs.traversal import follow
 
 SHARDS_MAX = 20_000  # of one directory
 ENTRIES_MAX = 100_000
@@ -68,15 +69,28 @@ class Walker:
         """Follow `path` from `root`. Raises NotFound, NotAcceptable, StoreError."""
         roots, passed = [root], list[tuple[Cid, bytes]]()
         entity = await self.entity(root)
-        for name in path:
-            if not isinstance(entity, Folder):
-                raise NotFound(f"no link named {name[:80]!r} under {entity.cid}")
-            link = await self._child(entity, name, passed)
-            if link is None:
-                raise NotFound(f"no link named {name[:80]!r} under {entity.cid}")
-            roots.append(link.cid)
-            entity = await self.entity(link.cid)
+        at = 0
+        while at < len(path):
+            if isinstance(entity, Node):
+                link, used = follow(entity.cid, entity.block, path[at:])
+                # Segments within a block stand for the block (X-Ipfs-Roots has one CID each).
+                roots += [entity.cid] * (used if link is None else used - 1)
+                if link is None:
+                    return Resolved(entity, tuple(roots), path, tuple(passed), path[at:])
+                passed.append((entity.cid, entity.block))
+            else:
+                link, used = await self._named(entity, path[at], passed), 1
+            at += used
+            roots.append(link)
+            entity = await self.entity(link)
         return Resolved(entity, tuple(roots), path, tuple(passed))
+
+    async def _named(self, entity: Entity, name: str, passed: list[tuple[Cid, bytes]]) -> Cid:
+        """The CID of a directory's entry. Raises NotFound."""
+        link = await self._child(entity, name, passed) if isinstance(entity, Folder) else None
+        if link is None:
+            raise NotFound(f"no link named {name[:80]!r} under {entity.cid}")
+        return link.cid
 
     async def block(self, cid: Cid) -> bytes:
         """A block's bytes. Raises NotFound, StoreError."""

@@ -6,7 +6,7 @@ from gateway.ipfs.errors import NotAcceptable
 from gateway.ipfs.formats import Format
 from gateway.ipfs.replies import Reply
 from gateway.ipfs.request import GatewayRequest
-from gateway.ipfs.respond import block, car
+from gateway.ipfs.respond import block, car, codec
 from gateway.ipfs.respond.file import file
 from gateway.ipfs.respond.folder import folder
 from gateway.ipfs.serving import Responder, Serving
@@ -14,14 +14,21 @@ from gateway.ipfs.walk import Folder, Node, Resolved
 
 
 async def content(serving: Serving, request: GatewayRequest, resolved: Resolved) -> Reply:
-    """What a browser gets: files, directories."""
+    """What a browser gets: files, directories, IPLD data."""
     match resolved.entity:
         case Folder() as found:
             return await folder(serving, request, found)
-        case Node(cid=cid):
-            raise NotAcceptable(f"{cid} is no UnixFS: ask for raw or car")
+        case Node() as found:
+            return codec.node(serving, request, resolved, found)
         case entity:
             return file(serving, request, entity, request.name)
+
+
+async def plain(serving: Serving, request: GatewayRequest, resolved: Resolved) -> Reply:
+    """`json` and `cbor`: IPLD data; UnixFS is what it is, whatever is in its files."""
+    if isinstance(resolved.entity, Node):
+        return await codec.respond(serving, request, resolved)
+    return await content(serving, request, resolved)
 
 
 # Format.IPNS_RECORD is answered before the name is resolved (NameSystem.record).
@@ -29,6 +36,10 @@ RESPONDERS: Mapping[Format, Responder] = {
     Format.CONTENT: content,
     Format.RAW: block.respond,
     Format.CAR: car.respond,
+    Format.DAG_JSON: codec.respond,
+    Format.DAG_CBOR: codec.respond,
+    Format.JSON: plain,
+    Format.CBOR: plain,
 }
 
 
