@@ -10,6 +10,7 @@ from typing import Any
 import libipld
 
 DEPTH_MAX = 32
+_NESTED = (dict, list)
 
 
 class NotCanonical(ValueError):
@@ -26,22 +27,23 @@ def decode(data: bytes) -> Any:
     """Return the value of canonical `data`. Raises NotCanonical."""
     try:
         value = libipld.decode_dag_cbor(data)
-        if _depth(value) > DEPTH_MAX or libipld.encode_dag_cbor(value) != data:
+        if _is_too_deep(value) or libipld.encode_dag_cbor(value) != data:
             raise NotCanonical("not canonical DAG-CBOR")
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise NotCanonical(str(error)) from None
     return value
 
 
-def _depth(value: Any) -> int:
-    deepest, waiting = 0, [(value, 1)]
-    while waiting:
-        item, depth = waiting.pop()
-        deepest = max(deepest, depth)
-        if depth > DEPTH_MAX:
-            break
-        if isinstance(item, dict):
-            waiting.extend((child, depth + 1) for child in item.values())
-        elif isinstance(item, list):
-            waiting.extend((child, depth + 1) for child in item)
-    return deepest
+def _is_too_deep(value: Any) -> bool:
+    """Whether anything lies more than DEPTH_MAX levels deep; the value itself is the first."""
+    level = [value]
+    for _ in range(DEPTH_MAX):
+        level = [
+            child
+            for item in level
+            if isinstance(item, _NESTED)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return True

@@ -36,7 +36,16 @@ class _File(msgspec.Struct, frozen=True):
 class Members:
     """The registered gateways, edges and miners with their addresses. For one event loop."""
 
-    def __init__(self, ledger: LedgerClient, clock: Clock, file: Path) -> None:
+    def __init__(
+        self,
+        ledger: LedgerClient,
+        clock: Clock,
+        file: Path | None,
+        *,
+        every: float = EVERY_SECONDS,
+    ) -> None:
+        """`file` keeps the sets (None: nothing does); they are read again after `every` seconds."""
+        self._every = every
         self._ledger = ledger
         self._clock = clock
         self._file = file
@@ -73,7 +82,7 @@ class Members:
                 log.info("the ledger does not tell who is registered now: %s", error)
             await self._clock.sleep(SOONEST_SECONDS)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(EVERY_SECONDS - SOONEST_SECONDS):
+                async with asyncio.timeout(self._every - SOONEST_SECONDS):
                     await self._asked.wait()
 
     async def refresh(self) -> None:
@@ -91,6 +100,8 @@ class Members:
         self._keep()
 
     def _keep(self) -> None:
+        if self._file is None:
+            return
         document = _File(FORMAT, *map(_hex, (self.gateways, self.edges, self.miners)))
         try:
             write_durably(self._file, msgspec.json.encode(document), 0o600)
@@ -98,6 +109,8 @@ class Members:
             log.warning("%s: %s", self._file, error.strerror)
 
     def _recall(self) -> None:
+        if self._file is None:
+            return
         try:
             document = msgspec.json.decode(self._file.read_bytes(), type=_File)
             found = [

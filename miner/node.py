@@ -172,7 +172,8 @@ class MinerNode:
             address = self._config.owner
             if account is not None:
                 address = self._access.gateway_address(account) or ""
-            if not address or (account is not None and not address.startswith("tcp://")):
+            # An ipc path that a stranger registers would be a socket of our own machine.
+            if not address or (account is not None and address.startswith("ipc://")):
                 return None
             try:
                 self._owners[account] = self._transport.connect(address, account)

@@ -29,6 +29,8 @@ from tests.simulation.whole.trace import Trace
 ROOT = Path(__file__).parents[2]
 # So many runs share a test: each takes about 0.4 CPU s.
 CHUNK = 10
+# A seed whose network has two gateways.
+SEVERAL = 3
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
@@ -60,20 +62,24 @@ class Quiet:
     """A network after a load without faults, on which one thing is broken at a time."""
 
     def __init__(self) -> None:
-        self.network = SimulatedNetwork(1, Trace(SimClock()))
-        self.model = Model(self.network.clock)
+        self.trace = Trace(SimClock())
+        self.network = SimulatedNetwork(SEVERAL, self.trace)
+        first, self.gateway = self.network.gateways
+        assert first.catalog is not self.gateway.catalog
+        self.model = self.gateway.model
 
     async def begin(self, group: asyncio.TaskGroup) -> None:
         await self.network.begin(group)
-        await Client(0, 1, self.network, self.model).run(30)
+        for number, gateway in enumerate(self.network.gateways):
+            await Client(number, 1, gateway, self.trace).run(15)
         await rest(self.network)
         assert await self.check() == []
 
     async def check(self) -> list[str]:
-        return await check(self.network, self.model)
+        return await check(self.network)
 
     async def change(self, *changes: Change) -> None:
-        await self.network.catalog.commit(Batch((), changes))
+        await self.gateway.catalog.commit(Batch((), changes))
 
     async def leak_a_fragment(self) -> None:
         profile = PROFILES["mirror"]
@@ -92,10 +98,10 @@ class Quiet:
             miner.rot(Random(1), 1)
 
     async def charge_too_much(self) -> None:
-        await self.change(Add(used_counter(self.network.lease().id), 1))
+        await self.change(Add(used_counter(self.gateway.lease().id), 1))
 
     async def lose_every_placement(self) -> None:
-        with self.network.catalog.read() as reader:
+        with self.gateway.catalog.read() as reader:
             rows = reader.scan(Space.PLACEMENT, b"\x00", None, 1000)
         await self.change(*(Delete(Space.PLACEMENT, key) for key, _ in rows))
 

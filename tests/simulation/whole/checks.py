@@ -31,9 +31,9 @@ from gateway.records import (
 from gateway.transaction import segments_of
 from miner.fragment import fragment_key
 from miner.placement import Placement
-from tests.simulation.whole.gateways import Worker
+from tests.simulation.whole.gateways import Gateway, Worker
 from tests.simulation.whole.load import number_of
-from tests.simulation.whole.model import ABSENT, Content, Model
+from tests.simulation.whole.model import ABSENT, Content
 from tests.simulation.whole.network import SimulatedNetwork
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -44,18 +44,22 @@ PENDING = b"outbox/pending"
 CERTIFICATES = 2
 
 
-async def check(network: SimulatedNetwork, model: Model) -> list[str]:
+async def check(network: SimulatedNetwork) -> list[str]:
     """Everything that is not as promised, one sentence each. The load must have ended."""
-    problems = await check_contents(network, model)
-    with network.catalog.read() as reader:
-        rows = Rows(reader)
+    problems = await check_contents(network)
+    placements: list[Rows] = []
+    for gateway in network.gateways:
+        with gateway.catalog.read() as reader:
+            rows = Rows(reader)
         problems += queues(rows)
         problems += references(rows)
-        problems += _charges(network, rows)
-    problems += [problem async for problem in _fragments(network, rows)]
+        problems += _charges(gateway, rows)
+        problems += _metered(network, gateway, rows)
+        problems += [problem async for problem in _certificates(network, gateway)]
+        placements.append(rows)
+    problems += [problem async for problem in _fragments(network, placements)]
     problems += _tokens(network)
-    problems += _metered(network, rows)
-    problems += [problem async for problem in _certificates(network, model)]
+    problems += _holdings(network)
     return problems
 
 
@@ -100,14 +104,15 @@ class Rows:
 
 
 # ---------------------------------------------------------------- what clients may read
-async def check_contents(network: SimulatedNetwork, model: Model) -> list[str]:
+async def check_contents(network: SimulatedNetwork) -> list[str]:
     """What cannot be read as it was stored."""
-    return [problem async for problem in _contents(network, model)]
+    return [problem for gateway in network.gateways async for problem in _contents(gateway)]
 
 
-async def _contents(network: SimulatedNetwork, model: Model) -> AsyncIterator[str]:
+async def _contents(gateway: Gateway) -> AsyncIterator[str]:
     """Every key, byte for byte, from the miners and through an edge."""
-    for worker in (network.workers[-1], network.workers[0]):
+    model = gateway.model
+    for worker in (gateway.workers[-1], gateway.workers[0]):
         for (bucket, key), state in model.keys.items():
             may = state.may_hold()
             try:
@@ -166,9 +171,9 @@ def references(rows: Rows) -> Iterator[str]:
         yield f"{rows.orphans} rows of versions that no key has"
 
 
-def _charges(network: SimulatedNetwork, rows: Rows) -> Iterator[str]:
+def _charges(gateway: Gateway, rows: Rows) -> Iterator[str]:
     """The counter of the lease is the sum over what it pays for."""
-    lease = network.lease().id
+    lease = gateway.lease().id
     charged = [row.charged for row in rows.versions if row.lease == lease]
     charged += [row.charged for row in rows.parts if row.lease == lease]
     counter = rows.counters.get(used_counter(lease), 0)
@@ -177,10 +182,10 @@ def _charges(network: SimulatedNetwork, rows: Rows) -> Iterator[str]:
 
 
 # ---------------------------------------------------------------- the miners' disks
-async def _fragments(network: SimulatedNetwork, rows: Rows) -> AsyncIterator[str]:
-    """Each fragment on a disk is named by a placement, and the other way round."""
+async def _fragments(network: SimulatedNetwork, catalogs: list[Rows]) -> AsyncIterator[str]:
+    """Each fragment on a disk is named by a placement of a gateway, and the other way round."""
     named: dict[bytes, set[bytes]] = {}
-    for segment, placement in rows.placements.items():
+    for segment, placement in [item for rows in catalogs for item in rows.placements.items()]:
         for index, holder in enumerate(placement.holders):
             if holder.miner is not None:
                 key = fragment_key(SegmentId(segment), index)
@@ -220,13 +225,17 @@ def _tokens(network: SimulatedNetwork) -> Iterator[str]:
         yield f"the market counts {market.leased} leased bytes, there are {leased}"
 
 
-def _metered(network: SimulatedNetwork, rows: Rows) -> Iterator[str]:
-    """The ledger knows the bytes that objects take, and adds up what it knows of miners."""
-    table = _tables(network)
-    lease = table(records.LEASES)[network.lease().id]
+def _metered(network: SimulatedNetwork, gateway: Gateway, rows: Rows) -> Iterator[str]:
+    """The ledger knows the bytes that objects take."""
+    lease = _tables(network)(records.LEASES)[gateway.lease().id]
     charged = sum(row.charged for row in rows.versions)
     if lease.used != charged:
         yield f"the ledger meters {lease.used} bytes, objects take {charged}"
+
+
+def _holdings(network: SimulatedNetwork) -> Iterator[str]:
+    """The ledger adds up what gateways say that miners store."""
+    table = _tables(network)
     holdings: dict[bytes, int] = {}
     for key, holding in table(records.HOLDINGS).items():
         holdings[key[:32]] = holdings.get(key[:32], 0) + holding.size
@@ -247,20 +256,20 @@ def _tables(network: SimulatedNetwork) -> Callable[[Table[R]], dict[bytes, R]]:
     return read
 
 
-async def _certificates(network: SimulatedNetwork, model: Model) -> AsyncIterator[str]:
+async def _certificates(network: SimulatedNetwork, gateway: Gateway) -> AsyncIterator[str]:
     """What is registered can be proven."""
     transport = MemoryTransport(network.links, name="notary")
     ledger = LedgerClient(transport.connect("memory://chain"), network.genesis)
-    outbox = Outbox(network.catalog, ledger, network.site.gateway)
+    outbox = Outbox(gateway.catalog, ledger, gateway.site.gateway)
 
     async def head(objects: ObjectService) -> list[ObjectVersion]:
         found = []
-        for bucket, key in model.keys:
+        for bucket, key in gateway.model.keys:
             with suppress(errors.NoSuchKey):
                 found.append(objects.head(objects.bucket(bucket), key))
         return found
 
-    versions = await network.workers[-1].request(head)
+    versions = await gateway.workers[-1].request(head)
     for version in Random(len(versions)).sample(versions, min(CERTIFICATES, len(versions))):
         try:
             raw = await outbox.certificate(version)

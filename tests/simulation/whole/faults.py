@@ -88,12 +88,12 @@ class Saboteur:
             "wrong length": self._lying(Lie.LENGTH),
             "all links": self._all_links,
             "ledger away": lambda _: self._killed(self.network.ledger),
-            "catalog away": lambda _: self._killed(self.network.gateway),
+            "catalog away": lambda target: self._killed(_pick(network.gateways, target).process),
             "catalog disk": self._catalog_disk,
             "lost answers": self._lost_answers,
             "worker killed": lambda target: self._killed(_pick(network.workers, target)),
             "edge killed": lambda target: self._killed(_pick(network.edges, target)),
-            "repair killed": lambda _: self._killed(network.repair),
+            "repair killed": lambda target: self._killed(_pick(network.gateways, target).repair),
             "edge silent": lambda target: self._mute(_pick(network.edges, target)),
             "clock": self._clock,
             "emptied": self._emptied,
@@ -141,9 +141,10 @@ class Saboteur:
 
     @asynccontextmanager
     async def _cut(self, target: int) -> AsyncIterator[None]:
-        """A program of the gateway does not reach a quarter of the miners."""
+        """A program of a gateway does not reach a quarter of the miners."""
         network = self.network
-        source = _pick([network.gateway, network.repair, *network.workers], target)
+        gateway = _pick(network.gateways, target)
+        source = _pick([gateway.process, gateway.repair, *gateway.workers], target)
         away = self._random.sample(network.miners, len(network.miners) // 4)
         for miner in away:
             network.links.partition(source.name, miner.name)
@@ -157,16 +158,18 @@ class Saboteur:
         self.network.links.faults = LINK
 
     @asynccontextmanager
-    async def _catalog_disk(self, _: int) -> AsyncIterator[None]:
-        self.network.catalog.broken = True
+    async def _catalog_disk(self, target: int) -> AsyncIterator[None]:
+        catalog = _pick(self.network.gateways, target).catalog
+        catalog.broken = True
         yield
-        self.network.catalog.broken = False
+        catalog.broken = False
 
     @asynccontextmanager
-    async def _lost_answers(self, _: int) -> AsyncIterator[None]:
-        self.network.catalog.losing = 0.3
+    async def _lost_answers(self, target: int) -> AsyncIterator[None]:
+        catalog = _pick(self.network.gateways, target).catalog
+        catalog.losing = 0.3
         yield
-        self.network.catalog.losing = 0.0
+        catalog.losing = 0.0
 
     @asynccontextmanager
     async def _clock(self, target: int) -> AsyncIterator[None]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from random import Random
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cdn.client import EdgeClient
 from cdn.segments import EdgeCache
@@ -22,7 +22,7 @@ from gateway.ledger import NetworkWatch, pump
 from gateway.objects import ObjectService
 from gateway.outbox import Outbox
 from gateway.repairs import CatalogRepairs
-from gateway.store import StoreSettings
+from gateway.store import Lease, StoreSettings
 from gateway.view import CatalogLeases, CatalogMiners
 from miner.client import MinerPeers
 from miner.owner import PoolOwner, Reports
@@ -32,9 +32,13 @@ from miner.releaser import Releaser
 from miner.repair import Claims, Repairer, RepairSettings
 from miner.segments import SegmentSource
 from miner.survey import Survey, SurveySettings
+from tests.simulation.whole.model import Model
 from tests.simulation.whole.processes import InlineExecutor, Process
 from tests.simulation.whole.trace import Trace
 from tests.unit.object_parts import MemoryOwners
+
+if TYPE_CHECKING:
+    from gateway.model import Bucket
 
 MIB = 1 << 20
 EDGE_BYTES = 4 * MIB
@@ -97,8 +101,13 @@ def below_quorum(raw: bytes) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What every program of the gateway is given: its disk, its keys, its surroundings."""
+    """What every program of a gateway is given: its disk, its keys, its surroundings.
 
+    `among_others`: it joined a ledger with other gateways, and miners know it by its key.
+    """
+
+    suffix: str  # of its programs' names
+    among_others: bool
     network: MemoryNetwork
     genesis: Genesis
     catalog: SharedCatalog
@@ -107,6 +116,17 @@ class Site:
     gateway: Identity
     random: Random
     settings: StoreSettings
+
+    @property
+    def address(self) -> str:
+        """Where the catalog process listens."""
+        return f"memory://catalog{self.suffix}"
+
+    def lines(self, name: str) -> tuple[MemoryTransport, MemoryTransport]:
+        """A program's ends of its connections: on its machine, and to other nodes."""
+        identity = self.gateway.id if self.among_others else None
+        within = MemoryTransport(self.network, name=name)
+        return within, MemoryTransport(self.network, name=name, identity=identity)
 
     def objects(self, pool: StoragePool, source: SegmentSource, clock: Any) -> ObjectService:
         """As gateway/node.py puts it together."""
@@ -128,13 +148,13 @@ class CatalogProcess(Process):
     """Hosts the catalog's writer, the pool's records, and everything that runs behind."""
 
     def __init__(self, site: Site, trace: Trace) -> None:
-        super().__init__("catalog", trace)
+        super().__init__(f"catalog{site.suffix}", trace)
         self._site = site
 
     async def run(self) -> None:
         """See Process; compare `_catalog` in gateway/node.py."""
         site, clock = self._site, self.clock
-        transport = MemoryTransport(site.network, name=self.name)
+        _, transport = site.lines(self.name)
         miners, peers = CatalogMiners(site.catalog), MinerPeers(transport, clock)
         try:
             ledger = LedgerClient(transport.connect("memory://chain"), site.genesis)
@@ -145,14 +165,13 @@ class CatalogProcess(Process):
             )
             objects = site.objects(pool, pool, clock)
             outbox = Outbox(site.catalog, ledger, site.gateway)
-            address = f"memory://{self.name}"
             watch = NetworkWatch(
                 site.catalog, ledger, peers, clock,
-                operator=site.operator, gateway=site.gateway, address=address,
+                operator=site.operator, gateway=site.gateway, address=site.address,
                 grace=GRACE_SECONDS,
             )  # fmt: skip
             face = PoolOwner(records, miners).handlers(SegmentService(pool).handlers())
-            await transport.serve(address, face)
+            await transport.serve(site.address, face)
             site.catalog.up = True
             async with asyncio.TaskGroup() as group:
                 for work in (
@@ -176,16 +195,16 @@ class RepairProcess(Process):
     """Finds what is missing, rebuilds it, and has deletions carried out."""
 
     def __init__(self, site: Site, trace: Trace) -> None:
-        super().__init__("repair", trace)
+        super().__init__(f"repair{site.suffix}", trace)
         self._site = site
 
     async def run(self) -> None:
         """See Process; compare gateway/nodes/repair.py."""
         site, clock = self._site, self.clock
-        transport = MemoryTransport(site.network, name=self.name)
+        within, transport = site.lines(self.name)
         miners, peers = CatalogMiners(site.catalog), MinerPeers(transport, clock)
         try:
-            owner = transport.connect("memory://catalog")
+            owner = within.connect(site.address)
             records, reports = CatalogPoolRecords(site.catalog), Reports(peers, miners)
             claims: Claims = set()
 
@@ -210,6 +229,7 @@ class RepairProcess(Process):
         finally:
             peers.close()
             await transport.close()
+            await within.close()
 
 
 class Worker(Process):
@@ -226,7 +246,7 @@ class Worker(Process):
     async def run(self) -> None:
         """See Process; compare `_worker` in gateway/node.py."""
         site, clock = self._site, self.clock
-        transport = MemoryTransport(site.network, name=self.name)
+        within, transport = site.lines(self.name)
         miners, peers = CatalogMiners(site.catalog), MinerPeers(transport, clock)
         try:
             reports = Reports(peers, miners)
@@ -239,7 +259,7 @@ class Worker(Process):
                 source = EdgeClient(transport.connect(f"memory://{self._edge}"), pool, clock)
             cached = EdgeCache(source, ram_bytes=EDGE_BYTES)
             self.objects = site.objects(pool, cached, clock)
-            owner = transport.connect("memory://catalog")
+            owner = within.connect(site.address)
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 group.create_task(
@@ -249,6 +269,7 @@ class Worker(Process):
             self._group = None
             peers.close()
             await transport.close()
+            await within.close()
 
     async def kill(self) -> None:
         """See Process; requests end in the order in which they came."""
@@ -289,19 +310,66 @@ class Worker(Process):
 
 
 class Edge(Process):
-    """An edge in front of the catalog process's pool (or of another edge)."""
+    """An edge in front of a catalog process's pool."""
 
-    def __init__(self, name: str, network: MemoryNetwork, trace: Trace) -> None:
+    def __init__(self, name: str, site: Site, trace: Trace) -> None:
         super().__init__(name, trace)
-        self._network = network
+        self._network, self._origin = site.network, site.address
 
     async def run(self) -> None:
         """See Process; compare cdn/node.py, which adds a disk."""
         transport = MemoryTransport(self._network, name=self.name)
         try:
-            origin = EdgeClient(transport.connect("memory://catalog"), None, self.clock)
+            origin = EdgeClient(transport.connect(self._origin), None, self.clock)
             cache = EdgeCache(origin, ram_bytes=EDGE_BYTES)
             await transport.serve(f"memory://{self.name}", EdgeService(cache).handlers())
             await asyncio.Event().wait()
         finally:
             await transport.close()
+
+
+class Gateway:
+    """All programs around one catalog; its clients' buckets, and what these may hold."""
+
+    def __init__(self, site: Site, trace: Trace, *, workers: int, edges: int) -> None:
+        self.site = site
+        self.catalog = site.catalog
+        self.process = CatalogProcess(site, trace)
+        self.repair = RepairProcess(site, trace)
+        self.edges = [Edge(f"edge{n}{site.suffix}", site, trace) for n in range(edges)]
+        # The last worker reads from the miners.
+        reads = [edge.name for edge in self.edges][: workers - 1] + [""] * workers
+        self.workers = [
+            Worker(f"worker{n}{site.suffix}", site, trace, edge=reads[n]) for n in range(workers)
+        ]
+        self.buckets: list[Bucket] = []
+        self.model = Model(self.process.clock)
+
+    @property
+    def processes(self) -> list[Process]:
+        """Everything that runs."""
+        return [self.process, self.repair, *self.edges, *self.workers]
+
+    def lease(self) -> Lease:
+        """The lease that its clients draw on."""
+        lease = CatalogLeases(self.catalog).lease("")
+        assert lease is not None
+        return lease
+
+    def is_ready(self, miners: int) -> bool:
+        """Whether clients can store: it knows so many miners and holds a lease."""
+        found = CatalogMiners(self.catalog), CatalogLeases(self.catalog)
+        return len(found[0].all()) >= miners and found[1].lease("") is not None
+
+    async def open_buckets(self) -> None:
+        """Two accounts with a bucket each; other gateways have the same names."""
+        worker = self.workers[0]
+        for name in ("ann", "bob"):
+            account = (await worker.accounts().create(name, id=name)).account
+            self.buckets.append(
+                await worker.request(
+                    lambda objects, account=account: objects.create_bucket(  # type: ignore[misc]
+                        account, f"{account.id}-things"
+                    )
+                )
+            )

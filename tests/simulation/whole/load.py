@@ -17,9 +17,9 @@ from gateway.model import (
 )
 from gateway.objects import ObjectService
 from gateway.reading import DataDamaged
-from tests.simulation.whole.gateways import Unanswered, Worker
-from tests.simulation.whole.model import ABSENT, Attempt, Content, Model
-from tests.simulation.whole.network import SimulatedNetwork
+from tests.simulation.whole.gateways import Gateway, Unanswered, Worker
+from tests.simulation.whole.model import ABSENT, Attempt, Content
+from tests.simulation.whole.trace import Trace
 
 T = TypeVar("T")
 # (smallest, largest, weight): inline, one segment without a pipeline, with one, several segments.
@@ -39,14 +39,15 @@ class Vanished(Exception):
 
 
 class Client:
-    """One client; talks to whichever worker it likes."""
+    """One client of a gateway; talks to whichever worker of it it likes."""
 
-    def __init__(self, number: int, seed: int, network: SimulatedNetwork, model: Model) -> None:
+    def __init__(self, number: int, seed: int, gateway: Gateway, trace: Trace) -> None:
         self.name = f"client{number}"
         self._random = Random(f"{self.name} {seed}")
-        self._network = network
-        self._model = model
-        self._clock = network.clock
+        self._gateway = gateway
+        self._trace = trace
+        self._model = gateway.model
+        self._clock = trace.clock
         self._uploads: list[Upload] = []
         self._worker: Worker
         self._bucket: Bucket
@@ -63,7 +64,7 @@ class Client:
         for _ in range(operations):
             await self._choose_place()
             (kind,) = self._random.choices(list(kinds), list(kinds.values()))
-            self._worker = self._random.choice(self._network.workers)
+            self._worker = self._random.choice(self._gateway.workers)
             try:
                 outcome = await kind()
             except DataDamaged:
@@ -72,7 +73,7 @@ class Client:
             except Exception as error:  # noqa: BLE001 - a client reports whatever is not in S3's words
                 outcome = f"FAILED {error!r}"
                 self._model.wrong.append(f"{self.name} {kind.__name__} {self._place}: {error!r}")
-            self._network.trace.note(
+            self._trace.note(
                 f"{self.name} {kind.__name__} {self._worker.name} {self._place} {outcome}"
             )
 
@@ -82,11 +83,11 @@ class Client:
             now = self._clock.monotonic()
             meeting = int(now // RUSH_SECONDS) + 1
             await self._clock.sleep(meeting * RUSH_SECONDS - now)
-            self._bucket = self._network.buckets[0]
+            self._bucket = self._gateway.buckets[0]
             self._key = f"shared/{self._random.choice([meeting % 2, 0, 1])}"
             return
         await self._clock.sleep(self._random.choice(THINKS) * self._random.random())
-        self._bucket = self._random.choice(self._network.buckets)
+        self._bucket = self._random.choice(self._gateway.buckets)
         self._key = self._draw_key()
 
     def _draw_key(self) -> str:
@@ -165,9 +166,9 @@ class Client:
 
     async def copy(self) -> str:
         """Store another key's content under this one."""
-        source, bucket = self._draw_key(), self._random.choice(self._network.buckets)
+        source, bucket = self._draw_key(), self._random.choice(self._gateway.buckets)
         if self._key.startswith("shared/") and self._random.random() < 0.7:
-            source, bucket = f"shared/{self._random.randint(0, 1)}", self._network.buckets[0]
+            source, bucket = f"shared/{self._random.randint(0, 1)}", self._gateway.buckets[0]
         try:
             version = await self._worker.request(_at_once(lambda o: o.head(bucket, source)))
         except (errors.NoSuchKey, Unanswered) as error:
@@ -238,7 +239,7 @@ class Client:
             if outcome != "unanswered":
                 break
             await self._clock.sleep(10.0)
-            self._worker = self._random.choice(self._network.workers)
+            self._worker = self._random.choice(self._gateway.workers)
             again = await self._ask(work)
             outcome = again if again == "ok" else "unanswered"
         self._conclude(attempt, outcome)

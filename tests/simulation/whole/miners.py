@@ -11,8 +11,10 @@ from chain.clock import Clock
 from chain.genesis import Genesis
 from chain.ids import AccountId
 from chain.keys.identity import Identity
+from chain.members import Members
 from chain.net.memory import MemoryNetwork, MemoryTransport
 from chain.net.transport import Buffer
+from miner.access import Access
 from miner.config import MIB, MinerConfig
 from miner.fragment import FragmentRecord
 from miner.node import MinerNode
@@ -26,6 +28,8 @@ PLEDGE = 64 * MIB
 SWEEP_SECONDS = 300.0
 SCRUB_SECONDS = 1800.0
 STAGED_SECONDS = 24 * 3600.0
+# The product reads who is registered every ten seconds too; here when somebody unknown asks alone.
+MEMBERS_SECONDS = 3600.0
 
 
 class Lie(Enum):
@@ -69,7 +73,10 @@ class FaultyStore(MemoryStore):
 
 
 class SimulatedMiner(Process):
-    """A MinerNode over a memory store; `empty` makes it another miner in the same place."""
+    """A MinerNode over a memory store; `empty` makes it another miner in the same place.
+
+    It has one gateway on its own machine, or serves all that are registered (`among_others`).
+    """
 
     def __init__(
         self,
@@ -81,6 +88,7 @@ class SimulatedMiner(Process):
         trace: Trace,
         *,
         scrubs: bool,
+        among_others: bool,
     ) -> None:
         super().__init__(name, trace)
         self.domain = domain
@@ -88,6 +96,7 @@ class SimulatedMiner(Process):
         self._genesis = genesis
         self._random = random
         self._scrubs = scrubs
+        self._among_others = among_others
         self.identity: Identity
         self.store: FaultyStore
         self.empty()
@@ -107,13 +116,15 @@ class SimulatedMiner(Process):
 
     async def run(self) -> None:
         """See Process."""
-        transport = MemoryTransport(self._network, name=self.name)
+        transport = MemoryTransport(
+            self._network, name=self.name, identity=self.identity.id if self._among_others else None
+        )
         config = MinerConfig(
             name=self.name,
             data_dir=Path("memory"),
             listen=f"memory://{self.name}",
             pledge=PLEDGE,
-            owner="memory://catalog",
+            owner="" if self._among_others else "memory://catalog",
             domain=self.domain,
             sweep_every=SWEEP_SECONDS,
             staged_for=STAGED_SECONDS,
@@ -122,9 +133,13 @@ class SimulatedMiner(Process):
         )
         ledger = LedgerClient(transport.connect("memory://chain"), self._genesis)
         registrar = LedgerRegistrar(ledger, self.identity, domain=self.domain, price=0)
+        members = None
+        if self._among_others:
+            members = Members(ledger, self.clock, None, every=MEMBERS_SECONDS)
         node = MinerNode(
-            config, transport, self.clock, self.store, self.identity, registrar=registrar
-        )
+            config, transport, self.clock, self.store, self.identity,
+            registrar=registrar, access=Access(members=members),
+        )  # fmt: skip
         try:
             await node.run(asyncio.Event())
         finally:

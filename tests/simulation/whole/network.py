@@ -1,4 +1,4 @@
-"""A whole network in one process: a ledger, 50 miners and more, workers, edges.
+"""A whole network in one process: a ledger, 50 miners and more, gateways with workers and edges.
 
 Every part is the product's own code, put together as its processes do it, on a memory transport,
 memory stores and virtual time. What differs from run to run is drawn from the seed.
@@ -8,10 +8,10 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from chain.client import LedgerClient
 from chain.config import ChainConfig
 from chain.genesis import TOKEN, Allocation, Genesis, single_operator
 from chain.keys.identity import Identity
@@ -19,27 +19,20 @@ from chain.ledger.store import MemoryStore
 from chain.net.memory import Faults, MemoryTransport
 from chain.net.simulation import EPOCH_NS, SimClock
 from chain.node import ChainNode
-from gateway.store import Lease, StoreSettings
-from gateway.view import CatalogLeases, CatalogMiners
+from gateway.store import StoreSettings
 from miner.segments import PROFILES, Profile
-from tests.simulation.whole.gateways import (
-    CatalogProcess,
-    Edge,
-    RepairProcess,
-    SharedCatalog,
-    Site,
-    Worker,
-)
+from tests.simulation.whole.gateways import Edge, Gateway, SharedCatalog, Site, Worker
 from tests.simulation.whole.miners import SimulatedMiner
 from tests.simulation.whole.processes import Process
 from tests.simulation.whole.trace import Trace, TracedNetwork
 from tests.unit.object_parts import MIB, MemoryOwners
 
-if TYPE_CHECKING:
-    from gateway.model import Bucket
-
 EPOCH_SECONDS = 6 * 3600
 TRADERS = 2
+# The first gateway is the network owner's; another one draws on a lease that it buys.
+SUFFIXES = ("", "-b")
+BOUGHT = 256 * MIB
+SEVERAL_SHARE = 0.35  # a second gateway costs a run nearly as much again
 LINK = Faults(delay=(0.0005, 0.004))
 
 
@@ -50,7 +43,8 @@ class Shape:
     profile: Profile
     miners: int
     per_domain: int
-    workers: int
+    gateways: int
+    workers: int  # of each gateway, as edges are
     edges: int
     scrubs: bool  # miners read all they hold once in half an hour
 
@@ -64,12 +58,14 @@ class Shape:
         """Half of all runs use the profile of a small network."""
         name = random.choice(["small", "small", "mirror", "cess", "standard"])
         per_domain = random.choice([1, 1, 2])
+        gateways = 2 if random.random() < SEVERAL_SHARE else 1
         return cls(
             profile=PROFILES[name],
             miners=random.randint(50, 55),
             per_domain=per_domain,
-            workers=random.randint(2, 4),
-            edges=2,
+            gateways=gateways,
+            workers=random.randint(2, 4) if gateways == 1 else 2,
+            edges=2 if gateways == 1 else 1,
             scrubs=random.random() < 0.2,  # looking for what is due costs a run as much as clients
         )
 
@@ -102,36 +98,35 @@ class SimulatedNetwork:
         self.shape = Shape.draw(self.random)
         self.links = TracedNetwork(Random(f"links {seed}"), LINK)
         self.links.trace = trace
-        validator, operator, gateway = (Identity.generate(self.random.randbytes) for _ in range(3))
-        self.operator = operator
-        self.traders = [Identity.generate(self.random.randbytes) for _ in range(TRADERS)]
-        self.genesis = self._genesis(validator)
-        self.catalog = SharedCatalog(Random(f"catalog {seed}"))
-        self.ledger = LedgerProcess(self.links, self.genesis, validator)
-        self.site = Site(
-            self.links, self.genesis, self.catalog, MemoryOwners(self.random.randbytes),
-            operator, gateway, self.random, self._settings(),
-        )  # fmt: skip
+        self._validator = self._identity()
+        self.traders = [self._identity() for _ in range(TRADERS)]
+        self._operators = [self._identity() for _ in range(self.shape.gateways)]
+        self.genesis = self._genesis()
+        self.ledger = LedgerProcess(self.links, self.genesis, self._validator)
         self.miners = [self._miner(number) for number in range(self.shape.miners)]
-        self.gateway = CatalogProcess(self.site, trace)
-        self.repair = RepairProcess(self.site, trace)
-        self.edges = [Edge(f"edge{n}", self.links, trace) for n in range(self.shape.edges)]
-        self.workers = [
-            Worker(f"worker{n}", self.site, trace, edge=self._edge_of(n))
-            for n in range(self.shape.workers)
-        ]
-        self.buckets: list[Bucket] = []
+        self.gateways = [self._gateway(seed, number) for number in range(self.shape.gateways)]
         self._group: asyncio.TaskGroup
 
-    def _genesis(self, validator: Identity) -> Genesis:
+    def _identity(self) -> Identity:
+        return Identity.generate(self.random.randbytes)
+
+    def _genesis(self) -> Genesis:
         """One owner, and some accounts with a few tokens."""
-        genesis = single_operator("sim", EPOCH_NS, validator.id, self.operator.id, EPOCH_SECONDS)
-        purses = [Allocation(trader.id.hex(), 100 * TOKEN) for trader in self.traders]
+        owner, *others = self._operators
+        genesis = single_operator("sim", EPOCH_NS, self._validator.id, owner.id, EPOCH_SECONDS)
+        purses = [Allocation(one.id.hex(), 100 * TOKEN) for one in (*self.traders, *others)]
         return replace(genesis, accounts=[*genesis.accounts, *purses])
 
-    def _edge_of(self, worker: int) -> str:
-        """The last worker reads from the miners."""
-        return self.edges[worker].name if worker < min(2, self.shape.workers - 1) else ""
+    def _gateway(self, seed: int, number: int) -> Gateway:
+        suffix, operator = SUFFIXES[number], self._operators[number]
+        site = Site(
+            suffix, self.shape.gateways > 1, self.links, self.genesis,
+            SharedCatalog(Random(f"catalog{suffix} {seed}")),
+            MemoryOwners(self.random.randbytes), operator, self._identity(),
+            self.random, self._settings(),
+        )  # fmt: skip
+        shape = self.shape
+        return Gateway(site, self.trace, workers=shape.workers, edges=shape.edges)
 
     def _settings(self) -> StoreSettings:
         return StoreSettings(
@@ -153,44 +148,58 @@ class SimulatedNetwork:
             self.random,
             self.trace,
             scrubs=self.shape.scrubs,
+            among_others=self.shape.gateways > 1,
         )
 
     @property
     def processes(self) -> list[Process]:
         """Everything that runs."""
-        return [
-            self.ledger, *self.miners, self.gateway, self.repair, *self.edges, *self.workers
-        ]  # fmt: skip
+        ours = [process for gateway in self.gateways for process in gateway.processes]
+        return [self.ledger, *self.miners, *ours]
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Of all gateways."""
+        return [worker for gateway in self.gateways for worker in gateway.workers]
+
+    @property
+    def edges(self) -> list[Edge]:
+        """Of all gateways."""
+        return [edge for gateway in self.gateways for edge in gateway.edges]
 
     @property
     def problems(self) -> list[str]:
-        """What went wrong in programs that never should."""
+        """What went wrong in programs that never should, and what clients saw."""
         found = [problem for process in self.processes for problem in process.problems]
-        return [*self.catalog.problems, *found]
+        for gateway in self.gateways:
+            found += [*gateway.catalog.problems, *gateway.model.wrong]
+        return found
 
     async def begin(self, group: asyncio.TaskGroup) -> None:
         """Start all programs; return when clients can store."""
         self._group = group
+        self.ledger.start(group)
+        await self.clock.sleep(0.1)
+        for miner in self.miners:
+            miner.start(group)
+        if len(self.gateways) > 1:
+            await self._buy_leases()
         for process in self.processes:
             process.start(group)
-            if process is self.ledger:
-                await self.clock.sleep(0.1)
-        miners, leases = CatalogMiners(self.catalog), CatalogLeases(self.catalog)
-        while len(miners.all()) < self.shape.miners or leases.lease("") is None:
+        while not all(gateway.is_ready(self.shape.miners) for gateway in self.gateways):
             await self.clock.sleep(5.0)
-        await self._open_buckets()
+        for gateway in self.gateways:
+            await gateway.open_buckets()
 
-    async def _open_buckets(self) -> None:
-        worker = self.workers[0]
-        for name in ("ann", "bob"):
-            account = (await worker.accounts().create(name, id=name)).account
-            self.buckets.append(
-                await worker.request(
-                    lambda objects, account=account: objects.create_bucket(  # type: ignore[misc]
-                        account, f"{account.id}-things"
-                    )
-                )
-            )
+    async def _buy_leases(self) -> None:
+        """For all but the owner, once there is space to lease."""
+        transport = MemoryTransport(self.links, name="buyer")
+        ledger = LedgerClient(transport.connect("memory://chain"), self.genesis)
+        while len(await ledger.miners()) < self.shape.miners:
+            await self.clock.sleep(0.5)
+        for operator in self._operators[1:]:
+            await ledger.buy_lease(operator, size=BOUGHT)
+        await transport.close()
 
     def start(self, process: Process) -> None:
         """Start a program (again)."""
@@ -200,9 +209,3 @@ class SimulatedNetwork:
         """Kill everything, in order."""
         for process in self.processes[::-1]:
             await process.kill()
-
-    def lease(self) -> Lease:
-        """The lease that everybody draws on."""
-        lease = CatalogLeases(self.catalog).lease("")
-        assert lease is not None
-        return lease

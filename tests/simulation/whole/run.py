@@ -20,11 +20,10 @@ from tests.simulation.whole.checks import check, check_contents
 from tests.simulation.whole.faults import Plan, Saboteur
 from tests.simulation.whole.load import Client
 from tests.simulation.whole.market import Trader
-from tests.simulation.whole.model import Model
 from tests.simulation.whole.network import TRADERS, SimulatedNetwork
 from tests.simulation.whole.trace import Trace
 
-# What continuous integration runs: some 80 CPU s.
+# What continuous integration runs: some 105 CPU s.
 SEEDS = 200
 CLIENTS = (4, 7)
 OPERATIONS = (8, 12)
@@ -62,14 +61,14 @@ def run(
 
 async def _run(seed: int, trace: Trace, waves: int, watched: "_HandlerFailures") -> Outcome:
     network = SimulatedNetwork(seed, trace)
-    model = Model(network.clock)
     random = Random(f"load {seed}")
     problems: list[str] = []
     async with asyncio.TaskGroup() as group:
         await network.begin(group)
         saboteur = Saboteur(network, Random(f"faults {seed}"))
         clients = [
-            Client(number, seed, network, model) for number in range(random.randint(*CLIENTS))
+            Client(number, seed, network.gateways[number % len(network.gateways)], trace)
+            for number in range(random.randint(*CLIENTS))
         ]
         traders = [Trader(number, seed, network) for number in range(TRADERS)]
         for _ in range(waves):
@@ -77,21 +76,23 @@ async def _run(seed: int, trace: Trace, waves: int, watched: "_HandlerFailures")
             await rest(network)
             for trader in traders:
                 await trader.run(2)
-            problems += await check(network, model)
+            problems += await check(network)
             if random.random() < ALL_PARITY_SHARE:
                 await saboteur.lose_parity()
-                problems += await check_contents(network, model)
+                problems += await check_contents(network)
                 await rest(network)
-                problems += await check(network, model)
+                problems += await check(network)
         for trader in traders:
             await trader.close()
         await network.end()
-    problems += [*model.wrong, *network.problems, *watched.found]
-    trace.note(f"catalog {network.catalog.sequence}")
+    problems += [*network.problems, *watched.found]
+    for gateway in network.gateways:
+        trace.note(f"{gateway.process.name} {gateway.catalog.sequence}")
     shape = network.shape
     summary = (
-        f"{shape.profile.name}, {shape.miners} miners, {len(clients)} clients, "
-        f"{len(model.keys)} keys, {saboteur.done} faults"
+        f"{shape.profile.name}, {shape.miners} miners, {shape.gateways} gateways, "
+        f"{len(clients)} clients, {sum(len(gateway.model.keys) for gateway in network.gateways)} "
+        f"keys, {saboteur.done} faults"
     )
     return Outcome(seed, trace.digest, trace.count, problems, trace.lines, summary)
 
