@@ -76,8 +76,8 @@ class Buckets(Protocol):
         ...
 
 
-# A bucket -> (root CID or "", objects with a CID, objects that wait for one).
-PublishProgress = Callable[[Bucket], Awaitable[tuple[str, int, int]]]
+# A bucket -> (CID of its directory or "", objects in it, changes that it lags behind).
+PublishProgress = Callable[[Bucket], tuple[str, int, int]]
 NetworkProbe = Callable[[], Awaitable[NetworkState]]
 # (bucket, key) -> an ownership certificate. Raises StoreError, RemoteError.
 Certifier = Callable[[str, str], Awaitable[bytes]]
@@ -226,7 +226,7 @@ class AdminService:
         return await self._publish_state(self._buckets.bucket(message.bucket))
 
     async def _publish_state(self, bucket: Bucket) -> PublishState:
-        cid, objects, pending = await self._progress(bucket)
+        cid, objects, pending = self._progress(bucket)
         return PublishState(bucket.name, bucket.publishes, cid, objects, pending)
 
     # ------------------------------------------------------------------ tokens

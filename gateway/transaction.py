@@ -47,6 +47,7 @@ class Transaction:
         self._pool = pool
         self._conditions: list[Condition] = []
         self._changes: list[Change] = []
+        self._once: list[Append] = []
         self._references: dict[bytes, int] = {}
         self._released = 0
         self._deferred: list[StreamRef] = []
@@ -72,6 +73,13 @@ class Transaction:
     def append(self, space: Space, prefix: bytes, value: bytes) -> None:
         """Add a row to a queue."""
         self._changes.append(Append(space, prefix, value))
+
+    def append_once(self, space: Space, prefix: bytes, value: bytes) -> None:
+        """Add a row to a queue, unless this transaction has done so."""
+        change = Append(space, prefix, value)
+        if change not in self._once:
+            self._once.append(change)
+            self._changes.append(change)
 
     def add(self, changes: Iterable[Change]) -> None:
         """Take changes that others made."""

@@ -47,6 +47,7 @@ from gateway.transaction import Transaction
 KEY_BYTES_MAX = 1024
 NULL = "null"
 PUBLISH_JOBS = b"publish/"
+CHANGED_KEYS = b"ipfs-changed/"
 # A call of the enumeration costs 1 µs, and a listing asks 1,000 times.
 _ALGORITHMS = {str(algorithm): algorithm for algorithm in Algorithm}
 # More streams than this are left out of the LIVE row and read from VERSIONS.
@@ -231,6 +232,7 @@ def unpublish(
     if row.cid and store.publisher:
         version = to_version(bucket, text_key(key), row)
         transaction.add(store.publisher.unpublish_rows(transaction.reader, version, row.uid))
+        _tell_directories(transaction, bucket, key)
 
 
 def report(
@@ -297,4 +299,11 @@ def publish(  # noqa: PLR0917 - the order of a sentence
     else:
         cid, changes = store.publisher.rows(bucket, key, row.uid, row.size, leaves)
     transaction.add(changes)
+    _tell_directories(transaction, bucket, object_key(key))
     return msgspec.structs.replace(row, cid=cid)
+
+
+def _tell_directories(transaction: Transaction, bucket: Bucket, key: bytes) -> None:
+    """The bucket's IPFS directories follow what its keys lead to (gateway/ipfs/directories.py)."""
+    if bucket.publishes:
+        transaction.append_once(Space.JOBS, CHANGED_KEYS + bucket.id + b"/", key)

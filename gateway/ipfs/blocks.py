@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from chain.cids import IDENTITY, Cid
 from chain.net.transport import Buffer
-from gateway.catalog.interface import Catalog, Reader, Space
+from gateway.catalog.interface import Catalog, Space
 from gateway.errors import NoSuchBucket, NoSuchKey
 from gateway.ipfs import rows
 from gateway.ipfs.unixfs import LEAF_BYTES
-from gateway.model import Bucket, ObjectVersion
+from gateway.model import ObjectVersion
 from gateway.objects import ObjectService
 from gateway.versions import version_uid
 
@@ -70,7 +70,6 @@ class BlockIndex:
             return Inline(cid, cid.digest)
         for holder, place, value in self._holders(cid):
             if place == rows.DIRECTORY_PLACE:
-                # The bucket of a directory is known by its id alone; a root row names it.
                 if self._directory_is_public(holder):
                     return Inline(cid, value[1:])
                 continue
@@ -107,7 +106,7 @@ class BlockIndex:
                 page = reader.scan(Space.BLOCKS, start, end, _PAGE)
             last = b""
             for key, value in page:
-                if len(key) != len(multihash) + rows.SUFFIX_BYTES:
+                if len(key) - len(multihash) not in rows.SUFFIXES:
                     continue
                 holder, place = rows.place_of(key, multihash)
                 if holder != last:
@@ -116,7 +115,7 @@ class BlockIndex:
             if len(page) < _PAGE:
                 return
             # One object may hold the same leaf many times: go on behind all of them.
-            start = multihash + last + b"\xff" * 4 + b"\x00"
+            start = multihash + last + b"\xff" * (4 + rows.FOLDER_BYTES)
 
     def _published(self, uid: bytes) -> tuple[rows.PublishedVersion, ObjectVersion] | None:
         """The version of this name, if it is still there and its bucket publishes."""
@@ -136,18 +135,11 @@ class BlockIndex:
 
     def _directory_is_public(self, bucket_id: bytes) -> bool:
         with self._catalog.read() as reader:
-            bucket = bucket_of_directories(reader, bucket_id)
-        if bucket is None:
+            value = reader.get(Space.BLOCKS, rows.tree_key(bucket_id))
+        if value is None:
             return False
         try:
-            found: Bucket = self._objects.bucket(bucket)
+            bucket = self._objects.bucket(rows.tree_row(value).bucket)
         except NoSuchBucket:
             return False
-        return found.id == bucket_id and found.publishes
-
-
-def bucket_of_directories(reader: Reader, bucket_id: bytes) -> str | None:
-    """The name of the bucket whose directories were handed out under this id."""
-    prefix = rows.roots_prefix(bucket_id)
-    found = reader.scan(Space.BLOCKS, prefix, rows.after(prefix), 1)
-    return rows.directory_root(found[0][1]).bucket if found else None
+        return bucket.id == bucket_id and bucket.publishes

@@ -28,10 +28,9 @@ from gateway.catalog.interface import (
 )
 from gateway.errors import InvalidCar, NoSuchBucket, NoSuchKey, StoreError
 from gateway.ipfs import rows, unixfs
-from gateway.ipfs.directories import sweep_directories
+from gateway.ipfs.directories import begin, sweep_legacy
 from gateway.ipfs.packing import BLOCKS_MAX, PackBody, pack_row, pack_rows
 from gateway.ipfs.publish import (
-    PUBLISH_JOBS,
     IpfsPublisher,
     block_keys,
     block_rows,
@@ -52,7 +51,7 @@ from gateway.records import (
     live_key,
     version_key,
 )
-from gateway.versions import attributes_of, object_key, version_uid
+from gateway.versions import PUBLISH_JOBS, attributes_of, object_key, version_uid
 
 log = logging.getLogger(__name__)
 
@@ -226,7 +225,7 @@ class Indexer:
     ) -> Batch | None:
         """The commit that makes it public, on condition that nothing has changed."""
         conditions, own = self._with_cid(version, uid, cid)
-        return Batch(conditions, [*changes, *own]) if conditions else None
+        return Batch(conditions, [*changes, *own, _changed(version)]) if conditions else None
 
     def _with_cid(
         self, version: ObjectVersion, uid: bytes, cid: str | None
@@ -304,9 +303,14 @@ class Indexer:
         key = rows.job_key(bucket_id)
         with self._catalog.read() as reader:
             value = reader.get(Space.JOBS, key)
+            tree = reader.get(Space.BLOCKS, rows.tree_key(bucket_id)) if publishes else None
         if value is None and not publishes:
             return False
         job = rows.bucket_job(value) if value is not None else None
+        if publishes and tree is None:
+            return await self._begin(bucket_id, name, value)
+        if tree is not None and rows.tree_row(tree).sweeping:
+            return False  # the switch was turned back: first all of the old tree goes
         if job is None or job.on != publishes:
             job = rows.BucketJob(name, publishes, b"", done=False)
         elif job.done:
@@ -320,6 +324,14 @@ class Indexer:
         await self._commit(Batch([Equals(Space.JOBS, key, value)], [change]))
         return True
 
+    async def _begin(self, bucket_id: bytes, name: str, value: bytes | None) -> bool:
+        """An empty directory, and all keys from the first one on."""
+        key, tree = rows.job_key(bucket_id), rows.tree_key(bucket_id)
+        job = rows.BucketJob(name, on=True, start=b"", done=False)
+        conditions = [Equals(Space.JOBS, key, value), Equals(Space.BLOCKS, tree, None)]
+        changes = [Put(Space.JOBS, key, rows.pack(job)), *begin(bucket_id, name)]
+        return await self._commit(Batch(conditions, changes))
+
     async def _page(self, bucket_id: bytes, name: str, job: rows.BucketJob) -> bytes | None:
         """Work on one page of objects; the key to go on from, None at the end."""
         try:
@@ -329,6 +341,9 @@ class Indexer:
         if bucket.id != bucket_id or bucket.publishes != job.on:
             return None if bucket.id != bucket_id else job.start
         listing = self._objects.list_objects(bucket, start=job.start, limit=_PAGE)
+        known = [_changed(found) for found in listing.objects if found.cid is not None]
+        if job.on and known:
+            await self._commit(Batch(changes=known))
         for found in listing.objects:
             try:
                 version = self._objects.head(bucket, found.key)
@@ -354,9 +369,9 @@ class Indexer:
             await self._commit(Batch(conditions, [*gone, *changes]))
 
     async def _sweep(self, bucket_id: bytes) -> bool:
-        """Forget one directory of a bucket; False when there is none left."""
+        """Forget one directory of an old release; False when there is none left."""
         with self._catalog.read() as reader:
-            batch = sweep_directories(reader, bucket_id)
+            batch = sweep_legacy(reader, bucket_id)
         if batch is None:
             return False
         await self._commit(batch)
@@ -375,6 +390,12 @@ class Indexer:
 
 def _advanced(job: rows.BucketJob, start: bytes | None) -> rows.BucketJob:
     return rows.BucketJob(job.bucket, job.on, start or b"", done=start is None)
+
+
+def _changed(version: ObjectVersion) -> Append:
+    """The row by which the directories follow."""
+    prefix = rows.changed_prefix(version.bucket.id)
+    return Append(Space.JOBS, prefix, object_key(version.key))
 
 
 def _batches(changes: list[Change]) -> Iterator[list[Change]]:

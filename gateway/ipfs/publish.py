@@ -13,8 +13,8 @@ from gateway.ipfs.packing import BLOCKS_MAX, PackBody
 from gateway.ipfs.unixfs import DIGEST_BYTES, FileDag
 from gateway.model import Bucket, ObjectVersion
 from gateway.records import PublishJob, encode
+from gateway.versions import PUBLISH_JOBS
 
-PUBLISH_JOBS = b"publish/"
 # A catalog record takes 65,535 changes and 16 MiB; the rows of 16 GiB of file take 1.3 MiB.
 LEAVES_MAX = 16_384
 

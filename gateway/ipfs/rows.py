@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 import msgspec
+from blake3 import blake3
 
 from chain import varint
 from gateway.records import CorruptRecord
+from gateway.versions import CHANGED_KEYS
 
 FORMAT = b"\x01"
 LEAF, NODE, DIRECTORY, PACKED = b"\x01", b"\x02", b"\x03", b"\x04"
@@ -15,7 +17,9 @@ DIRECTORY_PLACE = b"\xff\xff\xff\xfe"
 PACK_PLACE = b"\xff\xff\xff\xfd"
 LISTED_MAX = 1024  # multihashes of one row 01
 ID_BYTES = 16
+FOLDER_BYTES = 16
 SUFFIX_BYTES = ID_BYTES + 4
+SUFFIXES = {SUFFIX_BYTES, SUFFIX_BYTES + FOLDER_BYTES}  # of a block's keys
 
 # Jobs
 BUCKET_JOBS = b"ipfs-bucket/"
@@ -33,8 +37,20 @@ class PublishedVersion(msgspec.Struct, frozen=True, array_like=True):
     total: int  # Tsize of a link to the root
 
 
+class TreeRow(msgspec.Struct, frozen=True, array_like=True):
+    """Row 08 ‖ bucket id: the directories of a publishing bucket."""
+
+    bucket: str
+    root: bytes  # binary CID of the bucket's directory
+    total: int  # Tsize of a link to it
+    files: int = 0  # entries in all directories that are no directories
+    changed_ns: int = 0  # of the last change: grows with each
+    retired: int = 0  # bytes of replaced blocks that are still served
+    sweeping: bool = False  # all of it goes, whatever the bucket's switch says now
+
+
 class DirectoryRoot(msgspec.Struct, frozen=True, array_like=True):
-    """Row 02 ‖ bucket id ‖ time: a directory that was handed out, and what its blocks are."""
+    """Row 02 ‖ bucket id ‖ time: what the first releases kept of a directory. Only removed."""
 
     bucket: str
     prefix: str
@@ -107,9 +123,42 @@ def listed(value: bytes) -> Iterator[bytes]:
         at = start + size
 
 
-def directory_key(multihash: bytes, bucket_id: bytes) -> bytes:
-    """A block of a directory of a bucket."""
-    return multihash + bucket_id + DIRECTORY_PLACE
+def directory_key(multihash: bytes, bucket_id: bytes, folder: bytes) -> bytes:
+    """A block of a directory of a bucket; `folder` names the directory (`folder_id`).
+
+    The first releases had no `folder`.
+    """
+    return multihash + bucket_id + DIRECTORY_PLACE + folder
+
+
+def folder_id(path: str) -> bytes:
+    """16 bytes for a directory's path: empty, or with a slash at its end."""
+    return blake3(path.encode("utf-8", "surrogateescape")).digest(FOLDER_BYTES)
+
+
+def tree_key(bucket_id: bytes) -> bytes:
+    """The directories of a bucket."""
+    return b"\x08" + bucket_id
+
+
+def weight_key(bucket_id: bytes, folder: bytes) -> bytes:
+    """How many bytes the one block of a sharded directory would have."""
+    return tree_key(bucket_id) + b"\x01" + folder
+
+
+def retired_prefix(bucket_id: bytes) -> bytes:
+    """Lists of replaced blocks; the time (ns, u64) follows."""
+    return tree_key(bucket_id) + b"\x02"
+
+
+def retired_key(bucket_id: bytes, multihash: bytes, folder: bytes) -> bytes:
+    """Since when a block is replaced."""
+    return tree_key(bucket_id) + b"\x03" + multihash + folder
+
+
+def changed_prefix(bucket_id: bytes) -> bytes:
+    """Keys of a bucket whose links the directories do not have yet, a queue."""
+    return CHANGED_KEYS + bucket_id + b"/"
 
 
 def version_key(uid: bytes) -> bytes:
@@ -118,7 +167,7 @@ def version_key(uid: bytes) -> bytes:
 
 
 def roots_prefix(bucket_id: bytes) -> bytes:
-    """The directory roots of a bucket, oldest first."""
+    """The directory roots that the first releases kept of a bucket, oldest first."""
     return b"\x02" + bucket_id
 
 
@@ -133,7 +182,7 @@ def after(prefix: bytes) -> bytes:
     return cut[:-1] + bytes([cut[-1] + 1])
 
 
-def pack(row: PublishedVersion | DirectoryRoot | BucketJob | SweepJob) -> bytes:
+def pack(row: PublishedVersion | TreeRow | DirectoryRoot | BucketJob | SweepJob) -> bytes:
     """The value of a row."""
     return FORMAT + msgspec.msgpack.encode(row)
 
@@ -141,6 +190,11 @@ def pack(row: PublishedVersion | DirectoryRoot | BucketJob | SweepJob) -> bytes:
 def published_version(value: bytes) -> PublishedVersion:
     """Raises CorruptRecord."""
     return _unpack(value, PublishedVersion)
+
+
+def tree_row(value: bytes) -> TreeRow:
+    """Raises CorruptRecord."""
+    return _unpack(value, TreeRow)
 
 
 def directory_root(value: bytes) -> DirectoryRoot:
@@ -153,7 +207,7 @@ def bucket_job(value: bytes) -> BucketJob:
     return _unpack(value, BucketJob)
 
 
-R = TypeVar("R", PublishedVersion, DirectoryRoot, BucketJob, SweepJob)
+R = TypeVar("R", PublishedVersion, TreeRow, DirectoryRoot, BucketJob, SweepJob)
 
 
 def _unpack(value: bytes, kind: type[R]) -> R:
@@ -173,4 +227,4 @@ def sweep_job(value: bytes) -> SweepJob:
 def place_of(key: bytes, multihash: bytes) -> tuple[bytes, bytes]:
     """(uid or bucket id, four bytes that say what) of a block row."""
     suffix = key[len(multihash) :]
-    return suffix[:ID_BYTES], suffix[ID_BYTES:]
+    return suffix[:ID_BYTES], suffix[ID_BYTES:SUFFIX_BYTES]

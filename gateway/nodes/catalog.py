@@ -20,7 +20,7 @@ from gateway.catalog.pool_records import CatalogPoolRecords
 from gateway.catalog.service import run_catalog as serve_catalog
 from gateway.catalog.warming import warm
 from gateway.credentials import read_credentials
-from gateway.ipfs.directories import IpfsDirectory
+from gateway.ipfs.directories import Directories
 from gateway.ipfs.indexer import Indexer
 from gateway.ipfs.tokens import Tokens
 from gateway.ledger import NetworkWatch, pump
@@ -98,11 +98,12 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
             version = objects.head(objects.bucket(bucket), key)
             return await outbox.certificate(version)
 
+        directories = Directories(catalog, clock)
         admin = AdminService(
             accounts,
             objects,
             Tokens(catalog, clock, system_entropy),
-            progress=IpfsDirectory(objects, catalog, clock).progress,
+            progress=directories.progress,
             network=status.state,
             certify=certify,
         )
@@ -131,6 +132,7 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
                 group.create_task(
                     steadily("publishing", Indexer(objects, catalog, clock).run, clock)
                 ),
+                group.create_task(steadily("directories", directories.run, clock)),
                 group.create_task(steadily("deletions", lambda: let_go(objects, clock), clock)),
             ]
             if face is not None:

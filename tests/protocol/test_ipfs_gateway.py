@@ -15,7 +15,8 @@ from gateway.errors import SlowDown
 from gateway.ipfs import dagpb
 from gateway.ipfs.app import IpfsApp
 from gateway.ipfs.car import CarReader
-from gateway.ipfs.directories import IpfsDirectory
+from gateway.ipfs.directories import Directories
+from gateway.ipfs.indexer import Indexer
 from gateway.ipfs.publish import IpfsPublisher
 from gateway.ipfs.sending import Message
 from gateway.ipfs.serving import IpfsConfig
@@ -33,7 +34,8 @@ class Site:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.directory = IpfsDirectory(world.objects, world.catalog, world.clock)
+        self.directories = Directories(world.catalog, world.clock)
+        self.indexer = Indexer(world.objects, world.catalog, world.clock)
         self.app = IpfsApp(world.objects, world.catalog, IpfsConfig(), FakeClock())
         transport = httpx.ASGITransport(self.app)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://gateway")
@@ -46,7 +48,12 @@ class Site:
         return await self.world.objects.put(bucket, key, stream(data), attributes)
 
     async def root(self, prefix: str = "") -> Cid:
-        return await self.directory.root(self.world.objects.bucket("photos"), prefix)
+        """The directory's CID, once it is current."""
+        while await self.indexer.step():
+            pass
+        while await self.directories.step():
+            pass
+        return self.directories.root(self.world.objects.bucket("photos"), prefix)
 
     async def publish(self, on: bool) -> None:
         await self.world.objects.configure_bucket("photos", publishes=on)

@@ -37,7 +37,7 @@ STATE = NetworkState(7, 3, [NodeState("miner", "m1", True, 100, 10)], 0, 0)
 Ask = Callable[[Message[Any]], Awaitable[Any]]
 
 
-async def progress(bucket: Bucket) -> tuple[str, int, int]:
+def progress(bucket: Bucket) -> tuple[str, int, int]:
     return ("bafy", 2, 1) if bucket.publishes else ("", 0, 0)
 
 
