@@ -15,9 +15,9 @@ from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.dagpb import Link
 from gateway.ipfs.directories import Directories
 from gateway.ipfs.errors import NotFound
-from gateway.ipfs.indexer import Indexer
 from gateway.ipfs.publish import IpfsPublisher
 from gateway.model import ENABLED, Attributes, Bucket
+from tests.unit.ipfs_jobs import settle
 from tests.unit.object_parts import World, stream
 
 DAY = 24 * 3600 * 10**9
@@ -34,15 +34,6 @@ async def published(world: World) -> Bucket:
     bucket = await world.objects.configure_bucket("photos", publishes=True)
     await settle(world)
     return bucket
-
-
-async def settle(world: World) -> None:
-    """To the end, each step by jobs that know nothing of the last one."""
-    for _ in range(2000):
-        busy = await Indexer(world.objects, world.catalog, world.clock).step()
-        if not await Directories(world.catalog, world.clock).step() and not busy:
-            return
-    raise AssertionError("the jobs never come to rest")
 
 
 async def put(world: World, key: str, data: bytes = b"x") -> None:

@@ -24,6 +24,7 @@ from gateway.model import (
 from gateway.protection import CustomerKey
 from gateway.records import PublishJob, VersionRow, decode, encode
 from gateway.versions import PUBLISH_JOBS, version_uid
+from tests.unit.ipfs_jobs import file_rows, settle
 from tests.unit.object_parts import World, stream
 
 MIB = 1 << 20
@@ -47,22 +48,6 @@ async def fill(world: World) -> None:
 def cids(world: World) -> dict[str, str | None]:
     bucket = world.objects.bucket("photos")
     return {key: world.objects.head(bucket, key).cid for key in BODIES}
-
-
-def file_rows(world: World) -> list[bytes]:
-    """Rows of IPFS that belong to no directory."""
-    found = world.rows(Space.BLOCKS)
-    return [key for key, value in found if key[0] != 8 and value[:1] != rows.DIRECTORY]
-
-
-async def settle(world: World) -> int:
-    """Step to the end, each step by an indexer that knows nothing of the last one."""
-    directories = Directories(world.catalog, world.clock)
-    for count in range(200):
-        busy = await Indexer(world.objects, world.catalog, world.clock).step()
-        if not await directories.step() and not busy:
-            return count
-    raise AssertionError("the indexer never comes to rest")
 
 
 async def test_switching_on_publishes_what_is_there_and_switching_off_leaves_no_row(
