@@ -5,15 +5,13 @@ smallest share of buffers. There is one in a network, and none with `--backgroun
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
-from chain.clock import SystemClock, system_entropy
-from chain.net.nodes import NodeTransport
+from chain.clock import SystemClock
 from chain.process import run_node
 from gateway.access_log import ACCESS_DIR, AccessLogDelivery
-from gateway.catalog.client import CatalogClient
 from gateway.events.couriers import notify
 from gateway.inventory.job import InventoryJob
 from gateway.jobs import Job, JobRunner
@@ -21,20 +19,16 @@ from gateway.lifecycle.rules import Calendar
 from gateway.lifecycle.sweep import Sweep
 from gateway.network import Network
 from gateway.nodes.parts import (
-    catalog_made,
-    keystore,
+    Work,
+    linked,
     object_service,
     process_options,
     running_network,
     steadily,
     storage_pool,
+    work_until,
 )
 from gateway.replication.replicator import replicate
-from gateway.view import CatalogMiners
-from miner.client import MinerPeers
-from miner.owner import Reports
-
-Work = Mapping[str, Callable[[], Awaitable[None]]]  # that never ends, by name
 
 _RATE, _FULL_RATE = 500.0, 5000.0  # objects that expire a second, at most
 _SHARES = 64  # of the machine's buffers it takes one: the least that serves
@@ -53,17 +47,9 @@ def run(arguments: list[str]) -> int:
 async def _jobs(network: Network, stop: asyncio.Event) -> None:
     config, clock = network.config, SystemClock()
     async with AsyncExitStack() as stack:
-        transport = NodeTransport(
-            keystore(config.data_dir / "keys").identity("gateway", system_entropy)
-        )
-        stack.push_async_callback(transport.close)
-        owner = transport.connect(network.catalog_address)
-        writer = transport.connect(network.catalog_address)
-        catalog = CatalogClient(config.data_dir / "catalog", writer)
-        stack.push_async_callback(catalog.close)
-        miners, peers = CatalogMiners(catalog), MinerPeers(transport, clock)
-        reports = Reports(peers, miners)
-        pool = storage_pool(catalog, miners, peers, clock, reports)
+        links = await stack.enter_async_context(linked(network, clock))
+        catalog, reports = links.catalog, links.reports
+        pool = storage_pool(catalog, links.miners, links.peers, clock, reports)
         objects = object_service(network, catalog, pool, pool, clock, shares=_SHARES)
         stack.callback(objects.close)
         # Jobs that go through the catalog step by step; a line each.
@@ -80,19 +66,9 @@ async def _jobs(network: Network, stop: asyncio.Event) -> None:
             return steadily(name, work, clock)
 
         endless: Work = {
-            "reports": lambda: reports.run(owner, clock),
+            "reports": lambda: reports.run(links.owner, clock),
             "notifications": lambda: notify(catalog, config.notify, clock, keep),
             "replication": lambda: replicate(objects, catalog, config.replication, clock, keep),
             **{job.name: JobRunner(job, catalog, clock).run for job in stepwise},
         }
-
-        async def work() -> None:
-            await catalog_made(catalog, clock)
-            async with asyncio.TaskGroup() as group:
-                for name, job in endless.items():
-                    group.create_task(steadily(name, job, clock))
-
-        async with asyncio.TaskGroup() as group:
-            working = group.create_task(work())
-            await stop.wait()
-            working.cancel()
+        await work_until(stop, endless, catalog, clock)

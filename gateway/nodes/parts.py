@@ -1,16 +1,23 @@
-"""What the gateway's processes share: options, keys, the pool, the object service, endless work."""
+"""What the gateway's processes share: options, keys, links to the other processes, the pool, the
+object service, endless work.
+"""
 
 import argparse
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from cdn.segments import EdgeCache
 from chain.clock import Clock, system_entropy
 from chain.keys.keystore import Keystore, KeystoreError
+from chain.net.nodes import NodeTransport
 from chain.net.shared import Arena
+from chain.net.transport import Peer, Transport
 from chain.process import NodeError
+from gateway.catalog.client import CatalogClient
 from gateway.catalog.interface import Catalog, CatalogUnavailable
 from gateway.catalog.pool_records import CatalogPoolRecords
 from gateway.config import ConfigError
@@ -26,6 +33,8 @@ from miner.pool import StoragePool
 from miner.segments import SegmentSource
 
 log = logging.getLogger(__name__)
+
+Work = Mapping[str, Callable[[], Awaitable[None]]]  # that never ends, by name
 
 # Of all workers together, for sealed segments that are read again and again; and of one at least.
 EDGE_RAM_BYTES, EDGE_RAM_MIN = 128 << 20, 16 << 20
@@ -66,6 +75,36 @@ def keystore(directory: Path) -> Keystore:
         return Keystore(directory)
     except KeystoreError as error:
         raise NodeError(str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """How a process beside the catalog process reaches the others."""
+
+    transport: Transport
+    owner: Peer  # the catalog process, for reports
+    writer: Peer  # and for commits: neither waits behind the other
+    catalog: CatalogClient
+    miners: CatalogMiners
+    peers: MinerPeers
+    reports: Reports
+
+
+@asynccontextmanager
+async def linked(
+    network: Network, clock: Clock, *, arena: Arena | None = None
+) -> AsyncIterator[Links]:
+    """Links that are closed in the end; `arena`: memory that miners of this machine share."""
+    identity = keystore(network.config.data_dir / "keys").identity("gateway", system_entropy)
+    async with AsyncExitStack() as stack:
+        transport = NodeTransport(identity, arena=arena)
+        stack.push_async_callback(transport.close)
+        owner = transport.connect(network.catalog_address)
+        writer = transport.connect(network.catalog_address)
+        catalog = CatalogClient(network.config.data_dir / "catalog", writer)
+        stack.push_async_callback(catalog.close)
+        miners, peers = CatalogMiners(catalog), MinerPeers(transport, clock)
+        yield Links(transport, owner, writer, catalog, miners, peers, Reports(peers, miners))
 
 
 def storage_pool(
@@ -117,7 +156,22 @@ def object_service(
     )
 
 
-async def catalog_made(catalog: Catalog, clock: Clock) -> None:
+async def work_until(stop: asyncio.Event, work: Work, catalog: Catalog, clock: Clock) -> None:
+    """Have all of it done from when there is a catalog until `stop` is set."""
+
+    async def begin() -> None:
+        await _catalog_made(catalog, clock)
+        async with asyncio.TaskGroup() as group:
+            for name, job in work.items():
+                group.create_task(steadily(name, job, clock))
+
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(begin())
+        await stop.wait()
+        working.cancel()
+
+
+async def _catalog_made(catalog: Catalog, clock: Clock) -> None:
     """Until there is a catalog: at a network's first start its writer makes it beside us."""
     while True:
         try:

@@ -4,25 +4,13 @@ It reads the catalog by mmap and commits by message like a worker.
 """
 
 import asyncio
-from contextlib import AsyncExitStack
 
-from chain.clock import SystemClock, system_entropy
-from chain.net.nodes import NodeTransport
+from chain.clock import SystemClock
 from chain.process import run_node
-from gateway.catalog.client import CatalogClient
 from gateway.catalog.pool_records import CatalogPoolRecords
 from gateway.network import Network
-from gateway.nodes.parts import (
-    catalog_made,
-    keystore,
-    process_options,
-    running_network,
-    steadily,
-)
+from gateway.nodes.parts import Work, linked, process_options, running_network, work_until
 from gateway.repairs import CatalogRepairs
-from gateway.view import CatalogMiners
-from miner.client import MinerPeers
-from miner.owner import Reports
 from miner.releaser import Releaser
 from miner.repair import Claims, Repairer, RepairSettings
 from miner.survey import Survey, SurveySettings
@@ -42,17 +30,9 @@ def run(arguments: list[str]) -> int:
 
 async def _repair(network: Network, stop: asyncio.Event) -> None:
     config, clock = network.config, SystemClock()
-    async with AsyncExitStack() as stack:
-        transport = NodeTransport(
-            keystore(config.data_dir / "keys").identity("gateway", system_entropy)
-        )
-        stack.push_async_callback(transport.close)
-        owner = transport.connect(network.catalog_address)
-        writer = transport.connect(network.catalog_address)
-        catalog = CatalogClient(config.data_dir / "catalog", writer)
-        stack.push_async_callback(catalog.close)
-        miners, peers = CatalogMiners(catalog), MinerPeers(transport, clock)
-        records, reports = CatalogPoolRecords(catalog), Reports(peers, miners)
+    async with linked(network, clock) as links:
+        catalog, miners, peers, reports = links.catalog, links.miners, links.peers, links.reports
+        records = CatalogPoolRecords(catalog)
         claims: Claims = set()
 
         def repairer() -> Repairer:
@@ -71,20 +51,10 @@ async def _repair(network: Network, stop: asyncio.Event) -> None:
             settings = SurveySettings(cycle=config.repair_survey)
             return Survey(records, miners, peers, clock, claims=claims, settings=settings)
 
-        jobs = {
+        jobs: Work = {
             "survey": lambda: survey().run(),
             "repair": lambda: repairer().run(),
-            "reports": lambda: reports.run(owner, clock),
+            "reports": lambda: reports.run(links.owner, clock),
             "releases": lambda: Releaser(records, miners, peers, clock).run(),
         }
-
-        async def work() -> None:
-            await catalog_made(catalog, clock)
-            async with asyncio.TaskGroup() as group:
-                for name, job in jobs.items():
-                    group.create_task(steadily(name, job, clock))
-
-        async with asyncio.TaskGroup() as group:
-            working = group.create_task(work())
-            await stop.wait()
-            working.cancel()
+        await work_until(stop, jobs, catalog, clock)

@@ -13,13 +13,11 @@ from chain.clock import Clock, SystemClock, system_entropy
 from chain.net.address import split_identity
 from chain.net.http import HttpLimits, reload_certificate, serve, tls_context
 from chain.net.http_exchange import plain_error
-from chain.net.nodes import NodeTransport
-from chain.net.transport import Peer, RemoteError, Transport, Unreachable
+from chain.net.transport import RemoteError, Transport, Unreachable
 from chain.process import run_node
 from gateway.access_log import ACCESS_DIR, AccessLog
 from gateway.accounts import AccountService
-from gateway.catalog.client import CatalogClient
-from gateway.catalog.interface import Catalog, CatalogUnavailable
+from gateway.catalog.interface import CatalogUnavailable
 from gateway.console.app import ConsoleApp
 from gateway.iam.face import IamFace
 from gateway.iam.fetching import Fetcher
@@ -34,8 +32,10 @@ from gateway.ipfs.tokens import Tokens
 from gateway.listeners import is_loopback
 from gateway.network import Network
 from gateway.nodes.parts import (
+    Links,
     keyring,
     keystore,
+    linked,
     object_service,
     process_options,
     running_network,
@@ -47,9 +47,7 @@ from gateway.s3.app import S3App
 from gateway.s3.config import S3Config
 from gateway.s3.refusals import protocol_error
 from gateway.status import WorkerMetrics, space_of
-from gateway.view import CatalogLeases, CatalogMiners
-from miner.client import MinerPeers
-from miner.owner import Reports
+from gateway.view import CatalogLeases
 from miner.pool import StoragePool
 from miner.protocol import ReportMissing
 from miner.segments import PROFILES, SegmentSource
@@ -77,16 +75,10 @@ async def _worker(
     config, clock = network.config, SystemClock()
     async with AsyncExitStack() as stack:
         keys, arena = keystore(config.data_dir / "keys"), shared_arena(network)
-        transport = NodeTransport(keys.identity("gateway", system_entropy), arena=arena)
-        stack.push_async_callback(transport.close)
-        owner = transport.connect(network.catalog_address)
-        writer = transport.connect(network.catalog_address)
-        catalog = CatalogClient(config.data_dir / "catalog", writer)
-        stack.push_async_callback(catalog.close)
-        miners, peers = CatalogMiners(catalog), MinerPeers(transport, clock)
-        reports = Reports(peers, miners)
-        pool = storage_pool(catalog, miners, peers, clock, reports)
-        source = _source(network, pool, transport, clock)
+        links = await stack.enter_async_context(linked(network, clock, arena=arena))
+        catalog, reports = links.catalog, links.reports
+        pool = storage_pool(catalog, links.miners, links.peers, clock, reports)
+        source = _source(network, pool, links.transport, clock)
         objects = object_service(network, catalog, pool, source, clock, arena=arena)
         stack.callback(objects.close)
         accounts = AccountService(
@@ -139,8 +131,10 @@ async def _worker(
                 open=is_loopback(sockets["ipfs_api"]),
             ),
             "console": ConsoleApp(
-                _readiness(network, catalog, writer, transport, miners, peers),
-                WorkerMetrics(str(os.getpid()), catalog, miners, peers, pool.read_counts),
+                _readiness(network, links),
+                WorkerMetrics(
+                    str(os.getpid()), catalog, links.miners, links.peers, pool.read_counts
+                ),
             ),
         }
         tls = None
@@ -151,7 +145,7 @@ async def _worker(
             hangup.action = lambda: reload_certificate(context, cert, key)
         async with asyncio.TaskGroup() as group:
             reporting = group.create_task(
-                steadily("reports", lambda: reports.run(owner, clock), clock)
+                steadily("reports", lambda: reports.run(links.owner, clock), clock)
             )
             logging_access = group.create_task(access.run())
             async with asyncio.TaskGroup() as ports:
@@ -170,20 +164,13 @@ async def _worker(
             logging_access.cancel()
 
 
-def _readiness(
-    network: Network,
-    catalog: Catalog,
-    writer: Peer,
-    transport: Transport,
-    miners: CatalogMiners,
-    peers: MinerPeers,
-) -> Callable[[], Any]:
+def _readiness(network: Network, links: Links) -> Callable[[], Any]:
     """The probe of /health/ready: what is missing, one sentence each.
 
-    `writer` is the connection of this worker's commits: the index alone is read without a writer.
+    The connection of this worker's commits is asked: the index alone is read without a writer.
     """
-    ledger = network.ledger().client(transport)
-    leases = CatalogLeases(catalog)
+    ledger = network.ledger().client(links.transport)
+    leases = CatalogLeases(links.catalog)
     quorum = PROFILES[network.profile].quorum
 
     async def missing() -> list[str]:
@@ -194,13 +181,14 @@ def _readiness(
         except (RemoteError, Unreachable, TimeoutError):
             found.append("the ledger does not answer")
         try:
-            await writer.ask(ReportMissing(()), timeout=_READY_SECONDS)
+            await links.writer.ask(ReportMissing(()), timeout=_READY_SECONDS)
         except (RemoteError, Unreachable):
             found.append("the catalog does not answer")
         try:
             if leases.lease("") is None:
                 found.append("no storage lease is reserved yet")
-            up = [miner for miner, space in await space_of(miners, peers) if space is not None]
+            spaces = await space_of(links.miners, links.peers)
+            up = [miner for miner, space in spaces if space is not None]
         except CatalogUnavailable:
             return [*found, "there is no catalog yet"]
         if len(up) < quorum:
