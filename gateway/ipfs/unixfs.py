@@ -5,13 +5,13 @@ leaf is that leaf.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
 from chain import varint
-from chain.cids import RAW, SHA2_256, Cid
+from chain.cids import DAG_PB, RAW, SHA2_256, Cid
 from gateway.ipfs import dagpb
 from gateway.ipfs.errors import BlockError
 
@@ -41,6 +41,8 @@ class Data(NamedTuple):
     block_sizes: tuple[int, ...] = ()
     hash_type: int | None = None
     fan_out: int | None = None
+    mode: int | None = None  # permission bits
+    mtime: tuple[int, int] | None = None  # seconds since 1970, nanoseconds
 
 
 DIRECTORY_DATA = b"\x08\x01"
@@ -59,15 +61,26 @@ def encode(message: Data) -> bytes:
         out += [b"\x28", varint.encode(message.hash_type)]
     if message.fan_out is not None:
         out += [b"\x30", varint.encode(message.fan_out)]
+    if message.mode is not None:
+        out += [b"\x38", varint.encode(message.mode)]
+    if message.mtime is not None:
+        time = _encode_time(*message.mtime)
+        out += [b"\x42", varint.encode(len(time)), time]
     return b"".join(out)
 
 
+def _encode_time(seconds: int, nanoseconds: int) -> bytes:
+    out = b"\x08" + varint.encode(seconds)
+    return out + b"\x15" + nanoseconds.to_bytes(4, "little") if nanoseconds else out
+
+
 def decode(raw: bytes) -> Data:
-    """Read a UnixFS message; optional mode and mtime are skipped. Raises BlockError."""
+    """Read a UnixFS message. An mtime before 1970 is read as none. Raises BlockError."""
     kind: Kind | None = None
     values: dict[int, int] = {}
     sizes: list[int] = []
     data: bytes | None = None
+    mtime: tuple[int, int] | None = None
     at = 0
     while at < len(raw):
         tag, at = varint.decode(raw, at, BlockError)
@@ -77,6 +90,8 @@ def decode(raw: bytes) -> Data:
                 raise BlockError("UnixFS data is cut off")
             if tag == 0x12:
                 data = raw[at : at + length]
+            else:
+                mtime = _decode_time(raw[at : at + length])
             at += length
             continue
         value, at = varint.decode(raw, at, BlockError)
@@ -92,7 +107,24 @@ def decode(raw: bytes) -> Data:
             raise BlockError(f"UnixFS field {tag:#x}")
     if kind is None:
         raise BlockError("UnixFS data without a type")
-    return Data(kind, data, values.get(0x18), tuple(sizes), values.get(0x28), values.get(0x30))
+    return Data(
+        kind, data, values.get(0x18), tuple(sizes), values.get(0x28), values.get(0x30),
+        values.get(0x38), mtime,
+    )  # fmt: skip
+
+
+def _decode_time(raw: bytes) -> tuple[int, int] | None:
+    """Seconds as a varint (ten bytes before 1970), then nanoseconds as four bytes, if any."""
+    if raw[:1] != b"\x08":
+        raise BlockError("a UnixFS time without seconds")
+    if len(raw) >= 11 and raw[10] == 1 and min(raw[1:10]) >= 0x80:
+        return None
+    seconds, at = varint.decode(raw, 1, BlockError)
+    if at == len(raw):
+        return seconds, 0
+    if raw[at : at + 1] != b"\x15" or len(raw) != at + 5:
+        raise BlockError("a UnixFS time of another form")
+    return seconds, int.from_bytes(raw[at + 1 :], "little")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +137,66 @@ class FileDag:
     nodes: tuple[tuple[Cid, bytes], ...]
 
 
-class _Child(NamedTuple):
+class Child(NamedTuple):
+    """A part of a file: a leaf, or a node with all that is below it."""
+
     cid: Cid
     size: int  # file bytes
     total: int  # block bytes
+
+
+# (codec, block) -> its CID.
+Seal = Callable[[int, bytes], Cid]
+
+
+class Balanced:
+    """Nodes above leaves that come one by one: full nodes are made as soon as another leaf comes.
+
+    Holds up to `width` children of each level.
+    """
+
+    def __init__(self, width: int = WIDTH, seal: Seal = lambda _, block: dagpb.cid_of(block)):
+        self._width = width
+        self._seal = seal
+        self._levels: list[list[Child]] = [[]]
+
+    def add(self, child: Child, level: int = 0) -> Iterator[tuple[Cid, bytes]]:
+        """Put a leaf behind the others; the nodes that are whole now."""
+        if level == len(self._levels):
+            self._levels.append([])
+        children = self._levels[level]
+        if len(children) == self._width:
+            parent, block = self._node(children, None, None)
+            yield parent.cid, block
+            children.clear()
+            yield from self.add(parent, level + 1)
+        self._levels[level].append(child)
+
+    def finish(
+        self, mode: int | None = None, mtime: tuple[int, int] | None = None
+    ) -> Iterator[tuple[Child, bytes]]:
+        """The nodes that are left, the root last; none where one leaf is all: it is the root."""
+        level = 0
+        while len(self._levels[level]) > 1 or level + 1 < len(self._levels):
+            children = self._levels[level]
+            if level + 1 == len(self._levels):
+                yield self._node(children, mode, mtime)
+                return
+            parent, block = self._node(children, None, None)
+            yield parent, block
+            for cid, above in self.add(parent, level + 1):
+                yield Child(cid, 0, 0), above
+            level += 1
+
+    def _node(
+        self, children: list[Child], mode: int | None, mtime: tuple[int, int] | None
+    ) -> tuple[Child, bytes]:
+        size = sum(child.size for child in children)
+        sizes = tuple(child.size for child in children)
+        data = encode(Data(Kind.FILE, size=size, block_sizes=sizes, mode=mode, mtime=mtime))
+        block = dagpb.encode([dagpb.Link(c.cid, "", c.total) for c in children], data)
+        total = len(block) + sum(child.total for child in children)
+        return Child(self._seal(DAG_PB, block), size, total), block
 
 
 def leaf_count(size: int) -> int:
@@ -129,16 +217,13 @@ def build_file(size: int, leaves: bytes) -> FileDag:
     count = leaf_count(size)
     if len(leaves) != count * DIGEST_BYTES:
         raise ValueError(f"{len(leaves)} bytes of digests for a file of {size} bytes")
-    level = [_Child(leaf_cid(digest), length, length) for digest, length in _leaves(size, leaves)]
+    balanced = Balanced()
     nodes: list[tuple[Cid, bytes]] = []
-    while len(level) > 1:
-        above = []
-        for at in range(0, len(level), WIDTH):
-            child, block = _parent(level[at : at + WIDTH])
-            nodes.append((child.cid, block))
-            above.append(child)
-        level = above
-    [root] = level
+    root = Child(leaf_cid(leaves[:DIGEST_BYTES]), size, size)
+    for digest, length in _leaves(size, leaves):
+        nodes += balanced.add(Child(leaf_cid(digest), length, length))
+    for root, block in balanced.finish():
+        nodes.append((root.cid, block))
     return FileDag(root.cid, size, root.total, tuple(nodes))
 
 
@@ -146,11 +231,3 @@ def _leaves(size: int, leaves: bytes) -> Iterator[tuple[bytes, int]]:
     for index in range(leaf_count(size)):
         digest = leaves[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
         yield digest, min(LEAF_BYTES, size - index * LEAF_BYTES)
-
-
-def _parent(children: list[_Child]) -> tuple[_Child, bytes]:
-    size = sum(child.size for child in children)
-    data = encode(Data(Kind.FILE, size=size, block_sizes=tuple(c.size for c in children)))
-    block = dagpb.encode([dagpb.Link(c.cid, "", c.total) for c in children], data)
-    total = len(block) + sum(child.total for child in children)
-    return _Child(dagpb.cid_of(block), size, total), block
