@@ -22,6 +22,27 @@ DEPTH_MAX = 8  # bytes of the hash
 _MASK = (1 << 64) - 1
 
 
+class Form(NamedTuple):
+    """How a directory becomes blocks: by the profile unixfs-v1-2025 if nothing else is said."""
+
+    seal: Callable[[bytes], Cid] = dagpb.cid_of
+    by_links: bool = False  # a HAMT by the size of names and CIDs, not of the block
+    mode: int | None = None
+    mtime: tuple[int, int] | None = None
+
+    def block(self, links: Sequence[Link]) -> bytes | None:
+        """The one block of these entries; None where they are too many for one."""
+        data = unixfs.Data(unixfs.Kind.DIRECTORY, mode=self.mode, mtime=self.mtime)
+        block = dagpb.encode(links[: dagpb.LINKS_MAX], unixfs.encode(data))
+        size = len(block)
+        if self.by_links:
+            size = sum(len(x.cid.raw) + len(_name_bytes(x.name)) for x in links)
+        return block if size <= BLOCK_BYTES_MAX else None
+
+
+V1_2025 = Form()
+
+
 class Directory(NamedTuple):
     """A built directory: its root and all its blocks, children first."""
 
@@ -30,20 +51,20 @@ class Directory(NamedTuple):
     blocks: tuple[tuple[Cid, bytes], ...]
 
 
-def build(entries: Iterable[Link]) -> Directory:
+def build(entries: Iterable[Link], form: Form = V1_2025) -> Directory:
     """The directory of these entries. Raises ValueError for a name that is empty or comes twice."""
     links = sorted(entries, key=lambda link: _name_bytes(link.name))
     for before, link in zip([None, *links], links, strict=False):
         if not link.name or (before is not None and before.name == link.name):
             raise ValueError("names in a directory are not empty and differ")
     below = sum(link.size for link in links)
-    block = dagpb.encode(links[: dagpb.LINKS_MAX], unixfs.DIRECTORY_DATA)
-    if len(block) <= BLOCK_BYTES_MAX:
-        cid = dagpb.cid_of(block)
+    block = form.block(links)
+    if block is not None:
+        cid = form.seal(block)
         return Directory(cid, len(block) + below, ((cid, block),))
     blocks: list[tuple[Cid, bytes]] = []
     hashed = [(hash_bytes(_name_bytes(link.name)), link) for link in links]
-    root = _shard(hashed, 0, blocks)
+    root = _shard(hashed, 0, blocks, form)
     return Directory(root.cid, root.size, tuple(blocks))
 
 
@@ -68,6 +89,7 @@ def update(
     changes: Mapping[str, Link | None],
     load: Callable[[Cid], bytes],
     weight: int | None = None,
+    form: Form = V1_2025,
 ) -> Update:
     """The directory `root` with other entries: name -> link, None to take it out.
 
@@ -80,7 +102,7 @@ def update(
         raise ValueError("names in a directory are not empty")
     is_shard, links = entries(load(root))
     if not is_shard:
-        return _update_block(root, links, changes)
+        return _update_block(root, links, changes, form)
     change = _Change(load)
     found = change.shard(root, _hashed(changes), 0)
     delta = sum(link_bytes(link) for link in changes.values() if link is not None)
@@ -89,8 +111,8 @@ def update(
         weight = _weigh(root, load, BLOCK_BYTES_MAX - delta)
     weight = None if weight is None else weight + delta
     if weight is not None and weight <= BLOCK_BYTES_MAX:
-        return _shrink(root, changes, load, change.replaced)
-    link, block = _encode_shard(found)
+        return _shrink(root, changes, load, change.replaced, form)
+    link, block = _encode_shard(found, form)
     change.blocks[link.cid] = block
     return change.result(link, weight)
 
@@ -189,7 +211,10 @@ def _slots(
 
 
 def _shard(
-    hashed: Sequence[tuple[bytes, Link]], depth: int, blocks: list[tuple[Cid, bytes]]
+    hashed: Sequence[tuple[bytes, Link]],
+    depth: int,
+    blocks: list[tuple[Cid, bytes]],
+    form: Form = V1_2025,
 ) -> Link:
     if depth >= DEPTH_MAX:
         raise ValueError("two names have one 64-bit hash")
@@ -199,13 +224,13 @@ def _shard(
             link = items[0][1]
             links.append(link._replace(name=f"{slot:02X}{link.name}"))
         else:
-            links.append(_shard(items, depth + 1, blocks)._replace(name=f"{slot:02X}"))
-    link, block = _encode_shard(links)
+            links.append(_shard(items, depth + 1, blocks, form)._replace(name=f"{slot:02X}"))
+    link, block = _encode_shard(links, form if depth == 0 else form._replace(mode=None, mtime=None))
     blocks.append((link.cid, block))
     return link
 
 
-def _encode_shard(links: Sequence[Link]) -> tuple[Link, bytes]:
+def _encode_shard(links: Sequence[Link], form: Form = V1_2025) -> tuple[Link, bytes]:
     """A link to the shard with these links, and its block. The links are in the order of slots."""
     bits = 0
     for link in links:
@@ -216,11 +241,13 @@ def _encode_shard(links: Sequence[Link]) -> tuple[Link, bytes]:
             data=bits.to_bytes((bits.bit_length() + 7) // 8, "big"),
             hash_type=MURMUR3_X64_64,
             fan_out=FAN_OUT,
+            mode=form.mode,
+            mtime=form.mtime,
         )
     )
     block = dagpb.encode(links, data)
     below = sum(link.size for link in links)
-    return Link(dagpb.cid_of(block), "", len(block) + below), block
+    return Link(form.seal(block), "", len(block) + below), block
 
 
 # ---------------------------------------------------------------- changing
@@ -230,11 +257,13 @@ def _hashed(changes: Mapping[str, Link | None]) -> list[tuple[bytes, str, Link |
     return sorted(found, key=lambda change: change[:2])
 
 
-def _update_block(root: Cid, links: list[Link], changes: Mapping[str, Link | None]) -> Update:
+def _update_block(
+    root: Cid, links: list[Link], changes: Mapping[str, Link | None], form: Form
+) -> Update:
     """Change a directory of one block."""
     table = {link.name: link for link in links}
     replaced = {name: table[name] for name in changes if name in table}
-    return _rebuilt(table, changes, replaced, {root})
+    return _rebuilt(table, changes, replaced, {root}, form)
 
 
 def _rebuilt(
@@ -242,6 +271,7 @@ def _rebuilt(
     changes: Mapping[str, Link | None],
     replaced: dict[str, Link],
     old: set[Cid],
+    form: Form,
 ) -> Update:
     """Build the directory of all entries anew; `old` are the blocks that it had."""
     for name, link in changes.items():
@@ -249,7 +279,7 @@ def _rebuilt(
             table.pop(name, None)
         else:
             table[name] = link._replace(name=name)
-    built = build(table.values())
+    built = build(table.values(), form)
     blocks = tuple(block for block in built.blocks if block[0] not in old)
     gone = tuple(old - {cid for cid, _ in built.blocks})
     weight = _EMPTY_BYTES + sum(map(link_bytes, table.values()))
@@ -261,6 +291,7 @@ def _shrink(
     changes: Mapping[str, Link | None],
     load: Callable[[Cid], bytes],
     replaced: dict[str, Link],
+    form: Form,
 ) -> Update:
     """A HAMT whose entries fit one block after the change."""
     table: dict[str, Link] = {}
@@ -270,7 +301,7 @@ def _shrink(
             shards.add(link.cid)
         else:
             table[link.name[2:]] = link._replace(name=link.name[2:])
-    return _rebuilt(table, changes, replaced, shards)
+    return _rebuilt(table, changes, replaced, shards, form)
 
 
 def walk(root: Cid, load: Callable[[Cid], bytes]) -> Iterator[Link]:

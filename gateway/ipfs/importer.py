@@ -5,15 +5,16 @@ Kubo's `add` lets its callers do.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from blake3 import blake3
 
 from chain.cids import BLAKE3, DAG_PB, IDENTITY, RAW, SHA2_256, SHA2_512, Cid
 from chain.net.transport import Buffer
-from gateway.ipfs import dagpb, unixfs
+from gateway.ipfs import dagpb, directory, unixfs
 from gateway.ipfs.dagpb import BLOCK_BYTES_MAX, Link
+from gateway.ipfs.directory import Directory
 from gateway.ipfs.unixfs import Balanced, Child, Data, Kind
 
 # What a DAG-PB leaf has beside its bytes fits in here.
@@ -152,3 +153,77 @@ def symlink(
     data = Data(Kind.SYMLINK, text, mode=metadata.mode, mtime=metadata.mtime)
     block = dagpb.encode((), unixfs.encode(data))
     return Link(profile.seal(DAG_PB, block), "", len(block)), block
+
+
+class NotADirectory(ValueError):
+    """A file lies where a directory is needed, or the other way round."""
+
+
+class Tree:
+    """Files by their paths, gathered to directories. Holds a link for each entry."""
+
+    def __init__(self, profile: Profile = V1_2025) -> None:
+        self._profile = profile
+        self._top = _Folder()
+
+    def put(self, path: Sequence[str], link: Link) -> None:
+        """Put a file (a link to it) at a path, in place of one there. Raises NotADirectory."""
+        folder = self._folder(path[:-1])
+        if path[-1] in folder.folders:
+            raise NotADirectory("/".join(path))
+        folder.files[path[-1]] = link._replace(name=path[-1])
+
+    def folder(self, path: Sequence[str], metadata: Metadata = NO_METADATA) -> None:
+        """Have a directory at a path, empty or not. Raises NotADirectory."""
+        folder = self._folder(path)
+        if metadata != NO_METADATA:
+            folder.metadata = metadata
+
+    def finish(self, *, top: bool) -> Iterator[tuple[tuple[str, ...], Directory]]:
+        """(path, directory) from below; `top`: also the one that holds all others."""
+        yield from self._finish(self._top, (), top=top)
+
+    def __bool__(self) -> bool:
+        """Whether anything was put in."""
+        return bool(self._top.files or self._top.folders)
+
+    @property
+    def entries(self) -> list[Link]:
+        """The files beside all directories."""
+        return list(self._top.files.values())
+
+    def _folder(self, path: Sequence[str]) -> "_Folder":
+        folder = self._top
+        for name in path:
+            if name in folder.files:
+                raise NotADirectory("/".join(path))
+            folder = folder.folders.setdefault(name, _Folder())
+        return folder
+
+    def _finish(
+        self, folder: "_Folder", path: tuple[str, ...], *, top: bool
+    ) -> Iterator[tuple[tuple[str, ...], Directory]]:
+        links = list(folder.files.values())
+        for name, below in folder.folders.items():
+            for place, built in self._finish(below, (*path, name), top=True):
+                yield place, built
+            links.append(Link(built.root, name, built.total))
+        if top:
+            form = directory.Form(
+                lambda block: self._profile.seal(DAG_PB, block),
+                self._profile.sharded_by_links,
+                folder.metadata.mode,
+                folder.metadata.mtime,
+            )
+            yield path, directory.build(links, form)
+
+
+class _Folder:
+    """A directory being gathered."""
+
+    __slots__ = ("files", "folders", "metadata")
+
+    def __init__(self) -> None:
+        self.files: dict[str, Link] = {}
+        self.folders: dict[str, _Folder] = {}
+        self.metadata = NO_METADATA

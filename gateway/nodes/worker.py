@@ -27,8 +27,10 @@ from gateway.ipfs.api.commands import COMMANDS
 from gateway.ipfs.api.node import Node
 from gateway.ipfs.app import IpfsApp
 from gateway.ipfs.blocks import BlockIndex
-from gateway.ipfs.serving import IpfsConfig
+from gateway.ipfs.packs import Packs
+from gateway.ipfs.serving import IpfsConfig, NoNames
 from gateway.ipfs.tokens import Tokens
+from gateway.ipfs.walk import Walker
 from gateway.listeners import is_loopback
 from gateway.network import Network
 from gateway.nodes.parts import (
@@ -92,6 +94,7 @@ async def _worker(
             config.logging_roll_seconds,
             owner=f"{clock.now_ns()}-{os.getpid()}",
         )
+        index = BlockIndex(objects, catalog)
         apps: dict[str, Any] = {
             "s3": S3App(
                 objects,
@@ -121,11 +124,14 @@ async def _worker(
                 Node(
                     objects,
                     catalog,
-                    BlockIndex(objects, catalog),
+                    index,
+                    Walker(index),
+                    Packs(objects, index, clock, system_entropy),
                     Tokens(catalog, clock, system_entropy),
                     clock,
                     accounts.first,
                     bytes(keys.identity("gateway", system_entropy).id),
+                    NoNames(),
                 ),
                 COMMANDS,
                 open=is_loopback(sockets["ipfs_api"]),

@@ -15,16 +15,13 @@ from chain.net.transport import Buffer
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import StoreError
 from gateway.ipfs.api.call import Call, Lines, Reply, Value, parse_command, parse_query
-from gateway.ipfs.api.errors import ApiError, BadCall, Refused, UnknownCommand
+from gateway.ipfs.api.errors import TOLD, ApiError, BadCall, Refused, UnknownCommand
 from gateway.ipfs.api.node import Node
-from gateway.ipfs.errors import BlockError, IpfsError
 from gateway.ipfs.sending import Headers, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Node, Call], Awaitable[Reply]]
-# What a command may raise and a client is told.
-_TOLD = (ApiError, IpfsError, BlockError, StoreError, CatalogUnavailable)
 
 _EXPOSED = b"X-Stream-Output, X-Chunked-Output, X-Content-Length"
 _PREFLIGHT: Headers = [
@@ -71,7 +68,7 @@ class ApiApp:
             )
             reply = await handler(self._node, call)
             await _send_reply(reply, receive, send)
-        except _TOLD as error:
+        except TOLD as error:
             await _send_error(send, *_told(error))
 
     def _admit(self, headers: Mapping[bytes, bytes]) -> str:
@@ -157,7 +154,7 @@ async def _send_reply(reply: Reply, receive: Receive, send: Send) -> None:
             await send({"type": "http.response.body", "body": first, "more_body": True})
             async for part in parts:
                 await send({"type": "http.response.body", "body": part, "more_body": True})
-        except _TOLD as error:
+        except TOLD as error:
             # Returning without the last chunk makes the server cut the connection.
             log.warning("a reply was broken off: %s", error)
             return

@@ -18,7 +18,7 @@ QUERY_BYTES_MAX = 32 << 10
 FIELDS_MAX = 1024
 _COMMAND = re.compile(rb"[a-z0-9-]+(/[a-z0-9-]+){0,3}")
 _TRUE, _FALSE = {"", "1", "t", "true", "TRUE", "True"}, {"0", "f", "false", "FALSE", "False"}
-_NUMBER = re.compile(r"-?[0-9]{1,18}")
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
 _ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 
-from gateway.ipfs.api import node
+from gateway.ipfs.api import adding, blocks, node, reading
 from gateway.ipfs.api.app import Handler
 
 COMMANDS: Mapping[str, Handler] = {
     **node.COMMANDS,
+    **adding.COMMANDS,
+    **reading.COMMANDS,
+    **blocks.COMMANDS,
     # names: key/*, name/*
 }

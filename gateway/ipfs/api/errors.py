@@ -2,6 +2,10 @@
 
 from http import HTTPStatus
 
+from gateway.catalog.interface import CatalogUnavailable
+from gateway.errors import StoreError
+from gateway.ipfs.errors import BlockError, IpfsError
+
 NORMAL, CLIENT, FORBIDDEN = 0, 1, 4  # Code: what went wrong in the words of Kubo's clients
 
 
@@ -30,3 +34,7 @@ class UnknownCommand(ApiError):
     """There is no such command here."""
 
     status = HTTPStatus.NOT_FOUND
+
+
+# What a command may raise and a client is told.
+TOLD = (ApiError, IpfsError, BlockError, StoreError, CatalogUnavailable)

@@ -12,13 +12,19 @@ from typing import Any
 
 import base58
 
+from chain.cids import Cid
 from chain.clock import Clock
 from gateway.catalog.interface import Catalog
 from gateway.errors import BucketAlreadyOwnedByYou, NoSuchBucket
 from gateway.ipfs.api.call import Call, Reply, Value
 from gateway.ipfs.api.errors import ApiError
+from gateway.ipfs.api.paths import parse_cid
 from gateway.ipfs.blocks import BlockIndex
+from gateway.ipfs.packs import Packs
+from gateway.ipfs.request import ContentPath
+from gateway.ipfs.serving import NameSystem
 from gateway.ipfs.tokens import API_BUCKET, Tokens
+from gateway.ipfs.walk import Resolved, Walker
 from gateway.model import Account, Bucket
 from gateway.objects import ObjectService
 
@@ -32,10 +38,25 @@ class Node:
     objects: ObjectService
     catalog: Catalog
     index: BlockIndex
+    walker: Walker
+    packs: Packs
     tokens: Tokens
     clock: Clock
     owner: Callable[[], Account | None]  # the first account: the default bucket is its own
     public_key: bytes  # of the network's identity, Ed25519
+    names: NameSystem
+
+    async def root(self, path: ContentPath) -> Cid:
+        """The CID at the beginning of a path; of a name, where it leads. Raises IpfsError."""
+        if path.namespace == "ipfs":
+            return parse_cid(path.root)
+        return (await self.resolve(path)).roots[-1]
+
+    async def resolve(self, path: ContentPath) -> Resolved:
+        """What a path leads to. Raises IpfsError, StoreError."""
+        if path.namespace == "ipns":
+            path = (await self.names.resolve(path)).path
+        return await self.walker.resolve(parse_cid(path.root), path.segments)
 
     async def bucket(self, call: Call) -> Bucket:
         """The bucket that a call writes to: its token's, else the default, made on first use.
