@@ -43,7 +43,7 @@ from gateway.multipart import Multipart
 from gateway.protection import CustomerKey, EncryptionChange
 from gateway.segments import Cutting, Engine
 from gateway.store import Leases, Publisher, StoragePool, Store, StoreSettings
-from gateway.transaction import commit, release_some
+from gateway.transaction import Transaction, commit, release_some
 from gateway.transition import Transition, release_retired
 from gateway.version_listing import list_versions_page, position_behind
 from gateway.writing import Writing
@@ -279,6 +279,7 @@ class ObjectService:
         *,
         condition: WriteCondition = ANY,
         bypass: bool = False,
+        guard: Callable[[Transaction], None] | None = None,
     ) -> Deletion | None:
         """Delete a key, or one version of it for good; None if there was nothing to do.
 
@@ -286,10 +287,13 @@ class ObjectService:
         comes (also where there is no object). With it that version or delete marker goes, and what
         was before it is the latest again if it was. `condition` is judged against the latest
         version: one that was never there fulfils it, a delete marker does not. `bypass`: also in
-        spite of a retention in governance mode. Raises PreconditionFailed, InvalidArgument (no
-        version has such a name), AccessDenied (locked).
+        spite of a retention in governance mode. `guard` makes the commit hold on rows of others, or
+        raises. Raises PreconditionFailed, InvalidArgument (no version has such a name),
+        AccessDenied (locked).
         """
-        return await self._writing.delete(bucket, key, version_id, condition, bypass=bypass)
+        return await self._writing.delete(
+            bucket, key, version_id, condition, bypass=bypass, guard=guard
+        )
 
     async def expire(self, version: ObjectVersion, standing: Standing) -> Deletion | None:
         """Delete a version that `list_versions` or `list_objects` gave if it still stands so.

@@ -229,11 +229,14 @@ class Writing:
         condition: WriteCondition,
         *,
         bypass: bool,
+        guard: Callable[[Transaction], None] | None,
     ) -> Deletion | None:
         """See ObjectService.delete."""
         raw_key = object_key(key)
 
         def build(transaction: Transaction) -> Deletion | None:
+            if guard is not None:
+                guard(transaction)
             return history.delete(
                 self._store, transaction, bucket, raw_key, version_id, condition, bypass=bypass
             )

@@ -97,6 +97,29 @@ class BlockIndex:
         parts = [bytes(part) async for part in self.read(block.version, block.start, block.end)]
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def is_held(self, cid: Cid, bucket_id: bytes) -> bool:
+        """Whether this bucket itself holds the block."""
+        if cid.hash_code == IDENTITY:
+            return True
+        for holder, place, _ in self._holders(cid):
+            if place == rows.DIRECTORY_PLACE:
+                if holder == bucket_id:
+                    return True
+            elif (found := self._published(holder)) and found[0].bucket_id == bucket_id:
+                return True
+        return False
+
+    def is_known(self, multihash: bytes) -> bool:
+        """Whether any row, public or not, tells of the block."""
+        with self._catalog.read() as reader:
+            return bool(reader.scan(Space.BLOCKS, multihash, rows.after(multihash), 1))
+
+    def packs_of(self, cid: Cid) -> Iterator[tuple[bytes, int]]:
+        """(uid, place in its lists) of each pack of the block, oldest first, public or not."""
+        for holder, place, value in self._holders(cid):
+            if place == rows.PACK_PLACE:
+                yield holder, rows.packed_number(value)
+
     def _holders(self, cid: Cid) -> Iterator[tuple[bytes, bytes, bytes]]:
         """(uid or bucket id, place, value) of each row of the block, in short snapshots."""
         multihash = cid.multihash

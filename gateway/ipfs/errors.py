@@ -34,6 +34,18 @@ class Incomplete(IpfsError):
     status = HTTPStatus.BAD_REQUEST
 
 
+class NotPinned(IpfsError):
+    """There is no such pin."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class AlreadyPinned(IpfsError):
+    """A pin of the block alone, where a recursive one keeps it."""
+
+    status = HTTPStatus.CONFLICT
+
+
 class NotHere(IpfsError):
     """`Cache-Control: only-if-cached`, and it is not here."""
 

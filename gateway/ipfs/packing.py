@@ -111,9 +111,9 @@ def pack_rows(uid: bytes, places: dict[bytes, tuple[int, int]], first: int) -> I
     for at in range(0, len(names), rows.LISTED_MAX):
         some = b"".join(names[at : at + rows.LISTED_MAX])
         yield Put(Space.BLOCKS, rows.list_key(uid, first + at // rows.LISTED_MAX), some)
-    for multihash, (offset, length) in places.items():
+    for number, (multihash, (offset, length)) in enumerate(places.items(), first * rows.LISTED_MAX):
         key = rows.packed_key(multihash, uid)
-        yield Put(Space.BLOCKS, key, rows.packed(offset, length))
+        yield Put(Space.BLOCKS, key, rows.packed(offset, length, number))
 
 
 def pack_row(bucket: Bucket, key: str, uid: bytes, size: int, total: int) -> Put:

@@ -7,6 +7,7 @@ import msgspec
 from blake3 import blake3
 
 from chain import varint
+from chain.cids import Cid
 from gateway.records import CorruptRecord
 from gateway.versions import CHANGED_KEYS
 
@@ -58,6 +59,21 @@ class DirectoryRoot(msgspec.Struct, frozen=True, array_like=True):
     multihashes: bytes  # of all its blocks, 34 bytes each
 
 
+class Pin(msgspec.Struct, frozen=True, array_like=True):
+    """Row 03 ‖ bucket id ‖ CID: what a collection leaves alone."""
+
+    recursive: bool  # everything that is reached; else the one block
+    name: str
+    created_ns: int
+
+
+class PinState(msgspec.Struct, frozen=True, array_like=True):
+    """Row 03 ‖ bucket id: changes with every pin that comes, and with every collection."""
+
+    pins: int = 0
+    collector: bytes = b""
+
+
 class BucketJob(msgspec.Struct, frozen=True, array_like=True):
     """Row `ipfs-bucket/` ‖ bucket id: how far a bucket is indexed (or swept)."""
 
@@ -89,15 +105,22 @@ def packed_key(multihash: bytes, uid: bytes) -> bytes:
     return multihash + uid + PACK_PLACE
 
 
-def packed(offset: int, length: int) -> bytes:
-    """Where in its pack a block is."""
-    return PACKED + offset.to_bytes(8, "big") + length.to_bytes(4, "big")
+def packed(offset: int, length: int, number: int) -> bytes:
+    """Where in its pack a block is, and which of the listed ones."""
+    return PACKED + b"".join(
+        (offset.to_bytes(8, "big"), length.to_bytes(4, "big"), number.to_bytes(4, "big"))
+    )
 
 
 def packed_range(value: bytes) -> tuple[int, int]:
     """[start, end) of a block in its pack."""
     start = int.from_bytes(value[1:9], "big")
     return start, start + int.from_bytes(value[9:13], "big")
+
+
+def packed_number(value: bytes) -> int:
+    """Which of the blocks listed of its pack a block is."""
+    return int.from_bytes(value[13:17], "big")
 
 
 def lists_prefix(uid: bytes) -> bytes:
@@ -166,6 +189,38 @@ def version_key(uid: bytes) -> bytes:
     return b"\x00" + uid
 
 
+def pins_prefix(bucket_id: bytes) -> bytes:
+    """The state of a bucket's pins; before CIDs of the pins themselves."""
+    return b"\x03" + bucket_id
+
+
+def pin_key(bucket_id: bytes, cid: Cid) -> bytes:
+    """A pin."""
+    return pins_prefix(bucket_id) + cid.raw
+
+
+def holds_prefix(bucket_id: bytes) -> bytes:
+    """Writers under way whose blocks are not pinned yet, oldest first. No CID starts with 00."""
+    return pins_prefix(bucket_id) + b"\x00"
+
+
+def hold_key(bucket_id: bytes, began_ns: int, chance: bytes) -> bytes:
+    """A writer under way."""
+    return holds_prefix(bucket_id) + began_ns.to_bytes(8, "big") + chance
+
+
+def mfs_key(bucket_id: bytes) -> bytes:
+    """The root directory of a bucket's MFS."""
+    return b"\x06" + bucket_id
+
+
+def mfs_root(value: bytes) -> Cid:
+    """Raises CorruptRecord."""
+    if value[:1] != FORMAT:
+        raise CorruptRecord(f"root of MFS of unknown format {value[:1].hex()}")
+    return Cid(value[1:])
+
+
 def roots_prefix(bucket_id: bytes) -> bytes:
     """The directory roots that the first releases kept of a bucket, oldest first."""
     return b"\x02" + bucket_id
@@ -182,7 +237,7 @@ def after(prefix: bytes) -> bytes:
     return cut[:-1] + bytes([cut[-1] + 1])
 
 
-def pack(row: PublishedVersion | TreeRow | DirectoryRoot | BucketJob | SweepJob) -> bytes:
+def pack(row: msgspec.Struct) -> bytes:
     """The value of a row."""
     return FORMAT + msgspec.msgpack.encode(row)
 
@@ -202,12 +257,22 @@ def directory_root(value: bytes) -> DirectoryRoot:
     return _unpack(value, DirectoryRoot)
 
 
+def pin(value: bytes) -> Pin:
+    """Raises CorruptRecord."""
+    return _unpack(value, Pin)
+
+
+def pin_state(value: bytes | None) -> PinState:
+    """Raises CorruptRecord."""
+    return PinState() if value is None else _unpack(value, PinState)
+
+
 def bucket_job(value: bytes) -> BucketJob:
     """Raises CorruptRecord."""
     return _unpack(value, BucketJob)
 
 
-R = TypeVar("R", PublishedVersion, TreeRow, DirectoryRoot, BucketJob, SweepJob)
+R = TypeVar("R", bound=msgspec.Struct)
 
 
 def _unpack(value: bytes, kind: type[R]) -> R:
