@@ -9,11 +9,16 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
-from chain.clock import SystemClock
+from chain.clock import Clock, SystemClock, system_entropy
 from chain.process import run_node
 from gateway.access_log import ACCESS_DIR, AccessLogDelivery
+from gateway.catalog.interface import Catalog
 from gateway.events.couriers import notify
 from gateway.inventory.job import InventoryJob
+from gateway.ipfs.blocks import BlockIndex
+from gateway.ipfs.collect import Collector
+from gateway.ipfs.collection_job import CollectionJob
+from gateway.ipfs.packs import Packs
 from gateway.jobs import Job, JobRunner
 from gateway.lifecycle.rules import Calendar
 from gateway.lifecycle.sweep import Sweep
@@ -28,6 +33,7 @@ from gateway.nodes.parts import (
     storage_pool,
     work_until,
 )
+from gateway.objects import ObjectService
 from gateway.replication.replicator import replicate
 
 _RATE, _FULL_RATE = 500.0, 5000.0  # objects that expire a second, at most
@@ -42,6 +48,15 @@ def run(arguments: list[str]) -> int:
         await _jobs(running_network(options.network), stop)
 
     return run_node(main, name="jobs", lifeline=options.lifeline)
+
+
+def _collection(
+    objects: ObjectService, catalog: Catalog, clock: Clock, day_seconds: float
+) -> CollectionJob:
+    index = BlockIndex(objects, catalog)
+    packs = Packs(objects, index, clock, system_entropy)
+    collector = Collector(objects, catalog, index, packs, clock, system_entropy)
+    return CollectionJob(collector, catalog, clock, day_seconds)
 
 
 async def _jobs(network: Network, stop: asyncio.Event) -> None:
@@ -60,6 +75,7 @@ async def _jobs(network: Network, stop: asyncio.Event) -> None:
             Sweep(objects, catalog, clock, calendar, rate=rate),
             AccessLogDelivery(objects, logs, clock, roll),
             InventoryJob(objects, catalog, clock, config.lifecycle_day_seconds),
+            _collection(objects, catalog, clock, config.lifecycle_day_seconds),
         ]
 
         def keep(name: str, work: Callable[[], Awaitable[None]]) -> Coroutine[Any, Any, None]:

@@ -16,10 +16,12 @@ from gateway.errors import StoreError
 from gateway.ipfs import dagpb, rows
 from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.collect import Collected, Collector, Overtaken
+from gateway.ipfs.collection_job import CollectionJob
 from gateway.ipfs.errors import AlreadyPinned, Incomplete, NotPinned
 from gateway.ipfs.packs import Packs
 from gateway.ipfs.pins import Pins
 from gateway.ipfs.publish import IpfsPublisher
+from gateway.jobs import JobRunner
 from gateway.model import CAR, IMPORT, Attributes, Bucket
 from tests.unit.object_parts import World, stream
 
@@ -294,6 +296,24 @@ async def test_a_block_that_cannot_be_read_now_ends_the_collection(site: Site) -
     site.world.pool.segments.update(lost)
     assert (await site.collect()).packs == 1
     await site.check(*big, top)
+
+
+async def test_the_job_collects_every_bucket_with_pins_once_a_day(site: Site) -> None:
+    await site.store(A)
+    await site.store(B)
+    await site.pins.add(site.bucket, B[0])
+    world = site.world
+    await world.objects.create_bucket(world.account, "another")
+    world.clock.ns += 25 * HOUR
+    job = CollectionJob(site.collector, world.catalog, world.clock, 86400.0)
+    runner = JobRunner(job, world.catalog, world.clock)
+    pauses = [await runner.step() for _ in range(3)]
+    assert pauses == [0, 60, 60]
+    assert site.has(A, B) == [False, True]
+    await site.store(C)
+    world.clock.ns += 25 * HOUR
+    assert await runner.step() == 0
+    assert site.has(B, C) == [True, False]
 
 
 async def test_a_private_bucket_is_not_collected(site: Site) -> None:
