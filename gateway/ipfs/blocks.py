@@ -97,16 +97,15 @@ class BlockIndex:
         parts = [bytes(part) async for part in self.read(block.version, block.start, block.end)]
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def is_held(self, cid: Cid, bucket_id: bytes) -> bool:
-        """Whether this bucket itself holds the block."""
+    def is_packed(self, cid: Cid, bucket_id: bytes) -> bool:
+        """Whether a pack of this bucket holds the block, or its CID itself does."""
         if cid.hash_code == IDENTITY:
             return True
         for holder, place, _ in self._holders(cid):
-            if place == rows.DIRECTORY_PLACE:
-                if holder == bucket_id:
+            if place == rows.PACK_PLACE:
+                found = self._published(holder)
+                if found is not None and found[0].bucket_id == bucket_id:
                     return True
-            elif (found := self._published(holder)) and found[0].bucket_id == bucket_id:
-                return True
         return False
 
     def is_known(self, multihash: bytes) -> bool:

@@ -66,8 +66,9 @@ class Pins:
     ) -> int:
         """Pin a block, or all that it reaches; the number of blocks.
 
-        All of it must be here, unless `partial`; what only other buckets hold is stored in this one
-        too. A pin of the same CID is replaced. Raises Incomplete, AlreadyPinned.
+        All of it must be here, unless `partial`; what no pack of this bucket holds (an object's
+        blocks, another bucket's) is stored as packs too. A pin of the same CID is replaced.
+        Raises Incomplete, AlreadyPinned.
         """
         before = await self._put(bucket, cid, recursive=recursive, name=name)
         try:
@@ -156,7 +157,7 @@ class Pins:
             await self._catalog.commit(Batch(changes=[change]))
 
     async def _own(self, bucket: Bucket, cid: Cid, *, recursive: bool, partial: bool) -> int:
-        """Walk what the pin reaches; store what is another bucket's. Raises Incomplete."""
+        """Walk what the pin reaches; store what is not in packs yet. Raises Incomplete."""
         walk = _Walk(self._index, partial=partial)
         foreign = walk.foreign(bucket, cid, recursive=recursive)
         await self._packs.store_all(bucket, (), foreign)
@@ -184,7 +185,7 @@ class _Walk:
     async def foreign(
         self, bucket: Bucket, cid: Cid, *, recursive: bool
     ) -> AsyncIterator[tuple[Cid, bytes]]:
-        """The blocks that this bucket does not hold itself."""
+        """The blocks that no pack of this bucket holds."""
         once = Once()
         is_new: Callable[[Cid], bool] = once if recursive else lambda each: each == cid
         try:
@@ -194,7 +195,7 @@ class _Walk:
                         raise Incomplete(f"block {block} is missing")
                     continue
                 self.count += 1
-                if not self._index.is_held(block, bucket.id):
+                if not self._index.is_packed(block, bucket.id):
                     yield block, await self._index.bytes_of(found)
         except BlockError as error:
             raise Incomplete(f"a block under {cid} cannot be read: {error}") from None

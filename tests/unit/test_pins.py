@@ -140,8 +140,12 @@ async def test_what_is_not_whole_is_pinned_only_as_partial(site: Site) -> None:
     await site.check(A, AB)
 
 
-async def test_what_another_bucket_holds_is_stored_in_this_one(site: Site) -> None:
+async def test_what_objects_and_other_buckets_hold_is_stored_as_packs(site: Site) -> None:
     objects = site.world.objects
+    await objects.put(site.bucket, "c", stream(C[1]), Attributes())
+    await site.pins.add(site.bucket, C[0])
+    await objects.delete(site.bucket, "c")
+    await site.check(C)
     await objects.create_bucket(site.world.account, "others")
     other = await objects.configure_bucket("others", publishes=True)
     await objects.put(other, "a", stream(A[1]), Attributes())
