@@ -9,17 +9,19 @@ byte is sent; what breaks later ends the connection, never a short 200.
 
 from dataclasses import replace
 from http import HTTPStatus
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 from chain.cids import Cid, InvalidCid
 from chain.clock import Clock
 from gateway.catalog.interface import Catalog, CatalogUnavailable
 from gateway.errors import StoreError
+from gateway.ipfs import sniff
 from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.errors import BadRequest, BlockError, IpfsError, NotFound
 from gateway.ipfs.formats import Format
-from gateway.ipfs.replies import Reply, refusal, text
-from gateway.ipfs.request import ContentPath, GatewayRequest, Target, parse_request
+from gateway.ipfs.reader import BlockReader
+from gateway.ipfs.replies import Reply, refusal, text, told_of, with_charset
+from gateway.ipfs.request import ContentPath, GatewayRequest, Target, parse_path, parse_request
 from gateway.ipfs.respond.table import respond
 from gateway.ipfs.sending import Receive, Scope, Send, begun, send_reply
 from gateway.ipfs.serving import IpfsConfig, NameSystem, NoNames, Rewrite, Serving
@@ -40,8 +42,8 @@ class IpfsApp:
     ) -> None:
         self._clock = clock
         self._names = names or NoNames()
-        index = BlockIndex(objects, catalog)
-        self._serving = Serving(index, Walker(index), config)
+        self._config = config
+        self._index = BlockIndex(objects, catalog)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
@@ -59,21 +61,22 @@ class IpfsApp:
             sentence = "GET, HEAD and OPTIONS are served"
             return text(HTTPStatus.METHOD_NOT_ALLOWED, sentence, **{"Allow": "GET, HEAD, OPTIONS"})
         path = scope.get("raw_path") or quote(scope["path"]).encode()
-        shown: dict[str, str] = {}
+        told: dict[str, str] = {}
         try:
             target = await self._names.route(
                 Target(path, scope["query_string"], path), scope, headers
             )
             if isinstance(target, Reply):
                 return target
-            request = parse_request(target, headers)
-            shown["X-Ipfs-Path"] = request.content_path
+            content = parse_path(target)
+            told = told_of(content)
+            request = parse_request(target, content, headers, is_head=method == "HEAD")
             reply = await self._serve(request)
             if method == "GET" and not isinstance(reply.body, bytes):
-                reply.body = await begun(reply.body, int(reply.headers.get("Content-Length", -1)))
+                await _begin(reply)
         except (IpfsError, StoreError, CatalogUnavailable, BlockError) as error:
             reply = refusal(error, b"only-if-cached" in headers.get(b"cache-control", b""))
-        reply.headers |= shown
+        reply.headers |= told
         return reply
 
     async def _serve(self, request: GatewayRequest) -> Reply:
@@ -92,36 +95,38 @@ class IpfsApp:
         return reply
 
     async def _resolved(self, request: GatewayRequest) -> Reply:
+        reader = BlockReader(self._index, self._clock, self._config.walk_blocks_max)
+        serving = Serving(Walker(reader), self._config)
         path = request.content
         if request.root is None:
             named = await self._names.resolve(path)
             path, request = named.path, replace(request, ttl=named.ttl)
         try:
-            return await self._walked(request, path)
+            return await self._walked(serving, request, path)
         except NotFound:
             if not request.target.isolated or request.format is not Format.CONTENT:
                 raise
-            answer = await self._names.missing(self._serving, request, path)
+            answer = await self._names.missing(serving, request, path)
             if answer is None:
                 raise
         if isinstance(answer, Rewrite):
-            return await self._rewritten(request, answer)
+            return await self._rewritten(serving, request, answer)
         return answer
 
-    async def _walked(self, request: GatewayRequest, path: ContentPath) -> Reply:
+    async def _walked(self, serving: Serving, request: GatewayRequest, path: ContentPath) -> Reply:
         root = request.root if path is request.content else None
-        resolved = await self._serving.walker.resolve(root or _root(path), path.segments)
-        reply = await respond(self._serving, request, resolved)
+        resolved = await serving.walker.resolve(root or _root(path), path.segments)
+        reply = await respond(serving, request, resolved)
         reply.headers["X-Ipfs-Roots"] = ",".join(map(str, resolved.roots))
         return reply
 
-    async def _rewritten(self, request: GatewayRequest, to: Rewrite) -> Reply:
+    async def _rewritten(self, serving: Serving, request: GatewayRequest, to: Rewrite) -> Reply:
         """Another page in place of one that is not there, with its own status."""
         if to.status != HTTPStatus.OK:
             dropped = (b"range", b"if-none-match", b"if-range")
             kept = {n: v for n, v in request.headers.items() if n not in dropped}
             request = replace(request, headers=kept)
-        reply = await self._walked(replace(request, content=to.path), to.path)
+        reply = await self._walked(serving, replace(request, content=to.path), to.path)
         if to.status != HTTPStatus.OK:
             reply.status = to.status
         return reply
@@ -134,7 +139,23 @@ def _root(path: ContentPath) -> Cid:
         raise BadRequest(f"invalid path: {error}") from None
 
 
+async def _begin(reply: Reply) -> None:
+    """Fetch the first bytes of the body; they say what it is, if nothing else did."""
+    assert not isinstance(reply.body, bytes)
+    reply.body, first = await begun(reply.body, int(reply.headers.get("Content-Length", -1)))
+    if "Content-Type" not in reply.headers:
+        kind = sniff.media_type(bytes(memoryview(first)[: sniff.BYTES]))
+        reply.headers["Content-Type"] = with_charset(kind)
+
+
 def _location(request: GatewayRequest) -> str:
     """Where the same bytes are without an Accept header."""
-    mark = "&" if request.query else ""
-    return f"{request.url_path}?{request.query}{mark}format={request.format.value}"
+    name = request.format.value
+    pairs = parse_qsl(request.query, keep_blank_values=True)
+    pairs.append(("format", name))
+    given = {key for key, _ in pairs}
+    for key, value in request.parameters.items():
+        if f"{name}-{key}" not in given:
+            pairs.append((f"{name}-{key}", value))
+    end = "/" if request.content.trailing_slash else ""
+    return f"{request.url_path}{end}?{urlencode(pairs)}"

@@ -48,6 +48,10 @@ class File:
     total: int  # Tsize of a link to it
 
 
+Published = tuple[rows.PublishedVersion, ObjectVersion]
+Known = dict[bytes, Published | None]  # by the version's uid
+
+
 class BlockIndex:
     """Look-ups over one catalog. Every answer is public now."""
 
@@ -55,16 +59,37 @@ class BlockIndex:
         self._objects = objects
         self._catalog = catalog
 
+    def find(self, cid: Cid, known: Known | None = None) -> File | Inline | Leaf | None:
+        """What the CID names: a whole file where it is the root of one, else a block.
+
+        `known` keeps what was found of versions, for whoever looks up many blocks of few.
+        """
+        if cid.hash_code == IDENTITY:
+            return Inline(cid, cid.digest)
+        block: Inline | Leaf | None = None
+        for number, (holder, place, value) in enumerate(self._holders(cid)):
+            if place == rows.DIRECTORY_PLACE:
+                if block is None and self._directory_is_public(holder):
+                    block = Inline(cid, value[1:])
+                continue
+            found = self._published(holder, known)
+            if found is None:
+                continue
+            record, version = found
+            if record.root == cid.raw:
+                return File(cid, version, record.total)
+            if block is None:
+                block = _placed(cid, place, value, found)
+            elif number >= _PAGE:
+                break  # of a block that so many hold, any will do
+        return block
+
     def file(self, cid: Cid) -> File | None:
         """The object version of which this is the root, if there is one in the open."""
-        for uid, _, _ in self._holders(cid):
-            found = self._published(uid)
-            if found is not None and found[0].root == cid.raw:
-                record, version = found
-                return File(cid, version, record.total)
-        return None
+        found = self.find(cid)
+        return found if isinstance(found, File) else None
 
-    def block(self, cid: Cid) -> Inline | Leaf | None:
+    def block(self, cid: Cid, known: Known | None = None) -> Inline | Leaf | None:
         """Where the block's bytes are, if they may be seen."""
         if cid.hash_code == IDENTITY:
             return Inline(cid, cid.digest)
@@ -73,15 +98,9 @@ class BlockIndex:
                 if self._directory_is_public(holder):
                     return Inline(cid, value[1:])
                 continue
-            found = self._published(holder)
-            if found is None:
-                continue
-            if place == rows.NODE_PLACE:
-                return Inline(cid, value[1:])
-            if place == rows.PACK_PLACE:
-                return Leaf(cid, found[1], *rows.packed_range(value))
-            start = int.from_bytes(place, "big") * LEAF_BYTES
-            return Leaf(cid, found[1], start, min(start + LEAF_BYTES, found[0].size))
+            found = self._published(holder, known)
+            if found is not None:
+                return _placed(cid, place, value, found)
         return None
 
     def read(self, version: ObjectVersion, start: int, end: int) -> AsyncIterator[Buffer]:
@@ -139,8 +158,15 @@ class BlockIndex:
             # One object may hold the same leaf many times: go on behind all of them.
             start = multihash + last + b"\xff" * (4 + rows.FOLDER_BYTES)
 
-    def _published(self, uid: bytes) -> tuple[rows.PublishedVersion, ObjectVersion] | None:
+    def _published(self, uid: bytes, known: Known | None = None) -> Published | None:
         """The version of this name, if it is still there and its bucket publishes."""
+        if known is None:
+            return self._asked(uid)
+        if uid not in known:
+            known[uid] = self._asked(uid)
+        return known[uid]
+
+    def _asked(self, uid: bytes) -> Published | None:
         with self._catalog.read() as reader:
             value = reader.get(Space.BLOCKS, rows.version_key(uid))
         if value is None:
@@ -165,3 +191,14 @@ class BlockIndex:
         except NoSuchBucket:
             return False
         return bucket.id == bucket_id and bucket.publishes
+
+
+def _placed(cid: Cid, place: bytes, value: bytes, found: Published) -> Inline | Leaf:
+    """A block by its row, which a published version holds."""
+    record, version = found
+    if place == rows.NODE_PLACE:
+        return Inline(cid, value[1:])
+    if place == rows.PACK_PLACE:
+        return Leaf(cid, version, *rows.packed_range(value))
+    start = int.from_bytes(place, "big") * LEAF_BYTES
+    return Leaf(cid, version, start, min(start + LEAF_BYTES, record.size))

@@ -3,41 +3,57 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+
+RANGES_MAX = 16
+_RANGE = re.compile(rb"\s*([0-9]{0,19})-([0-9]{0,19})\s*")
 
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """Bytes [start, end) of `size`."""
+    """Bytes [start, end), not empty."""
 
     start: int
     end: int
-    size: int
+
+    def content_range(self, size: int) -> str:
+        """The Content-Range header of this part of `size` bytes."""
+        return f"bytes {self.start}-{self.end - 1}/{size}"
 
 
 class Unsatisfiable(Exception):
-    """416: the range starts behind the end."""
+    """416: every range starts behind the end."""
 
 
-def parse_range(header: bytes, size: int) -> ByteRange | None:
-    """The one range of a Range header; None where the whole is to be sent (RFC 9110 §14.2).
+def parse_ranges(header: bytes, size: int) -> list[ByteRange]:
+    """The ranges of a Range header, in order; none where the whole is to be sent.
 
-    Several ranges at once are answered by the whole, as §14.2 allows. Raises Unsatisfiable.
+    As RFC 9110 §14.2 allows, the whole answers what is malformed, more than RANGES_MAX ranges, and
+    ranges that together are longer than the whole. Raises Unsatisfiable.
     """
-    match = re.fullmatch(rb"bytes=\s*([0-9]{0,19})-([0-9]{0,19})\s*", header)
-    if match is None or (not match[1] and not match[2]):
-        return None
-    if not match[1]:
-        length = int(match[2])
-        if length == 0 or size == 0:
-            raise Unsatisfiable
-        return ByteRange(max(0, size - length), size, size)
-    start = int(match[1])
-    end = int(match[2]) + 1 if match[2] else max(size, start + 1)
-    if end <= start:
-        return None
-    if start >= size:
+    unit, _, text = header.partition(b"=")
+    items = text.split(b",", RANGES_MAX)
+    if unit.strip().lower() != b"bytes" or len(items) > RANGES_MAX:
+        return []
+    found: list[ByteRange] = []
+    for item in items:
+        match = _RANGE.fullmatch(item)
+        if match is None or not (match[1] or match[2]):
+            return []
+        if match[1]:
+            start = int(match[1])
+            end = int(match[2]) + 1 if match[2] else size
+            if match[2] and end <= start:
+                return []
+        else:
+            start, end = max(0, size - int(match[2])), size
+        if start < min(end, size):
+            found.append(ByteRange(start, min(end, size)))
+    if not found:
         raise Unsatisfiable
-    return ByteRange(start, min(end, size), size)
+    is_long = len(found) > 1 and sum(part.end - part.start for part in found) > size
+    return [] if is_long else found
 
 
 def etag_matches(header: bytes, etags: Sequence[str]) -> bool:
@@ -49,3 +65,20 @@ def etag_matches(header: bytes, etags: Sequence[str]) -> bool:
         if tag == "*" or tag.removeprefix("W/") in {t.removeprefix("W/") for t in etags}:
             return True
     return False
+
+
+def http_date(seconds: int) -> str | None:
+    """Seconds since 1970 as a date of HTTP; None for what it cannot say."""
+    try:
+        return format_datetime(datetime.fromtimestamp(seconds, UTC), usegmt=True)
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+def is_unmodified(header: bytes, seconds: int) -> bool:
+    """If-Modified-Since: whether what changed at `seconds` did not change since."""
+    try:
+        since = parsedate_to_datetime(header.decode("latin-1"))
+        return seconds <= since.replace(tzinfo=since.tzinfo or UTC).timestamp()
+    except (ValueError, OverflowError):
+        return False

@@ -1,9 +1,9 @@
-"""DAG-PB blocks (https://ipld.io/specs/codecs/dag-pb/spec/), canonical and strict.
+"""DAG-PB blocks (https://ipld.io/specs/codecs/dag-pb/spec/).
 
 `encode` writes the one canonical form: links before data, fields of a link in order Hash, Name,
-Tsize. `decode` takes that form only, whatever protobuf would allow: so a node has one encoding and
-one CID. (Links of a HAMT or a file keep the order they are given; a directory's are sorted by name
-bytes by whoever builds it.)
+Tsize. (Links of a HAMT or a file keep the order they are given; a directory's are sorted by name
+bytes by whoever builds it.) `decode` takes what others wrote as well: data before links (IPIP-550),
+fields of a link in any order, no name or size. A block is named by its bytes, so nothing is lost.
 """
 
 import hashlib
@@ -59,7 +59,7 @@ def cid_of(block: bytes) -> Cid:
 
 
 def decode(block: bytes) -> Node:
-    """Read a canonical block. Raises BlockError."""
+    """Read a block. Raises BlockError."""
     if len(block) > BLOCK_BYTES_MAX:
         raise BlockError("a DAG-PB block is larger than 2 MiB")
     links: list[Link] = []
@@ -68,14 +68,14 @@ def decode(block: bytes) -> Node:
     while at < len(block):
         tag = block[at : at + 1]
         body, at = _field(block, at + 1)
-        if tag == _LINKS and data is None:
+        if tag == _LINKS:
             if len(links) == LINKS_MAX:
                 raise BlockError("too many links")
             links.append(_link(body))
         elif tag == _DATA and data is None:
             data = body
         else:
-            raise BlockError("not a canonical DAG-PB node")
+            raise BlockError("not a DAG-PB node")
     return Node(tuple(links), data)
 
 
@@ -87,18 +87,24 @@ def _field(block: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _link(body: bytes) -> Link:
-    if body[:1] != _HASH:
+    raw: bytes | None = None
+    name: bytes | None = None
+    size: int | None = None
+    at = 0
+    while at < len(body):
+        tag = body[at : at + 1]
+        if tag == _HASH and raw is None:
+            raw, at = _field(body, at + 1)
+        elif tag == _NAME and name is None:
+            name, at = _field(body, at + 1)
+        elif tag == _TSIZE and size is None:
+            size, at = varint.decode(body, at + 1, BlockError)
+        else:
+            raise BlockError("a link has unknown fields, or one twice")
+    if raw is None:
         raise BlockError("a link without a hash")
-    raw, at = _field(body, 1)
     try:
         cid = Cid.from_bytes(raw)
     except InvalidCid as error:
         raise BlockError(f"a link: {error}") from None
-    name, size = b"", 0
-    if body[at : at + 1] == _NAME:
-        name, at = _field(body, at + 1)
-    if body[at : at + 1] == _TSIZE:
-        size, at = varint.decode(body, at + 1, BlockError)
-    if at != len(body):
-        raise BlockError("a link has unknown or misplaced fields")
-    return Link(cid, name.decode("utf-8", "surrogateescape"), size)
+    return Link(cid, (name or b"").decode("utf-8", "surrogateescape"), size or 0)

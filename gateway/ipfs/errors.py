@@ -62,3 +62,9 @@ class NotSupported(IpfsError):
     """A known request that this release does not serve."""
 
     status = HTTPStatus.NOT_IMPLEMENTED
+
+
+class TakesTooLong(IpfsError):
+    """The request walks through more blocks, or for longer, than one may."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT

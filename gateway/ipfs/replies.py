@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import quote
 
+from chain.cids import Cid, InvalidCid
 from chain.net.transport import Buffer
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import StoreError
 from gateway.ipfs.errors import IpfsError, NotFound, NotHere
-from gateway.ipfs.request import GatewayRequest
+from gateway.ipfs.request import ContentPath, GatewayRequest
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,32 @@ def generated_caching(request: GatewayRequest) -> dict[str, str]:
         return {}
     seconds = 604800 if request.ttl is None else request.ttl
     return {"Cache-Control": f"public, max-age={seconds}, {_STALE}"}
+
+
+def told_of(content: ContentPath) -> dict[str, str]:
+    """Ipfs-Uri (IPIP-548), and X-Ipfs-Path where the path is fit for a header."""
+    told = {}
+    plain = content.plain
+    if plain.isascii() and plain.isprintable():
+        told["X-Ipfs-Path"] = plain
+    root = canonical_root(content)
+    if root is not None:
+        told["Ipfs-Uri"] = f"{content.namespace}://{root}{content.remainder}"
+    return told
+
+
+def canonical_root(content: ContentPath) -> str | None:
+    """The authority of an Ipfs-Uri: a CIDv1 in base32, or a host name in small letters."""
+    if content.namespace == "ipns":
+        name = content.root.lower().rstrip(".")
+        return name if "." in name and name.isascii() and ".." not in name else None
+    try:
+        cid = Cid.parse(content.root)
+    except InvalidCid:
+        return None
+    if cid.raw[:1] == b"\x12":
+        cid = Cid.of(cid.codec, cid.hash_code, cid.digest)
+    return str(cid)
 
 
 def disposition(kind: str, name: str) -> str:

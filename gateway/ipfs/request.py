@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from urllib.parse import parse_qsl, quote_from_bytes, unquote_to_bytes
+from urllib.parse import parse_qsl, quote, quote_from_bytes, unquote_to_bytes
 
 from chain.cids import Cid, InvalidCid
 from gateway.ipfs.errors import BadRequest, NotFound
@@ -61,6 +61,23 @@ class ContentPath:
     segments: tuple[str, ...]
     trailing_slash: bool
 
+    @property
+    def plain(self) -> str:
+        """The whole path, decoded."""
+        end = "/" if self.trailing_slash else ""
+        return "/" + "/".join((self.namespace, self.root, *self.segments)) + end
+
+    @property
+    def quoted(self) -> str:
+        """The whole path, percent-encoded in its one canonical form (IPIP-548)."""
+        return f"/{self.namespace}/{quote(self.root, safe='')}{self.remainder}"
+
+    @property
+    def remainder(self) -> str:
+        """What follows the root, percent-encoded."""
+        end = "/" if self.trailing_slash else ""
+        return "".join(f"/{quote(part, safe='')}" for part in self.segments) + end
+
 
 @dataclass(frozen=True, slots=True)
 class GatewayRequest:
@@ -72,10 +89,12 @@ class GatewayRequest:
     headers: Mapping[bytes, bytes]  # lower-case names
     format: Format
     by_accept: bool  # the format was chosen by the Accept header
+    parameters: Mapping[str, str]  # of the accepted type
     html: bool  # the client takes text/html
     car: CarOptions
     filename: str
     download: bool
+    is_head: bool
     # Seconds for which the path leads where it led; None: for ever (under /ipfs); 0: not known.
     ttl: int | None = None
 
@@ -86,13 +105,18 @@ class GatewayRequest:
 
     @property
     def content_path(self) -> str:
-        """The content path, percent-encoded, fit for a header."""
-        return quote_from_bytes(self.target.path, safe=_SAFE)
+        """The content path as people read it."""
+        return self.content.plain
 
     @property
     def url_path(self) -> str:
-        """The path of the client's URL, percent-encoded, fit for a header."""
-        return quote_from_bytes(self.target.url_path, safe=_SAFE)
+        """The path of the client's URL, percent-encoded, without a slash at the end.
+
+        It begins with one slash: two would name a host.
+        """
+        if self.target.path == self.target.url_path:
+            return self.content.quoted.rstrip("/")
+        return "/" + quote_from_bytes(self.target.url_path, safe=_SAFE).strip("/")
 
     @property
     def query(self) -> str:
@@ -100,12 +124,19 @@ class GatewayRequest:
         return quote_from_bytes(self.target.query, safe=_SAFE + "?[]")
 
 
-def parse_request(target: Target, headers: Mapping[bytes, bytes]) -> GatewayRequest:
-    """Parse. `headers` has lower-case names. Raises BadRequest, NotFound, NotAcceptable."""
+def parse_path(target: Target) -> ContentPath:
+    """Where a request goes. Raises BadRequest, NotFound."""
     if len(target.path) > PATH_BYTES_MAX or len(target.query) > QUERY_BYTES_MAX:
         raise BadRequest("the URL is too long")
-    content = _content_path(target.path)
-    if headers.get(b"service-worker") == b"script" and not target.isolated:
+    return _content_path(target.path)
+
+
+def parse_request(
+    target: Target, content: ContentPath, headers: Mapping[bytes, bytes], *, is_head: bool = False
+) -> GatewayRequest:
+    """Parse the rest. `headers` has lower-case names. Raises BadRequest, NotAcceptable."""
+    is_worker = headers.get(b"service-worker") == b"script"
+    if is_worker and not target.isolated and not content.segments:
         raise BadRequest("navigator.serviceWorker: a worker may not be registered in this scope")
     root = None
     if content.namespace == "ipfs":
@@ -125,41 +156,42 @@ def parse_request(target: Target, headers: Mapping[bytes, bytes]) -> GatewayRequ
         headers,
         wanted.format,
         wanted.by_accept,
+        wanted.parameters,
         wanted.html,
         car,
         filename=options.get("filename", "")[:255],
         download=options.get("download") == "true",
+        is_head=is_head,
     )
 
 
 def _content_path(raw: bytes) -> ContentPath:
-    """Raises BadRequest, NotFound."""
-    if not raw.startswith((b"/ipfs/", b"/ipns/")):
-        raise NotFound("not found: paths start with /ipfs/ or /ipns/")
-    segments = _segments(raw[len(b"/ipfs/") :])
-    if not segments[0]:
-        raise BadRequest("invalid path: no CID or name")
-    return ContentPath(
-        namespace=raw[1:5].decode("ascii"),
-        root=segments[0],
-        segments=tuple(part for part in segments[1:] if part),
-        trailing_slash=len(segments) > 1 and segments[-1] == "",
-    )
+    """Decoded once, then cleaned of empty and dot segments (IPIP-548). Raises BadRequest, NotFound.
 
-
-def _segments(raw: bytes) -> list[str]:
-    if _ESCAPE.search(raw):
+    So %2F separates, and what is served is what Ipfs-Uri says.
+    """
+    if b"%" in raw and _ESCAPE.search(raw):
         raise BadRequest("invalid path: a % without two hexadecimal digits")
-    parts = raw.split(b"/")
-    if len(parts) > SEGMENTS_MAX:
-        raise BadRequest("invalid path: too many segments")
     try:
-        segments = [unquote_to_bytes(part).decode("utf-8") for part in parts]
+        text = unquote_to_bytes(raw).decode("utf-8")
     except UnicodeDecodeError:
         raise BadRequest("invalid path: not UTF-8") from None
-    if any("\x00" in part or "/" in part for part in segments):
-        raise BadRequest("invalid path: a segment holds / or NUL")
-    return segments
+    if "\x00" in text:
+        raise BadRequest("invalid path: it holds NUL")
+    cleaned: list[str] = []
+    for part in text.split("/"):
+        if part == "..":
+            del cleaned[-1:]
+        elif part not in {"", "."}:
+            cleaned.append(part)
+    if cleaned[:1] not in (["ipfs"], ["ipns"]):
+        raise NotFound("not found: paths start with /ipfs/ or /ipns/")
+    if len(cleaned) < 2:
+        raise BadRequest("invalid path: no CID or name")
+    if len(cleaned) > SEGMENTS_MAX:
+        raise BadRequest("invalid path: too many segments")
+    namespace, root, *segments = cleaned
+    return ContentPath(namespace, root, tuple(segments), text.endswith("/"))
 
 
 def _query(query: bytes) -> dict[str, str]:
@@ -195,5 +227,7 @@ def _car_options(options: Mapping[str, str], parameters: Mapping[str, str]) -> C
             raise BadRequest("entity-bytes is FROM:TO, numbers or *")
         first = int(match[1])
         last = None if match[2] == "*" else int(match[2])
+        if last is not None and first > last and (first < 0) == (last < 0):
+            raise BadRequest("entity-bytes ends before it begins")
         scope = Scope.ENTITY if "dag-scope" not in options else scope
     return CarOptions(scope, duplicates == "y", first, last)

@@ -27,7 +27,7 @@ _CORS: Headers = [
     (b"access-control-allow-headers", b"Content-Type, Range, User-Agent, X-Requested-With"),
     (
         b"access-control-expose-headers",
-        b"Content-Length, Content-Range, X-Chunked-Output, X-Ipfs-Path, X-Ipfs-Roots, "
+        b"Content-Length, Content-Range, Ipfs-Uri, X-Chunked-Output, X-Ipfs-Path, X-Ipfs-Roots, "
         b"X-Stream-Output",
     ),
 ]
@@ -36,19 +36,20 @@ _SMALL = 256 << 10
 
 async def begun(
     body: AsyncGenerator[Buffer, None], size: int
-) -> AsyncGenerator[Buffer, None] | bytes:
+) -> tuple[AsyncGenerator[Buffer, None] | bytes, Buffer]:
     """The same stream with its first part fetched, so that what fails at once has a status.
 
-    A small body (`size` known) is fetched whole: no task, one message.
+    A small body (`size` known) is fetched whole: no task, one message. Returns (body, first part).
     """
     if 0 <= size <= _SMALL:
         async with aclosing(body):
-            return b"".join([bytes(part) async for part in body])
+            whole = b"".join([bytes(part) async for part in body])
+            return whole, whole
     try:
         first = await anext(body)
     except StopAsyncIteration:
         first = b""
-    return _chain(first, body)
+    return _chain(first, body), first
 
 
 async def _chain(first: Buffer, rest: AsyncGenerator[Buffer, None]) -> AsyncGenerator[Buffer, None]:

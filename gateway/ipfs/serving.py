@@ -6,6 +6,7 @@ from typing import Protocol
 
 from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.errors import NotSupported
+from gateway.ipfs.reader import BlockReader
 from gateway.ipfs.replies import Reply
 from gateway.ipfs.request import ContentPath, GatewayRequest, Target
 from gateway.ipfs.walk import Resolved, Walker
@@ -16,15 +17,25 @@ class IpfsConfig:
     """`[ipfs]`: what the front end may be told."""
 
     listing_entries_max: int = 10_000
+    walk_blocks_max: int = 1_000_000  # that one request may touch
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What responders work with."""
+    """What responders work with in one request."""
 
-    index: BlockIndex
     walker: Walker
     config: IpfsConfig
+
+    @property
+    def reader(self) -> BlockReader:
+        """The blocks of this request."""
+        return self.walker.reader
+
+    @property
+    def index(self) -> BlockIndex:
+        """The blocks of all requests."""
+        return self.walker.reader.index
 
 
 # A form of the content as a response; docs/specs and RESPONDERS in respond/table.py.

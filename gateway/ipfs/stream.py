@@ -1,17 +1,15 @@
-"""File bytes and CARs as streams. A file is read through its object, not block by block."""
+"""The bytes of files as streams. An object's file is read through the object, not by blocks."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator
+from typing import NamedTuple
 
-from chain.cids import IDENTITY, RAW, Cid
+from chain.cids import DAG_PB, RAW, Cid
 from chain.net.transport import Buffer
-from gateway.ipfs import car, dagpb, unixfs
-from gateway.ipfs.blocks import BlockIndex, File, Inline, Leaf
-from gateway.ipfs.errors import NotFound
-from gateway.ipfs.request import CarOptions, Scope
-from gateway.ipfs.unixfs import LEAF_BYTES
-from gateway.ipfs.walk import Content, Entity, Folder, Node, Resolved, Subtree, Walker
-
-_DEPTH_MAX = 1024  # of a DAG that is walked for a CAR
+from gateway.ipfs import dagpb, unixfs
+from gateway.ipfs.blocks import File, Inline, Leaf
+from gateway.ipfs.errors import BlockError
+from gateway.ipfs.reader import BlockReader
+from gateway.ipfs.walk import Content, FileNode, parse
 
 
 def size_of(entity: Content) -> int:
@@ -23,200 +21,87 @@ def size_of(entity: Content) -> int:
             return end - start
         case Inline(data=data):
             return len(data)
-        case Subtree(size=size):
+        case FileNode(size=size):
             return size
 
 
 async def content(
-    index: BlockIndex, entity: Content, start: int, end: int
+    reader: BlockReader, entity: Content, start: int, end: int
 ) -> AsyncGenerator[Buffer, None]:
-    """Bytes [start, end) of the content. Raises NotFound, StoreError."""
+    """Bytes [start, end) of the content. Raises NotFound, BlockError, StoreError."""
     if start >= end:
         return
     match entity:
         case File(version=version):
-            async for part in index.read(version, start, end):
+            async for part in reader.index.read(version, start, end):
                 yield part
-        case Leaf():
-            async for part in index.read(entity.version, entity.start + start, entity.start + end):
+        case Leaf(version=version, start=first):
+            async for part in reader.index.read(version, first + start, first + end):
                 yield part
         case Inline(data=data):
             yield data[start:end]
-        case Subtree():
-            async for part in _subtree(index, entity, start, end):
+        case FileNode():
+            async for part in _by_blocks(reader, entity, start, end):
                 yield part
 
 
-async def _subtree(
-    index: BlockIndex, entity: Subtree, start: int, end: int
-) -> AsyncGenerator[Buffer, None]:
-    """A file by its blocks: children that do not touch the range are skipped unread."""
-    waiting = [(entity.cid, 0, entity.size)]
-    while waiting:
-        cid, at, size = waiting.pop()
-        if at >= end or at + size <= start:
-            continue
-        block = index.block(cid)
-        if block is None:
-            raise NotFound(f"block {cid} is not held by this network")
-        if cid.codec == RAW:
-            low, high = max(start - at, 0), min(end - at, size)
-            yield memoryview(await index.bytes_of(block))[low:high]
-            continue
-        waiting += reversed(list(_children(await index.bytes_of(block), at)))
+class Part(NamedTuple):
+    """A node of a file's DAG: its bytes are [at, at + size) of the file."""
+
+    cid: Cid
+    at: int
+    size: int
+
+    def touches(self, start: int, end: int) -> bool:
+        """Whether it has a byte of [start, end)."""
+        return self.size > 0 and self.at < end and self.at + self.size > start
 
 
-def _children(block: bytes, at: int) -> Iterable[tuple[Cid, int, int]]:
-    """(CID, offset, length) of each child of a file's node."""
+def parts(block: bytes, at: int) -> tuple[bytes, list[Part]]:
+    """(own bytes, the parts behind them) of a file's DAG-PB node. Raises BlockError."""
     node = dagpb.decode(block)
-    sizes = unixfs.decode(node.data or b"").block_sizes
-    for link, size in zip(node.links, sizes, strict=False):
-        yield link.cid, at, size
+    data = unixfs.decode(node.data or b"")
+    own = data.data or b""
+    if len(node.links) != len(data.block_sizes):
+        raise BlockError("a file does not say how large its parts are")
+    found = []
+    at += len(own)
+    for link, size in zip(node.links, data.block_sizes, strict=True):
+        found.append(Part(link.cid, at, size))
         at += size
+    return own, found
 
 
-class CarWriter:
-    """The frames of one CAR."""
-
-    def __init__(self, index: BlockIndex, walker: Walker, options: CarOptions) -> None:
-        self._index = index
-        self._walker = walker
-        self._options = options
-        self._written: set[bytes] = set()
-
-    async def frames(self, resolved: Resolved) -> AsyncGenerator[Buffer, None]:
-        """Header and sections. Raises NotFound, StoreError when it cannot go on."""
-        yield car.header([resolved.roots[-1]])
-        for cid, block in resolved.passed:
-            for part in self._section(cid, block):
-                yield part
-        async for part in self._entity(resolved.entity, self._options.scope):
-            yield part
-
-    def _is_new(self, cid: Cid) -> bool:
-        """Whether to write this block (and walk below it)."""
-        if cid.hash_code == IDENTITY:
-            return False
-        if self._options.duplicates:
-            return True
-        if cid.raw in self._written:
-            return False
-        self._written.add(cid.raw)
-        return True
-
-    def _section(self, cid: Cid, block: Buffer) -> list[Buffer]:
-        return [car.section_head(cid, len(block)), block] if self._is_new(cid) else []
-
-    async def _entity(self, entity: Entity, scope: Scope) -> AsyncGenerator[Buffer, None]:
-        if isinstance(entity, Folder):
-            async for part in self._folder(entity, scope):
-                yield part
-            return
-        if scope is Scope.BLOCK or isinstance(entity, Inline | Leaf | Node):
-            for part in self._section(entity.cid, await self._walker.block(entity.cid)):
-                yield part
-            return
-        size = size_of(entity)
-        first, last = _clip(self._options, size) if scope is Scope.ENTITY else (0, size)
-        async for part in self._file(entity, size, first, last):
-            yield part
-
-    async def _folder(self, folder: Folder, scope: Scope) -> AsyncGenerator[Buffer, None]:
-        """A directory, then (scope all) what is below it: depth first, without recursion."""
-        async for part in self._own_blocks(folder, scope):
-            yield part
-        stack = [await self._below(folder)] if scope is Scope.ALL else []
-        while stack:
-            cid = next(stack[-1], None)
-            if cid is None:
-                stack.pop()
-                continue
-            if cid.raw in self._written and not self._options.duplicates:
-                continue
-            child = await self._walker.entity(cid)
-            if isinstance(child, Folder):
-                if len(stack) > _DEPTH_MAX:
-                    raise NotFound("the directory is too deep")
-                async for part in self._own_blocks(child, scope):
-                    yield part
-                stack.append(await self._below(child))
-                continue
-            async for part in self._entity(child, Scope.ALL):
-                yield part
-
-    async def _own_blocks(self, folder: Folder, scope: Scope) -> AsyncGenerator[Buffer, None]:
-        if scope is Scope.BLOCK:
-            for part in self._section(folder.cid, folder.block):
-                yield part
-            return
-        async for cid, block in self._walker.shards(folder):
-            for part in self._section(cid, block):
-                yield part
-
-    async def _below(self, folder: Folder) -> Iterator[Cid]:
-        return iter([link.cid for link in await self._walker.entries(folder)])
-
-    async def _file(
-        self, entity: File | Subtree, size: int, first: int, last: int
-    ) -> AsyncGenerator[Buffer, None]:
-        """A file's blocks that touch [first, last), root first, depth first.
-
-        Leaves come from one sequential read of the object where there is one.
-        """
-        low = first // LEAF_BYTES * LEAF_BYTES
-        high = min(-(-last // LEAF_BYTES) * LEAF_BYTES, size)
-        leaves = None
-        if isinstance(entity, File) and low < high:
-            leaves = _Leaves(self._index.read(entity.version, low, high), high - low)
-        waiting = [(entity.cid, 0, size)]
-        while waiting:
-            cid, at, length = waiting.pop()
-            touches = at < last and at + length > first
-            if not touches and cid != entity.cid:
-                continue
-            if cid.codec == RAW and leaves is not None:
-                block = await leaves.next(length)
-            else:
-                found = self._index.block(cid)
-                if found is None:
-                    raise NotFound(f"block {cid} is not held by this network")
-                block = await self._index.bytes_of(found)
-            # Below a node that was written already all leaves were too, but the reader of leaves
-            # must pass them: so walk on, and write nothing.
-            for part in self._section(cid, block):
-                yield part
-            if cid.codec != RAW:
-                waiting += reversed(list(_children(block, at)))
+async def _by_blocks(
+    reader: BlockReader, entity: FileNode, start: int, end: int
+) -> AsyncGenerator[Buffer, None]:
+    """Parts that do not touch the range are skipped unread."""
+    waiting = [Part(entity.cid, 0, entity.size)]
+    while waiting:
+        part = waiting.pop()
+        if not part.touches(start, end):
+            continue
+        is_root = part.cid == entity.cid and part.at == 0
+        block = entity.block if is_root else await reader.block(part.cid)
+        own, below = checked(part, block)
+        low, high = max(start - part.at, 0), min(end - part.at, len(own))
+        if low < high:
+            yield memoryview(own)[low:high]
+        waiting += reversed(below)
 
 
-class _Leaves:
-    """Cuts a byte stream to leaves; holds at most one leaf and one buffer."""
+def checked(part: Part, block: bytes) -> tuple[bytes, list[Part]]:
+    """The own bytes and the parts of a file's block, which is as large as it was said to be.
 
-    def __init__(self, parts: AsyncIterator[Buffer], size: int) -> None:
-        self._parts = parts
-        self._left = size
-        self._rest = memoryview(b"")
-
-    async def next(self, length: int) -> bytes:
-        """The next `length` bytes. Raises NotFound if the object ends before."""
-        out = bytearray()
-        while len(out) < length:
-            if not self._rest:
-                try:
-                    self._rest = memoryview(await anext(self._parts))
-                except StopAsyncIteration:
-                    raise NotFound("the object is shorter than its DAG") from None
-                continue
-            take = min(length - len(out), len(self._rest))
-            out += self._rest[:take]
-            self._rest = self._rest[take:]
-        return bytes(out)
-
-
-def _clip(options: CarOptions, size: int) -> tuple[int, int]:
-    """entity-bytes as [first, last)."""
-    first = options.first if options.first >= 0 else max(size + options.first, 0)
-    last = size
-    if options.last is not None:
-        last = options.last + 1 if options.last >= 0 else size + options.last + 1
-    return min(first, size), max(min(last, size), min(first, size))
+    Raises BlockError.
+    """
+    if part.cid.codec == RAW:
+        if len(block) != part.size:
+            raise BlockError(f"a part of a file is not as large as was said: {part.cid}")
+        return block, []
+    node = parse(part.cid, block) if part.cid.codec == DAG_PB else None
+    if not isinstance(node, FileNode):
+        raise BlockError(f"{part.cid} is no part of a file")
+    if node.size != part.size:
+        raise BlockError(f"a part of a file is not as large as was said: {part.cid}")
+    return parts(block, part.at)

@@ -75,8 +75,10 @@ def _encode_time(seconds: int, nanoseconds: int) -> bytes:
 
 
 def decode(raw: bytes) -> Data:
-    """Read a UnixFS message. An mtime before 1970 is read as none. Raises BlockError."""
-    kind: Kind | None = None
+    """Read a UnixFS message, sizes of blocks packed or not. Raises BlockError.
+
+    An mtime before 1970 is read as none.
+    """
     values: dict[int, int] = {}
     sizes: list[int] = []
     data: bytes | None = None
@@ -84,33 +86,45 @@ def decode(raw: bytes) -> Data:
     at = 0
     while at < len(raw):
         tag, at = varint.decode(raw, at, BlockError)
-        if tag in (0x12, 0x42):  # data, mtime
-            length, at = varint.decode(raw, at, BlockError)
-            if length > len(raw) - at:
-                raise BlockError("UnixFS data is cut off")
+        if tag in (0x12, 0x22, 0x42):  # data, packed sizes, mtime
+            body, at = _decode_bytes(raw, at)
             if tag == 0x12:
-                data = raw[at : at + length]
+                data = body
+            elif tag == 0x22:
+                sizes += _decode_packed(body)
             else:
-                mtime = _decode_time(raw[at : at + length])
-            at += length
+                mtime = _decode_time(body)
             continue
         value, at = varint.decode(raw, at, BlockError)
-        if tag == 0x08:
-            if value > Kind.SHARD:
-                raise BlockError(f"UnixFS type {value}")
-            kind = Kind(value)
-        elif tag == 0x20:
+        if tag == 0x20:
             sizes.append(value)
-        elif tag in (0x18, 0x28, 0x30, 0x38):
+        elif tag in (0x08, 0x18, 0x28, 0x30, 0x38):
             values[tag] = value
         else:
             raise BlockError(f"UnixFS field {tag:#x}")
+    kind = values.get(0x08)
     if kind is None:
         raise BlockError("UnixFS data without a type")
+    if kind > Kind.SHARD:
+        raise BlockError(f"UnixFS type {kind}")
     return Data(
-        kind, data, values.get(0x18), tuple(sizes), values.get(0x28), values.get(0x30),
+        Kind(kind), data, values.get(0x18), tuple(sizes), values.get(0x28), values.get(0x30),
         values.get(0x38), mtime,
     )  # fmt: skip
+
+
+def _decode_bytes(raw: bytes, at: int) -> tuple[bytes, int]:
+    length, at = varint.decode(raw, at, BlockError)
+    if length > len(raw) - at:
+        raise BlockError("UnixFS data is cut off")
+    return raw[at : at + length], at + length
+
+
+def _decode_packed(raw: bytes) -> Iterator[int]:
+    at = 0
+    while at < len(raw):
+        value, at = varint.decode(raw, at, BlockError)
+        yield value
 
 
 def _decode_time(raw: bytes) -> tuple[int, int] | None:

@@ -3,18 +3,23 @@
 Only blocks of directories are read here, never a child's.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from chain.cids import DAG_PB, RAW, Cid
-from gateway.ipfs import dagpb, directory, unixfs
-from gateway.ipfs.blocks import BlockIndex, File, Inline, Leaf
+from gateway.ipfs import dagpb, unixfs
+from gateway.ipfs.blocks import File, Inline, Leaf
 from gateway.ipfs.dagpb import Link
 from gateway.ipfs.errors import BlockError, NotAcceptable, NotFound
+from gateway.ipfs.reader import BlockReader
+from gateway.ipfs.shards import Shard
 from gateway.ipfs.traversal import follow
+from gateway.ipfs.unixfs import Kind
 
 SHARDS_MAX = 20_000  # of one directory
 ENTRIES_MAX = 100_000
+
+Time = tuple[int, int]  # seconds since 1970, nanoseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +28,28 @@ class Folder:
 
     cid: Cid
     block: bytes
-    is_shard: bool
-    links: list[Link]
+    links: Sequence[Link]  # entries; of a HAMT what its root block has
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Subtree:
-    """An inner node of a file, or a file that is not an object of its own."""
+class FileNode:
+    """A file by its blocks: a node of DAG-PB with bytes of its own, links to nodes, or both."""
 
     cid: Cid
     block: bytes
     size: int
+    mtime: Time | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Symlink:
+    """A symbolic link. It is not followed."""
+
+    cid: Cid
+    block: bytes
+    target: bytes
+    mtime: Time | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +60,8 @@ class Node:
     block: bytes
 
 
-Entity = File | Leaf | Inline | Folder | Subtree | Node
-Content = File | Leaf | Inline | Subtree  # what has bytes of a file
+Content = File | Leaf | Inline | FileNode  # what has bytes of a file
+Entity = Content | Folder | Symlink | Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +76,10 @@ class Resolved:
 
 
 class Walker:
-    """Resolution over the network's own blocks."""
+    """Resolution over the blocks of one request."""
 
-    def __init__(self, index: BlockIndex) -> None:
-        self._index = index
+    def __init__(self, reader: BlockReader) -> None:
+        self.reader = reader
 
     async def resolve(self, root: Cid, path: tuple[str, ...]) -> Resolved:
         """Follow `path` from `root`. Raises NotFound, NotAcceptable, StoreError."""
@@ -92,55 +108,49 @@ class Walker:
             raise NotFound(f"no link named {name[:80]!r} under {entity.cid}")
         return link.cid
 
-    async def block(self, cid: Cid) -> bytes:
-        """A block's bytes. Raises NotFound, StoreError."""
-        found = self._index.block(cid)
-        if found is None:
-            raise NotFound(f"block {cid} is not held by this network")
-        return await self._index.bytes_of(found)
-
     async def entity(self, cid: Cid) -> Entity:
         """What a CID is. Raises NotFound, NotAcceptable, StoreError."""
-        file = self._index.file(cid)
-        if file is not None:
-            return file
-        found = self._index.block(cid)
+        found = self.reader.find(cid)
         if found is None:
             raise NotFound(f"{cid} is not held by this network")
-        if cid.codec == RAW:
+        codec = cid.codec
+        if codec == RAW or isinstance(found, File):
             return found
-        block = await self._index.bytes_of(found)
-        if cid.codec != DAG_PB:
+        block = await self.reader.bytes_of(found)
+        if codec != DAG_PB:
             return Node(cid, block)
         try:
-            return _parse(cid, block)
+            return parse(cid, block)
         except BlockError as error:
             raise NotAcceptable(f"{cid}: {error}") from None
 
-    async def shards(self, folder: Folder) -> AsyncIterator[tuple[Cid, bytes]]:
-        """All blocks of a directory itself, root first, depth first. Raises NotFound."""
-        yield folder.cid, folder.block
-        if not folder.is_shard:
-            return
-        waiting = _sub_shards(folder.links)
-        count = 0
-        while waiting:
-            cid = waiting.pop()
-            count += 1
-            if count > SHARDS_MAX:
-                raise NotFound("the directory has too many shards")
-            block = await self.block(cid)
-            yield cid, block
-            waiting += _sub_shards(directory.entries(block)[1])
+    async def shards(self, folder: Folder) -> AsyncIterator[tuple[Cid, bytes, Shard]]:
+        """All blocks of a HAMT, root first, depth first. Raises NotFound, NotAcceptable.
 
-    async def entries(self, folder: Folder) -> list[Link]:
-        """The entries by name, at most ENTRIES_MAX. Raises NotFound."""
-        if not folder.is_shard:
+        A block that comes twice is refused: its entries would be in the wrong place at one of
+        them, and a small DAG could be walked for ever.
+        """
+        assert folder.shard is not None
+        yield folder.cid, folder.block, folder.shard
+        waiting = list(reversed(folder.shard.below()))
+        seen = {folder.cid.raw}
+        while waiting:
+            cid = waiting.pop().cid
+            if cid.raw in seen or len(seen) == SHARDS_MAX:
+                raise NotAcceptable(f"{folder.cid}: a HAMT with too many shards, or one twice")
+            seen.add(cid.raw)
+            block = await self.reader.block(cid)
+            shard = _shard(cid, block)
+            yield cid, block, shard
+            waiting += reversed(shard.below())
+
+    async def entries(self, folder: Folder) -> Sequence[Link]:
+        """The entries by name, at most ENTRIES_MAX. Raises NotFound, NotAcceptable."""
+        if folder.shard is None:
             return folder.links
         found: list[Link] = []
-        async for _, block in self.shards(folder):
-            links = directory.entries(block)[1]
-            found += [x._replace(name=x.name[2:]) for x in links if len(x.name) > 2]
+        async for _, _, shard in self.shards(folder):
+            found += shard.entries()
             if len(found) > ENTRIES_MAX:
                 break
         return sorted(found, key=lambda link: link.name)[:ENTRIES_MAX]
@@ -150,31 +160,55 @@ class Walker:
     ) -> Link | None:
         """The entry of this name; notes the blocks that lead to it."""
         passed.append((folder.cid, folder.block))
-        if not folder.is_shard:
+        if folder.shard is None:
             return next((link for link in folder.links if link.name == name), None)
-        links = folder.links
-        for depth in range(directory.DEPTH_MAX):
-            slot = directory.slot_name(name, depth)
-            link = next((x for x in links if x.name[:2] == slot), None)
-            if link is None or link.name == slot + name:
+        shard, depth = folder.shard, 0
+        while True:
+            try:
+                link, is_entry = shard.child(name, depth)
+            except BlockError as error:
+                raise NotAcceptable(f"{folder.cid}: {error}") from None
+            if link is None or is_entry:
                 return link
-            if link.name != slot:
-                return None
-            block = await self.block(link.cid)
+            block = await self.reader.block(link.cid)
             passed.append((link.cid, block))
-            links = directory.entries(block)[1]
-        return None
+            shard = _shard(link.cid, block)
+            depth += 1
 
 
-def _sub_shards(links: list[Link]) -> list[Cid]:
-    return [link.cid for link in reversed(links) if len(link.name) == 2]
+def parse(cid: Cid, block: bytes) -> Folder | FileNode | Symlink | Node:
+    """What a DAG-PB block is. Raises BlockError."""
+    node = dagpb.decode(block)
+    if node.data is None:
+        return Node(cid, block)
+    data = unixfs.decode(node.data)
+    match data.kind:
+        case Kind.DIRECTORY:
+            return Folder(cid, block, node.links)
+        case Kind.SHARD:
+            return Folder(cid, block, node.links, Shard.of(node, data))
+        case Kind.SYMLINK:
+            return Symlink(cid, block, data.data or b"", data.mtime)
+        case Kind.FILE | Kind.RAW:
+            return FileNode(cid, block, _file_size(node, data), data.mtime)
+        case _:
+            return Node(cid, block)
 
 
-def _parse(cid: Cid, block: bytes) -> Folder | Subtree:
-    data = unixfs.decode(dagpb.decode(block).data or b"")
-    if data.kind in {unixfs.Kind.DIRECTORY, unixfs.Kind.SHARD}:
-        is_shard, links = directory.entries(block)
-        return Folder(cid, block, is_shard, links)
-    if data.kind is unixfs.Kind.FILE and data.size is not None:
-        return Subtree(cid, block, data.size)
-    raise BlockError("a UnixFS node of a kind that is not served")
+def _file_size(node: dagpb.Node, data: unixfs.Data) -> int:
+    if len(node.links) != len(data.block_sizes):
+        raise BlockError("a file does not say how large its parts are")
+    size = len(data.data or b"") + sum(data.block_sizes)
+    if data.size is not None and data.size != size:
+        raise BlockError("a file is not as large as its parts")
+    return size
+
+
+def _shard(cid: Cid, block: bytes) -> Shard:
+    try:
+        folder = parse(cid, block) if cid.codec == DAG_PB else None
+    except BlockError as error:
+        raise NotAcceptable(f"{cid}: {error}") from None
+    if not isinstance(folder, Folder) or folder.shard is None:
+        raise NotAcceptable(f"{cid} is no shard of a directory")
+    return folder.shard

@@ -5,17 +5,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.cids import Cid
-from gateway.ipfs.conditions import Unsatisfiable, etag_matches, parse_range
+from gateway.ipfs.conditions import RANGES_MAX, Unsatisfiable, etag_matches, parse_ranges
 from gateway.ipfs.errors import BadRequest, IpfsError, NotAcceptable
 from gateway.ipfs.formats import Format, negotiate
-from gateway.ipfs.request import CarOptions, GatewayRequest, Scope, Target
-from gateway.ipfs.request import parse_request as parse_target
+from gateway.ipfs.replies import told_of
+from gateway.ipfs.request import CarOptions, GatewayRequest, Scope, Target, parse_path
+from gateway.ipfs.request import parse_request as parse_rest
 
 CID = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
 
 
 def parse_request(path: bytes, query: bytes, headers: dict[bytes, bytes]) -> GatewayRequest:
-    return parse_target(Target(path, query, path), headers)
+    target = Target(path, query, path)
+    return parse_rest(target, parse_path(target), headers)
 
 
 @pytest.mark.parametrize(
@@ -72,10 +74,58 @@ def test_car_parameters_come_from_the_query_before_accept() -> None:
     assert not got.by_accept
 
 
-@pytest.mark.parametrize("path", [b"/ipfs/" + CID.encode() + b"/a%2fb", b"/ipfs/" + b"x" * 20_000])
-def test_a_path_that_could_be_read_in_two_ways_is_refused(path: bytes) -> None:
+@pytest.mark.parametrize(
+    ("rest", "uri"),
+    [
+        ("", ""),
+        ("/", "/"),
+        ("/sub%20dir/", "/sub%20dir/"),
+        ("/file!'()*~.txt", "/file%21%27%28%29%2A~.txt"),
+        ("/a%2F..%2Fplain%2Etxt", "/plain.txt"),
+        ("/a%2Fb.txt", "/a/b.txt"),
+        ("//a/./b//c/..", "/a/b"),
+        ("/100%25", "/100%25"),
+        ("/%C3%A4+=", "/%C3%A4%2B%3D"),
+    ],
+)
+def test_a_path_is_decoded_once_and_has_one_canonical_form(rest: str, uri: str) -> None:
+    content = parse_request(f"/ipfs/{CID}{rest}".encode(), b"", {}).content
+    assert told_of(content)["Ipfs-Uri"] == f"ipfs://{CID}{uri}"
+    again = parse_request(content.quoted.encode(), b"", {}).content
+    assert again == content
+
+
+def test_ipfs_uri_names_a_root_in_its_canonical_form() -> None:
+    v0 = "QmdfTbBqBPQ7VNxZEYEj14VmRuZBkqFbiwReogJgS1zR1n"
+    content = parse_request(f"/ipfs/{v0}/a".encode(), b"", {}).content
+    assert told_of(content)["Ipfs-Uri"] == (
+        "ipfs://bafybeihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku/a"
+    )
+    name = parse_request(b"/ipns/Docs.Example.org./x", b"", {}).content
+    assert told_of(name)["Ipfs-Uri"] == "ipns://docs.example.org/x"
+
+
+def test_x_ipfs_path_is_left_out_where_no_header_can_hold_it() -> None:
+    plain = parse_request(f"/ipfs/{CID}/a%23b%3Fc%20d.txt".encode(), b"", {}).content
+    assert told_of(plain)["X-Ipfs-Path"] == f"/ipfs/{CID}/a#b?c d.txt"
+    for rest in ("/%C3%A4", "/a%0D%0ASet-Cookie:x"):
+        content = parse_request(f"/ipfs/{CID}{rest}".encode(), b"", {}).content
+        assert "X-Ipfs-Path" not in told_of(content)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [b"/ipfs/" + b"x" * 20_000, b"/ipfs/", b"/ipfs/%zz", b"/ipfs/a%00", b"/ipfs/%ff",
+     b"/ipfs/" + b"a/" * 300],
+)  # fmt: skip
+def test_a_malformed_path_is_refused(path: bytes) -> None:
     with pytest.raises(BadRequest):
         parse_request(path, b"", {})
+
+
+def test_dots_do_not_lead_out_of_the_namespace() -> None:
+    with pytest.raises(IpfsError):
+        parse_request(f"/ipfs/{CID}/../../etc".encode(), b"", {})
 
 
 @given(
@@ -98,21 +148,43 @@ def test_any_request_is_parsed_or_refused(
 
 
 @given(
-    st.binary(max_size=30) | st.from_regex(rb"bytes=[0-9]{0,4}-[0-9]{0,4}"), st.integers(0, 3000)
+    st.binary(max_size=30)
+    | st.from_regex(rb"bytes=([0-9]{0,4}-[0-9]{0,4}, ?){0,3}[0-9]{0,4}-[0-9]{0,4}"),
+    st.integers(0, 3000),
 )
-@settings(max_examples=100)
+@settings(max_examples=200)
 def test_any_range_header_lies_within_the_content_or_is_ignored(header: bytes, size: int) -> None:
     try:
-        got = parse_range(header, size)
+        found = parse_ranges(header, size)
     except Unsatisfiable:
         return
-    assert got is None or 0 <= got.start < got.end <= size
+    assert all(0 <= part.start < part.end <= size for part in found)
+    assert sum(part.end - part.start for part in found) <= size
 
 
-def test_a_range_that_starts_behind_the_end_cannot_be_satisfied() -> None:
-    for header in (b"bytes=11-", b"bytes=11-20", b"bytes=-0"):
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        (b"bytes=0-0", [(0, 1)]),
+        (b"bytes=6-16,0-4", [(6, 17), (0, 5)]),
+        (b"bytes=-3", [(28, 31)]),
+        (b"bytes=-99", [(0, 31)]),
+        (b"bytes=30-99, 31-", [(30, 31)]),
+        (b"bytes=0-30,0-30", []),
+        (b"bytes=5-4", []),
+        (b"bytes=1-2,x", []),
+        (b"lines=1-2", []),
+        (b"bytes=" + b",".join([b"1-1"] * (RANGES_MAX + 1)), []),
+    ],
+)
+def test_ranges_are_cut_to_the_content(header: bytes, found: list[tuple[int, int]]) -> None:
+    assert [(part.start, part.end) for part in parse_ranges(header, 31)] == found
+
+
+def test_ranges_that_all_start_behind_the_end_cannot_be_satisfied() -> None:
+    for header in (b"bytes=11-", b"bytes=11-20,99-", b"bytes=-0"):
         with pytest.raises(Unsatisfiable):
-            parse_range(header, 11)
+            parse_ranges(header, 11)
 
 
 @pytest.mark.parametrize(

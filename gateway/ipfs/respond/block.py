@@ -1,6 +1,6 @@
 """`application/vnd.ipld.raw`: one block as it is."""
 
-from gateway.ipfs.errors import NotFound
+from gateway.ipfs.blocks import File, Inline, Leaf
 from gateway.ipfs.replies import Reply, caching, disposition
 from gateway.ipfs.request import GatewayRequest
 from gateway.ipfs.respond.ranged import ranged
@@ -11,9 +11,11 @@ from gateway.ipfs.walk import Resolved
 async def respond(serving: Serving, request: GatewayRequest, resolved: Resolved) -> Reply:
     """The block at the end of the path. Raises NotFound."""
     cid = resolved.roots[-1]
-    block = serving.index.block(cid)
-    if block is None:
-        raise NotFound(f"{cid} is not held by this network")
+    entity = resolved.entity
+    if isinstance(entity, File | Inline | Leaf):
+        block = serving.reader.place(entity)
+    else:
+        block = Inline(cid, entity.block)
     out = {
         "Content-Type": "application/vnd.ipld.raw",
         "Content-Disposition": disposition("attachment", request.filename or f"{cid}.bin"),

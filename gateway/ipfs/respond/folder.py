@@ -9,7 +9,7 @@ from gateway.ipfs.replies import Reply, generated_caching, not_modified
 from gateway.ipfs.request import GatewayRequest
 from gateway.ipfs.respond.file import file
 from gateway.ipfs.serving import Serving
-from gateway.ipfs.walk import Folder, Node
+from gateway.ipfs.walk import Folder, Node, Symlink
 
 
 async def folder(serving: Serving, request: GatewayRequest, found: Folder) -> Reply:
@@ -22,8 +22,8 @@ async def folder(serving: Serving, request: GatewayRequest, found: Folder) -> Re
         index = (await serving.walker.resolve(found.cid, ("index.html",))).entity
     except NotFound:
         index = None
-    if index is not None and not isinstance(index, Folder | Node):
-        return file(serving, request, index, "index.html")
+    if index is not None and not isinstance(index, Folder | Node | Symlink):
+        return await file(serving, request, index, "index.html", found.cid)
     tag = listing.etag(found.cid)
     out = {
         "Content-Type": "text/html; charset=utf-8",

@@ -1,8 +1,20 @@
-"""Bytes of known length: 200, 206, 304 or 416."""
+"""Bytes of known length: 200, 206 (one part or several), 304 or 416."""
 
+import hashlib
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from http import HTTPStatus
 
-from gateway.ipfs.conditions import Unsatisfiable, etag_matches, parse_range
+from chain.net.transport import Buffer
+from gateway.ipfs.conditions import (
+    ByteRange,
+    Unsatisfiable,
+    etag_matches,
+    http_date,
+    is_unmodified,
+    parse_ranges,
+)
+from gateway.ipfs.reader import BlockReader
 from gateway.ipfs.replies import Reply, not_modified, text
 from gateway.ipfs.request import GatewayRequest
 from gateway.ipfs.serving import Serving
@@ -11,26 +23,74 @@ from gateway.ipfs.walk import Content
 
 
 def ranged(
-    serving: Serving, request: GatewayRequest, entity: Content, tag: str, out: dict[str, str]
+    serving: Serving,
+    request: GatewayRequest,
+    entity: Content,
+    tag: str,
+    out: dict[str, str],
+    modified: int | None = None,
 ) -> Reply:
-    """The reply with the headers `out`; `tag` is the entity tag, with its quotes."""
+    """The reply with the headers `out`. `tag` is the entity tag, with its quotes.
+
+    `modified`: when, in seconds since 1970, if that is known.
+    """
     out |= {"Etag": tag, "Accept-Ranges": "bytes"}
     headers = request.headers
-    if etag_matches(headers.get(b"if-none-match", b""), [tag]):
+    if b"if-none-match" in headers:
+        if etag_matches(headers[b"if-none-match"], [tag]):
+            return not_modified(out)
+    elif modified is not None and is_unmodified(headers.get(b"if-modified-since", b""), modified):
         return not_modified(out)
-    size = size_of(entity)
-    wanted = headers.get(b"range", b"")
-    if headers.get(b"if-range", tag.encode()) != tag.encode():
-        wanted = b""
+    if modified is not None and (date := http_date(modified)):
+        out["Last-Modified"] = date
+    size, reader = size_of(entity), serving.reader
     try:
-        part = parse_range(wanted, size) if wanted else None
+        found = parse_ranges(headers[b"range"], size) if has_range(request, tag) else []
     except Unsatisfiable:
         reply = text(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "the range is behind the end")
         reply.headers["Content-Range"] = f"bytes */{size}"
         return reply
-    start, end, status = 0, size, HTTPStatus.OK
-    if part is not None:
-        start, end, status = part.start, part.end, HTTPStatus.PARTIAL_CONTENT
-        out["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    out["Content-Length"] = str(end - start)
-    return Reply(status, out, content(serving.index, entity, start, end))
+    if not found:
+        out["Content-Length"] = str(size)
+        return Reply(HTTPStatus.OK, out, content(reader, entity, 0, size))
+    if len(found) > 1:
+        return _several(reader, entity, size, found, out)
+    [part] = found
+    out["Content-Range"] = part.content_range(size)
+    out["Content-Length"] = str(part.end - part.start)
+    body = content(reader, entity, part.start, part.end)
+    return Reply(HTTPStatus.PARTIAL_CONTENT, out, body)
+
+
+def has_range(request: GatewayRequest, tag: str) -> bool:
+    """Whether a part is asked for, of the very content that `tag` names."""
+    headers = request.headers
+    return b"range" in headers and headers.get(b"if-range", tag.encode()) == tag.encode()
+
+
+def _several(
+    reader: BlockReader, entity: Content, size: int, found: list[ByteRange], out: dict[str, str]
+) -> Reply:
+    """multipart/byteranges (RFC 9110 §14.6)."""
+    asked = repr((out["Etag"], found)).encode()
+    mark = hashlib.sha256(asked).hexdigest()[:40]
+    kind = out["Content-Type"]
+    heads = [
+        f"\r\n--{mark}\r\nContent-Type: {kind}\r\n"
+        f"Content-Range: {part.content_range(size)}\r\n\r\n".encode()
+        for part in found
+    ]
+    end = f"\r\n--{mark}--\r\n".encode()
+    total = sum(map(len, heads)) + sum(part.end - part.start for part in found) + len(end)
+
+    async def body() -> AsyncGenerator[Buffer, None]:
+        for head, part in zip(heads, found, strict=True):
+            yield head
+            async with aclosing(content(reader, entity, part.start, part.end)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        yield end
+
+    out["Content-Type"] = f"multipart/byteranges; boundary={mark}"
+    out["Content-Length"] = str(total)
+    return Reply(HTTPStatus.PARTIAL_CONTENT, out, body())

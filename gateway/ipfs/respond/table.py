@@ -7,10 +7,10 @@ from gateway.ipfs.formats import Format
 from gateway.ipfs.replies import Reply
 from gateway.ipfs.request import GatewayRequest
 from gateway.ipfs.respond import block, car, codec
-from gateway.ipfs.respond.file import file
+from gateway.ipfs.respond.file import file, symlink
 from gateway.ipfs.respond.folder import folder
 from gateway.ipfs.serving import Responder, Serving
-from gateway.ipfs.walk import Folder, Node, Resolved
+from gateway.ipfs.walk import Folder, Node, Resolved, Symlink
 
 
 async def content(serving: Serving, request: GatewayRequest, resolved: Resolved) -> Reply:
@@ -20,8 +20,10 @@ async def content(serving: Serving, request: GatewayRequest, resolved: Resolved)
             return await folder(serving, request, found)
         case Node() as found:
             return codec.node(serving, request, resolved, found)
+        case Symlink() as link:
+            return symlink(serving, request, link)
         case entity:
-            return file(serving, request, entity, request.name)
+            return await file(serving, request, entity, request.name)
 
 
 async def plain(serving: Serving, request: GatewayRequest, resolved: Resolved) -> Reply:

@@ -1,0 +1,89 @@
+"""The blocks of one request: found, bounded, and read ahead.
+
+A request may touch so many blocks and no more. Blocks that lie one behind the other in a pack are
+read in windows: a CAR of a thousand small blocks is a handful of reads.
+"""
+
+import asyncio
+
+from chain.cids import Cid
+from chain.clock import Clock
+from gateway.ipfs.blocks import BlockIndex, File, Inline, Known, Leaf
+from gateway.ipfs.errors import NotFound, TakesTooLong
+
+# What is known of a version (that it is public) is asked again after so long.
+_KNOWN_SECONDS = 1.0
+_WINDOW_BYTES = 1 << 20
+_GAP_BYTES = 4096  # between neighbours in a pack there are lengths and CIDs
+_TURN_BLOCKS = 64  # after so many blocks others have their turn
+
+
+class BlockReader:
+    """What one request reads of the network's blocks."""
+
+    def __init__(self, index: BlockIndex, clock: Clock, blocks_max: int) -> None:
+        self._index = index
+        self._clock = clock
+        self._left = blocks_max
+        self._known: Known = {}
+        self._known_until = 0.0
+        self._last: Leaf | None = None  # that was read last
+        self._window_start = 0
+        self._window = b""
+
+    @property
+    def index(self) -> BlockIndex:
+        """The blocks of all requests."""
+        return self._index
+
+    def find(self, cid: Cid) -> File | Inline | Leaf | None:
+        """What the CID names: a whole file where it is the root of one, else a block.
+
+        Raises TakesTooLong, Denied.
+        """
+        self._left -= 1
+        if self._left < 0:
+            raise TakesTooLong("the request walks through too many blocks")
+        now = self._clock.monotonic()
+        if now >= self._known_until:
+            self._known.clear()
+            self._known_until = now + _KNOWN_SECONDS
+        return self._index.find(cid, self._known)
+
+    def place(self, found: File | Inline | Leaf) -> Inline | Leaf:
+        """Where the block that was found is. Raises NotFound."""
+        if not isinstance(found, File):
+            return found
+        block = self._index.block(found.cid, self._known)
+        if block is None:
+            raise NotFound(f"block {found.cid} is not held by this network")
+        return block
+
+    async def block(self, cid: Cid) -> bytes:
+        """A block's bytes. Raises NotFound, TakesTooLong, Denied, StoreError."""
+        found = self.find(cid)
+        if found is None:
+            raise NotFound(f"block {cid} is not held by this network")
+        return await self.bytes_of(found)
+
+    async def bytes_of(self, found: File | Inline | Leaf) -> bytes:
+        """The bytes of the block that was found, at most 2 MiB. Raises NotFound, StoreError."""
+        if self._left % _TURN_BLOCKS == 0:
+            await asyncio.sleep(0)
+        place = self.place(found)
+        return place.data if isinstance(place, Inline) else await self._read(place)
+
+    async def _read(self, leaf: Leaf) -> bytes:
+        last, self._last = self._last, leaf
+        is_near = last is not None and last.version is leaf.version
+        at, size = leaf.start - self._window_start, leaf.end - leaf.start
+        if is_near and at >= 0 and at + size <= len(self._window):
+            return self._window[at : at + size]
+        self._window_start, self._window = leaf.start, b""
+        is_next = is_near and last is not None and 0 <= leaf.start - last.end <= _GAP_BYTES
+        if not is_next or size >= _WINDOW_BYTES:
+            return await self._index.bytes_of(leaf)
+        stop = min(leaf.start + _WINDOW_BYTES, leaf.version.size)
+        ahead = Leaf(leaf.cid, leaf.version, leaf.start, stop)
+        self._window = await self._index.bytes_of(ahead)
+        return self._window[:size]
