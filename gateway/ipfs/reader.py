@@ -13,6 +13,7 @@ from gateway.ipfs.errors import NotFound, TakesTooLong
 
 # What is known of a version (that it is public) is asked again after so long.
 _KNOWN_SECONDS = 1.0
+BLOCKS_MAX = 1_000_000  # that one request may touch
 _WINDOW_BYTES = 1 << 20
 _GAP_BYTES = 4096  # between neighbours in a pack there are lengths and CIDs
 _TURN_BLOCKS = 64  # after so many blocks others have their turn
@@ -21,7 +22,7 @@ _TURN_BLOCKS = 64  # after so many blocks others have their turn
 class BlockReader:
     """What one request reads of the network's blocks."""
 
-    def __init__(self, index: BlockIndex, clock: Clock, blocks_max: int) -> None:
+    def __init__(self, index: BlockIndex, clock: Clock, blocks_max: int = BLOCKS_MAX) -> None:
         self._index = index
         self._clock = clock
         self._left = blocks_max

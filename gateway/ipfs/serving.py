@@ -6,7 +6,7 @@ from typing import Protocol
 
 from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.errors import NotSupported
-from gateway.ipfs.reader import BlockReader
+from gateway.ipfs.reader import BLOCKS_MAX, BlockReader
 from gateway.ipfs.replies import Reply
 from gateway.ipfs.request import ContentPath, GatewayRequest, Target
 from gateway.ipfs.walk import Resolved, Walker
@@ -17,7 +17,7 @@ class IpfsConfig:
     """`[ipfs]`: what the front end may be told."""
 
     listing_entries_max: int = 10_000
-    walk_blocks_max: int = 1_000_000  # that one request may touch
+    walk_blocks_max: int = BLOCKS_MAX  # that one request may touch
 
 
 @dataclass(frozen=True, slots=True)

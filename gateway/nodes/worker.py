@@ -30,7 +30,6 @@ from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.packs import Packs
 from gateway.ipfs.serving import IpfsConfig, NoNames
 from gateway.ipfs.tokens import Tokens
-from gateway.ipfs.walk import Walker
 from gateway.listeners import is_loopback
 from gateway.network import Network
 from gateway.nodes.parts import (
@@ -125,7 +124,6 @@ async def _worker(
                     objects,
                     catalog,
                     index,
-                    Walker(index),
                     Packs(objects, index, clock, system_entropy),
                     Tokens(catalog, clock, system_entropy),
                     clock,

@@ -21,6 +21,7 @@ from gateway.ipfs.api.errors import ApiError
 from gateway.ipfs.api.paths import parse_cid
 from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.packs import Packs
+from gateway.ipfs.reader import BlockReader
 from gateway.ipfs.request import ContentPath
 from gateway.ipfs.serving import NameSystem
 from gateway.ipfs.tokens import API_BUCKET, Tokens
@@ -38,7 +39,6 @@ class Node:
     objects: ObjectService
     catalog: Catalog
     index: BlockIndex
-    walker: Walker
     packs: Packs
     tokens: Tokens
     clock: Clock
@@ -57,6 +57,11 @@ class Node:
         if path.namespace == "ipns":
             path = (await self.names.resolve(path)).path
         return await self.walker.resolve(parse_cid(path.root), path.segments)
+
+    @property
+    def walker(self) -> Walker:
+        """A new walk, with bounds of its own."""
+        return Walker(BlockReader(self.index, self.clock))
 
     async def bucket(self, call: Call) -> Bucket:
         """The bucket that a call writes to: its token's, else the default, made on first use.

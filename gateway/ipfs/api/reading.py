@@ -40,7 +40,7 @@ async def _pieces(
     node: Node, ranges: list[tuple[Content, int, int]]
 ) -> AsyncGenerator[Buffer, None]:
     for entity, start, end in ranges:
-        async for part in content(node.index, entity, start, end):
+        async for part in content(node.walker.reader, entity, start, end):
             yield part
 
 
@@ -78,9 +78,9 @@ async def _entries(
 ) -> AsyncGenerator[dict[str, Any], None]:
     entity = (await node.resolve(content_path(path))).entity
     if isinstance(entity, Folder):
-        found = await node.walker.entries(entity)
+        found = list(await node.walker.entries(entity))
     elif entity.cid.codec == DAG_PB:
-        found = list(dagpb.decode(await node.walker.block(entity.cid)).links)
+        found = list(dagpb.decode(await node.walker.reader.block(entity.cid)).links)
     else:
         found = []
     for link in found:
@@ -106,7 +106,7 @@ async def described(node: Node, cid: Cid) -> tuple[int, int, str, dict[str, Any]
     if cid.codec != DAG_PB:
         return (2, size_of(entity), "", {}) if isinstance(entity, Content) else (0, 0, "", {})
     try:
-        data = unixfs.decode(dagpb.decode(await node.walker.block(cid)).data or b"")
+        data = unixfs.decode(dagpb.decode(await node.walker.reader.block(cid)).data or b"")
     except BlockError:
         return 0, 0, "", {}
     more = attributes(data)
@@ -166,7 +166,7 @@ async def _refs(
 
 
 async def _named_links(node: Node, cid: Cid) -> list[tuple[str, Cid]]:
-    block = await node.walker.block(cid)
+    block = await node.walker.reader.block(cid)
     if cid.codec == DAG_PB:
         return [(link.name, link.cid) for link in dagpb.decode(block).links]
     return [("", child) for child in links(cid, block)]
