@@ -18,6 +18,9 @@ from gateway.accounts import (
     NoSuchAccount,
 )
 from gateway.errors import InvalidArgument, StoreError
+from gateway.ipfs.ipns.name import InvalidName, IpnsName
+from gateway.ipfs.ipns.record import InvalidRecord
+from gateway.ipfs.ipns.store import IpnsRecords, OldRecord
 from gateway.ipfs.tokens import NoSuchToken, Token, Tokens
 from gateway.kms import KmsKeys, canonical_id
 from gateway.limits import LimitBook, Limits, Usage
@@ -34,6 +37,8 @@ from gateway.protocol import (
     DeleteAccount,
     Done,
     FetchCertificate,
+    ImportIpns,
+    IpnsImported,
     KmsKeyList,
     KmsKeyRecord,
     LimitState,
@@ -89,6 +94,9 @@ _CODES: dict[type[Exception], str] = {
     NoSuchAccount: "NoSuchEntity",
     AccountInUse: "DeleteConflict",
     NoSuchToken: "NoSuchEntity",
+    InvalidName: "InvalidArgument",
+    InvalidRecord: "InvalidArgument",
+    OldRecord: "EntityAlreadyExists",
 }
 
 
@@ -100,6 +108,7 @@ class AdminService:
         accounts: AccountService,
         buckets: Buckets,
         tokens: Tokens,
+        records: IpnsRecords,
         *,
         progress: PublishProgress,
         network: NetworkProbe,
@@ -108,6 +117,7 @@ class AdminService:
         self._accounts = accounts
         self._buckets = buckets
         self._tokens = tokens
+        self._records = records
         self._progress = progress
         self._network = network
         self._certify = certify
@@ -132,6 +142,7 @@ class AdminService:
             .on(CreateToken, _guarded(self._create_token))
             .on(ListTokens, _guarded(self._list_tokens))
             .on(RevokeToken, _guarded(self._revoke_token))
+            .on(ImportIpns, _guarded(self._import_ipns))
             .on(ShowNetwork, _guarded(self._show_network))
             .on(FetchCertificate, _guarded(self._certificate))
         )
@@ -246,6 +257,14 @@ class AdminService:
         except NoSuchToken:
             raise NoSuchToken(f"no token {message.id!r:.80}") from None
         return Done()
+
+    async def _import_ipns(self, message: ImportIpns) -> IpnsImported:
+        name = IpnsName.parse(message.name)
+        try:
+            kept = await self._records.put(name, bytes(message.record.buffer))
+        except OldRecord:
+            raise OldRecord(f"a newer record of {name} is kept here already") from None
+        return IpnsImported(str(name), kept.value, kept.sequence, kept.eol_ns)
 
     # ------------------------------------------------------------------ the network
     async def _show_network(self, _: ShowNetwork) -> NetworkState:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from chain.net.address import advertised, split_identity
 from chain.net.rpc import AddressError
@@ -96,6 +97,14 @@ def parse_table(raw: object) -> dict[str, str]:
     if not isinstance(raw, Mapping) or len(raw) > 10_000:
         raise ValueError("a table of name = text is expected")
     return {parse_text(name): parse_text(value) for name, value in raw.items()}
+
+
+def parse_resolver(raw: object) -> str:
+    """`off`, or the https:// address of a DNS resolver that answers in JSON."""
+    text = parse_text(raw)
+    if text != "off" and not (text.startswith("https://") and urlsplit(text).hostname):
+        raise ValueError("it is off, or the https:// address of a resolver")
+    return text
 
 
 def parse_path(raw: object) -> Path:
@@ -189,6 +198,7 @@ class Config:
     ipfs_subdomain_hosts: tuple[str, ...] = _row(
         ("localhost",), parse_texts, "ipfs.subdomain_hosts"
     )
+    ipfs_dns_resolver: str = _row("off", parse_resolver, "ipfs.dns_resolver")
     ipfs_offline: bool = _row(True, parse_bool, "ipfs.offline")
     ipfs_fetch_from: tuple[str, ...] = _row((), parse_texts, "ipfs.fetch_from")
     edge_port: int = _row(8081, parse_port, "edge.port", "--edge-port", "the edge's HTTP face")

@@ -260,6 +260,22 @@ class RevokeToken(Message[Done], frozen=True, array_like=True):
     id: str
 
 
+class IpnsImported(msgspec.Struct, frozen=True):
+    """The IPNS record that is kept now."""
+
+    name: str
+    value: str
+    sequence: int
+    eol_ns: int
+
+
+class ImportIpns(Message[IpnsImported], frozen=True, array_like=True):
+    """Keep a signed IPNS record of a name, so that this network serves the name."""
+
+    name: str
+    record: Payload
+
+
 class ShowNetwork(Message[NetworkState], frozen=True, array_like=True):
     """The network's state."""
 

@@ -1,12 +1,16 @@
 """`cumulus ipfs …`: give a bucket's objects IPFS CIDs."""
 
 import argparse
+from pathlib import Path
 
+from chain.net.transport import Payload
 from gateway.commands.options import Parsers, action, group
 from gateway.commands.session import ask, network_of, show
+from gateway.ipfs.ipns.record import RECORD_BYTES_MAX
 from gateway.ipfs.tokens import API_BUCKET
 from gateway.protocol import (
     CreateToken,
+    ImportIpns,
     ListTokens,
     PublishState,
     RevokeToken,
@@ -28,6 +32,12 @@ def add(parsers: Parsers) -> None:
         actions, "status", status, "how far publishing is", "cumulus ipfs status photos"
     )
     parser.add_argument("bucket", metavar="BUCKET")
+    parser = action(
+        actions, "import-ipns", import_ipns, "keep a signed IPNS record, so that its name resolves",
+        "cumulus ipfs import-ipns k51… site.ipns-record",
+    )  # fmt: skip
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("file", metavar="FILE", type=Path)
     tokens = group(
         actions, "token", "tokens of the IPFS API", "cumulus ipfs token create --bucket photos"
     )
@@ -41,6 +51,15 @@ def add(parsers: Parsers) -> None:
         tokens, "revoke", revoke_token, "end one", "cumulus ipfs token revoke 0123456789abcdef"
     )
     parser.add_argument("id", metavar="ID")
+
+
+def import_ipns(options: argparse.Namespace) -> int:
+    """Import a record from a file."""
+    with options.file.open("rb") as file:
+        record = file.read(RECORD_BYTES_MAX + 1)
+    network = network_of(options)
+    kept = ask(network, ImportIpns(options.name, Payload(record)))
+    return show(options, kept, lambda: f"{network.endpoints.ipfs}/ipns/{kept.name} -> {kept.value}")
 
 
 def create_token(options: argparse.Namespace) -> int:

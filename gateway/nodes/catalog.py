@@ -22,6 +22,7 @@ from gateway.catalog.warming import warm
 from gateway.credentials import read_credentials
 from gateway.ipfs.directories import Directories
 from gateway.ipfs.indexer import Indexer
+from gateway.ipfs.ipns.store import IpnsRecords
 from gateway.ipfs.tokens import Tokens
 from gateway.ledger import NetworkWatch, pump
 from gateway.network import Network
@@ -103,6 +104,7 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
             accounts,
             objects,
             Tokens(catalog, clock, system_entropy),
+            IpnsRecords(catalog, clock),
             progress=directories.progress,
             network=status.state,
             certify=certify,

@@ -17,18 +17,22 @@ from chain.net.transport import RemoteError, Transport, Unreachable
 from chain.process import run_node
 from gateway.access_log import ACCESS_DIR, AccessLog
 from gateway.accounts import AccountService
-from gateway.catalog.interface import CatalogUnavailable
+from gateway.catalog.interface import Catalog, CatalogUnavailable
+from gateway.config import Config
 from gateway.console.app import ConsoleApp
 from gateway.iam.face import IamFace
 from gateway.iam.fetching import Fetcher
-from gateway.iam.issuers import Issuers
+from gateway.iam.issuers import FetchFailed, Issuers
 from gateway.ipfs.api.app import ApiApp
 from gateway.ipfs.api.commands import COMMANDS
 from gateway.ipfs.api.node import Node
 from gateway.ipfs.app import IpfsApp
 from gateway.ipfs.blocks import BlockIndex
+from gateway.ipfs.ipns.store import IpnsRecords
+from gateway.ipfs.names import Names
 from gateway.ipfs.packs import Packs
-from gateway.ipfs.serving import IpfsConfig, NoNames
+from gateway.ipfs.serving import IpfsConfig
+from gateway.ipfs.sites.dnslink import DnsLinks
 from gateway.ipfs.tokens import Tokens
 from gateway.listeners import is_loopback
 from gateway.network import Network
@@ -94,6 +98,7 @@ async def _worker(
             owner=f"{clock.now_ns()}-{os.getpid()}",
         )
         index = BlockIndex(objects, catalog)
+        names = _names(config, catalog, fetcher, clock)
         apps: dict[str, Any] = {
             "s3": S3App(
                 objects,
@@ -118,7 +123,7 @@ async def _worker(
                 ),
                 access=access,
             ),
-            "ipfs": IpfsApp(objects, catalog, IpfsConfig(), clock),
+            "ipfs": IpfsApp(objects, catalog, IpfsConfig(), clock, names),
             "ipfs_api": ApiApp(
                 Node(
                     objects,
@@ -129,7 +134,7 @@ async def _worker(
                     clock,
                     accounts.first,
                     bytes(keys.identity("gateway", system_entropy).id),
-                    NoNames(),
+                    names,
                 ),
                 COMMANDS,
                 open=is_loopback(sockets["ipfs_api"]),
@@ -200,6 +205,19 @@ def _readiness(network: Network, links: Links) -> Callable[[], Any]:
         return found
 
     return missing
+
+
+def _names(config: Config, catalog: Catalog, fetcher: Fetcher, clock: Clock) -> Names:
+    """IPNS records of the catalog, DNSLink names and hosts of the configuration."""
+
+    async def fetch(url: str) -> bytes:
+        try:
+            return await fetcher.fetch(url)
+        except FetchFailed as error:
+            raise OSError(str(error)) from None
+
+    links = DnsLinks(config.ipfs_dnslinks, clock, config.ipfs_dns_resolver, fetch)
+    return Names(IpnsRecords(catalog, clock), links, config.ipfs_subdomain_hosts, clock)
 
 
 def _source(

@@ -9,6 +9,7 @@ import pytest
 from chain.net.transport import Caller, Handlers, Message, RemoteError
 from gateway.admin import AdminService
 from gateway.errors import NoSuchKey
+from gateway.ipfs.ipns.store import IpnsRecords
 from gateway.ipfs.tokens import Tokens
 from gateway.kms import default_id
 from gateway.model import Bucket
@@ -56,6 +57,7 @@ def asking(world: World, *, local: bool = True) -> Ask:
         world.accounts,
         world.objects,
         Tokens(world.catalog, world.clock, random.Random(3).randbytes),
+        IpnsRecords(world.catalog, world.clock),
         progress=progress,
         network=network,
         certify=certify,

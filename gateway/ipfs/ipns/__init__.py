@@ -1,0 +1,1 @@
+"""IPNS: names that are keys, the records that keys sign, and who keeps both."""

@@ -1,0 +1,1 @@
+"""Websites on hosts of their own: subdomains, DNSLink names and `_redirects`."""
