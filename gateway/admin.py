@@ -24,7 +24,7 @@ from gateway.ipfs.ipns.store import IpnsRecords, OldRecord
 from gateway.ipfs.tokens import NoSuchToken, Token, Tokens
 from gateway.kms import KmsKeys, canonical_id
 from gateway.limits import LimitBook, Limits, Usage
-from gateway.model import Account, Bucket, Credential
+from gateway.model import Account, Attributes, Bucket, Credential, Extra, ObjectVersion
 from gateway.protocol import (
     AccountCreated,
     AccountList,
@@ -80,9 +80,23 @@ class Buckets(Protocol):
         """Change a bucket's settings."""
         ...
 
+    def head(self, bucket: Bucket, key: str) -> ObjectVersion:
+        """Raises NoSuchKey."""
+        ...
 
-# A bucket -> (CID of its directory or "", objects in it, changes that it lags behind).
-PublishProgress = Callable[[Bucket], tuple[str, int, int]]
+    async def amend(
+        self,
+        bucket: Bucket,
+        key: str,
+        version_id: str | None,
+        change: Callable[[Attributes], Attributes],
+    ) -> ObjectVersion:
+        """Change what is kept with an object. Raises NoSuchKey."""
+        ...
+
+
+# Bucket, prefix -> (CID of the directory or "", objects of the bucket, changes it lags behind).
+PublishProgress = Callable[[Bucket, str], tuple[str, int, int]]
 NetworkProbe = Callable[[], Awaitable[NetworkState]]
 # (bucket, key) -> an ownership certificate. Raises StoreError, RemoteError.
 Certifier = Callable[[str, str], Awaitable[bytes]]
@@ -230,15 +244,30 @@ class AdminService:
         return _settings(self._buckets.bucket(message.bucket))
 
     async def _set_publishing(self, message: SetPublishing) -> PublishState:
-        bucket = await self._buckets.configure_bucket(message.bucket, publishes=message.on)
-        return await self._publish_state(bucket)
+        if not message.key:
+            bucket = await self._buckets.configure_bucket(message.bucket, publishes=message.on)
+            return self._publish_state(bucket, "")
+
+        def switched(attributes: Attributes) -> Attributes:
+            extra = msgspec.structs.replace(attributes.extra or Extra(), published=message.on)
+            return msgspec.structs.replace(attributes, extra=extra)
+
+        bucket = self._buckets.bucket(message.bucket)
+        await self._buckets.amend(bucket, message.key, None, switched)
+        return self._publish_state(bucket, message.key)
 
     async def _show_publishing(self, message: ShowPublishing) -> PublishState:
-        return await self._publish_state(self._buckets.bucket(message.bucket))
+        return self._publish_state(self._buckets.bucket(message.bucket), message.key)
 
-    async def _publish_state(self, bucket: Bucket) -> PublishState:
-        cid, objects, pending = self._progress(bucket)
-        return PublishState(bucket.name, bucket.publishes, cid, objects, pending)
+    def _publish_state(self, bucket: Bucket, key: str) -> PublishState:
+        if not key or key.endswith("/"):
+            cid, objects, pending = self._progress(bucket, key)
+            return PublishState(bucket.name, bucket.publishes, cid, objects, pending, key)
+        version = self._buckets.head(bucket, key)
+        publishes = version.attributes.published(bucket)
+        done = version.cid is not None
+        waits = publishes and not done
+        return PublishState(bucket.name, publishes, version.cid or "", int(done), int(waits), key)
 
     # ------------------------------------------------------------------ tokens
     async def _create_token(self, message: CreateToken) -> TokenCreated:

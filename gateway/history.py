@@ -391,9 +391,11 @@ def rewrite(
     found = visible(transaction.reader, bucket, key, version)
     transaction.expect(found.space, found.place, found.raw)
     row = change(found.row)
-    if row.cid and attributes_of(row).hidden:
+    if row.cid and not attributes_of(row).published(bucket):
         unpublish(store, transaction, bucket, key, row)
         row = msgspec.structs.replace(row, cid=None)
+    elif row.extra != found.row.extra and not row.cid and found.space is Space.LIVE:
+        row = publish(store, transaction, bucket, text_key(key), row, None)
     if bucket.watched:
         row = note(store, transaction, bucket, text_key(key), row, Change.AMENDED)
     if found.space is Space.LIVE:

@@ -108,6 +108,8 @@ class Digests(msgspec.Struct, frozen=True):
 
 # Metadata that makes an object of a publishing bucket a pack of IPFS blocks: its bytes are a CAR.
 IMPORT, CAR = "import", "car"
+# Of Attributes.metadata (x-amz-meta-ipfs: publish): everybody may have the object by its CID.
+IPFS, PUBLISH = "ipfs", "publish"
 
 # Called when all bytes are in and before anything is visible; raises (BadDigest …) to refuse them.
 Verifier = Callable[[Digests], None]
@@ -152,6 +154,7 @@ class Extra(msgspec.Struct, frozen=True, array_like=True):
     encryption: Encryption | None = None
     lock: Lock | None = None
     replication: str = ""  # PENDING, COMPLETED, FAILED, REPLICA
+    published: bool | None = None  # on IPFS or not, whatever bucket and metadata say
 
 
 class Attributes(msgspec.Struct, frozen=True):
@@ -182,6 +185,13 @@ class Attributes(msgspec.Struct, frozen=True):
         return self.extra is not None and (
             self.extra.encryption is not None and self.extra.encryption.second
         )
+
+    def published(self, bucket: Bucket) -> bool:
+        """Whether everybody may have the latest version of an object of `bucket` by its CID."""
+        extra = self.extra
+        if extra is not None and (extra.published is not None or self.hidden):
+            return bool(extra.published) and not self.hidden
+        return bucket.publishes or self.metadata.get(IPFS) == PUBLISH
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,13 +60,18 @@ class BucketSettings(msgspec.Struct, frozen=True):
 
 
 class PublishState(msgspec.Struct, frozen=True):
-    """How far a bucket's publishing is; `cid` is its root directory, "" while not known."""
+    """How far publishing is, of a bucket, a prefix of it (`key` ends in a slash) or an object.
+
+    `cid` is the directory's or object's, "" while not known. `objects` are those of the whole
+    bucket.
+    """
 
     name: str
     publishes: bool
     cid: str
     objects: int
     pending: int
+    key: str = ""
 
 
 class NetworkState(msgspec.Struct, frozen=True):
@@ -211,16 +216,18 @@ class ShowBucket(Message[BucketSettings], frozen=True, array_like=True):
 
 
 class SetPublishing(Message[PublishState], frozen=True, array_like=True):
-    """Switch a bucket's IPFS publishing."""
+    """Switch IPFS publishing of a bucket, or of an object whatever its bucket does."""
 
     bucket: str
     on: bool
+    key: str = ""
 
 
 class ShowPublishing(Message[PublishState], frozen=True, array_like=True):
-    """How far a bucket's publishing is."""
+    """How far publishing is."""
 
     bucket: str
+    key: str = ""
 
 
 class TokenRecord(msgspec.Struct, frozen=True):

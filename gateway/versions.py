@@ -104,6 +104,7 @@ def to_version(
     """The model's view of a stored version; `raw` is the encoded row where it is at hand."""
     closed = row.extra is not None and is_closed(row)
     checksum = None if closed else to_checksum(row.checksum)
+    attributes = attributes_of(row)
     return ObjectVersion(
         bucket=bucket,
         key=key,
@@ -112,14 +113,14 @@ def to_version(
         size=row.size,
         etag=row.etag,
         modified_ns=row.modified_ns,
-        attributes=attributes_of(row),
+        attributes=attributes,
         fid=row.fid,
         profile=row.profile,
         checksum=checksum,
         uid=row.uid,
         parts=part_summaries(row, checksum) if row.parts else (),
         # Switched off, a bucket shows no CID from that moment on; the rows follow by a job.
-        cid=row.cid if bucket.publishes else None,
+        cid=row.cid if row.cid and attributes.published(bucket) else None,
         complete=row.complete,
         record=raw or encode(row),
     )
@@ -260,7 +261,7 @@ def report(
 
 def wants_leaves(store: Store, bucket: Bucket, attributes: Attributes) -> bool:
     """Whether the bytes are to be published on IPFS."""
-    return bucket.publishes and store.publisher is not None and not attributes.hidden
+    return attributes.published(bucket) and store.publisher is not None
 
 
 def pack_of(
@@ -281,15 +282,13 @@ def publish(  # noqa: PLR0917 - the order of a sentence
     leaves: bytes | None,
     pack: PackBody | None = None,
 ) -> VersionRow:
-    """In a publishing bucket: IPFS rows and the CID.
+    """Of what is to be published: IPFS rows and the CID.
 
     A job gets them where it takes reading: without leaf digests, or without the pack's body.
     """
-    if not bucket.publishes or store.publisher is None:
-        return row
     attributes = attributes_of(row)
-    if attributes.hidden:
-        return row  # what the account's own key does not open is not for everybody
+    if store.publisher is None or not wants_leaves(store, bucket, attributes):
+        return row
     if pack is not None:
         cid, changes = pack.rows(bucket, key, row.uid, row.size)
     elif leaves is None or attributes.packed:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from chain.net.transport import Payload
+from gateway.commands.failures import WrongUse
 from gateway.commands.options import Parsers, action, group
 from gateway.commands.session import ask, network_of, show
 from gateway.ipfs.ipns.record import RECORD_BYTES_MAX
@@ -24,14 +25,15 @@ def add(parsers: Parsers) -> None:
     actions = group(parsers, "ipfs", "publish buckets to IPFS", "cumulus ipfs publish photos on")
     parser = action(
         actions, "publish", publish, "give its objects CIDs, or stop",
-        "cumulus ipfs publish photos on",
+        "cumulus ipfs publish photos on\n  cumulus ipfs publish s3://photos/cat.jpg on",
     )  # fmt: skip
-    parser.add_argument("bucket", metavar="BUCKET")
+    parser.add_argument("what", metavar="BUCKET|s3://BUCKET/KEY")
     parser.add_argument("state", choices=("on", "off"))
     parser = action(
-        actions, "status", status, "how far publishing is", "cumulus ipfs status photos"
-    )
-    parser.add_argument("bucket", metavar="BUCKET")
+        actions, "status", status, "how far publishing is, and the CID",
+        "cumulus ipfs status photos\n  cumulus ipfs status s3://photos/2026/",
+    )  # fmt: skip
+    parser.add_argument("what", metavar="BUCKET|s3://BUCKET/PREFIX/|s3://BUCKET/KEY")
     parser = action(
         actions, "import-ipns", import_ipns, "keep a signed IPNS record, so that its name resolves",
         "cumulus ipfs import-ipns k51… site.ipns-record",
@@ -87,21 +89,32 @@ def revoke_token(options: argparse.Namespace) -> int:
 def publish(options: argparse.Namespace) -> int:
     """Switch publishing."""
     network = network_of(options)
-    state = ask(network, SetPublishing(options.bucket, options.state == "on"))
+    bucket, key = _place(options.what)
+    if key.endswith("/"):
+        raise WrongUse("publish a bucket or an object: a prefix follows its objects")
+    state = ask(network, SetPublishing(bucket, options.state == "on", key))
     return show(options, state, lambda: _text(state, network.endpoints.ipfs))
 
 
 def status(options: argparse.Namespace) -> int:
     """Print how far publishing is."""
     network = network_of(options)
-    state = ask(network, ShowPublishing(options.bucket))
+    state = ask(network, ShowPublishing(*_place(options.what)))
     return show(options, state, lambda: _text(state, network.endpoints.ipfs))
 
 
+def _place(what: str) -> tuple[str, str]:
+    """(bucket, key or prefix)."""
+    bucket, _, key = what.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
 def _text(state: PublishState, gateway: str | None) -> str:
+    name = f"s3://{state.name}/{state.key}" if state.key else state.name
     if not state.publishes:
-        return f"{state.name}: not published"
-    lines = [f"{state.name}: published, {state.objects} objects, {state.pending} pending"]
+        return f"{name}: not published"
+    lines = [f"{name}: published, {state.objects} objects, {state.pending} pending"]
     if state.cid and gateway:
-        lines.append(f"{gateway}/ipfs/{state.cid}/")
+        folder = not state.key or state.key.endswith("/")
+        lines.append(f"{gateway}/ipfs/{state.cid}{'/' if folder else ''}")
     return "\n".join(lines)

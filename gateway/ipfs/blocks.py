@@ -159,7 +159,7 @@ class BlockIndex:
             start = multihash + last + b"\xff" * (4 + rows.FOLDER_BYTES)
 
     def _published(self, uid: bytes, known: Known | None = None) -> Published | None:
-        """The version of this name, if it is still there and its bucket publishes."""
+        """The version of this name, if it is still there and public."""
         if known is None:
             return self._asked(uid)
         if uid not in known:
@@ -174,12 +174,13 @@ class BlockIndex:
         record = rows.published_version(value)
         try:
             bucket = self._objects.bucket(record.bucket)
-            if bucket.id != record.bucket_id or not bucket.publishes:
+            if bucket.id != record.bucket_id:
                 return None
             version = self._objects.head(bucket, record.key)
         except (NoSuchBucket, NoSuchKey):
             return None
-        return (record, version) if version_uid(version) == uid else None
+        public = version_uid(version) == uid and version.attributes.published(bucket)
+        return (record, version) if public else None
 
     def _directory_is_public(self, bucket_id: bytes) -> bool:
         with self._catalog.read() as reader:

@@ -74,10 +74,10 @@ class Directories:
             raise NotFound("nothing under this prefix has a CID")
         return found
 
-    def progress(self, bucket: Bucket) -> tuple[str, int, int]:
-        """(root CID, objects in it, changes that it lags behind); "" where nothing is public.
+    def progress(self, bucket: Bucket, prefix: str = "") -> tuple[str, int, int]:
+        """(CID of the prefix, objects of the bucket, changes that they lag behind).
 
-        At most PENDING_MAX changes are counted.
+        "" where nothing is public. At most PENDING_MAX changes are counted.
         """
         if not bucket.publishes:
             return "", 0, 0
@@ -90,7 +90,10 @@ class Directories:
                 pending += decode(PublishJob, value).bucket_id == bucket.id
             job = reader.get(Space.JOBS, rows.job_key(bucket.id))
             pending += job is None or not rows.bucket_job(job).done
-        return str(Cid(tree.root)), tree.files, pending
+        try:
+            return str(self.root(bucket, prefix)), tree.files, pending
+        except NotFound:
+            return "", tree.files, pending
 
     # ------------------------------------------------------------------ the job
     async def run(self) -> None:

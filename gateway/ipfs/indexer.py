@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 import msgspec
 
@@ -152,7 +153,7 @@ class Indexer:
         """The version a job is about, if it is still there to be published."""
         try:
             bucket = self._objects.bucket(job.bucket)
-            if bucket.id != job.bucket_id or not bucket.publishes:
+            if bucket.id != job.bucket_id:
                 return None
             version = self._objects.head(bucket, job.key)
         except (NoSuchBucket, NoSuchKey):
@@ -161,12 +162,8 @@ class Indexer:
 
     async def _publish(self, version: ObjectVersion) -> None:
         """Read a version, commit its blocks' rows, then its own row and its CID."""
-        if version.attributes.hidden:
-            log.info(
-                "IPFS index: %s/%s is encrypted with a key of its own and is not published",
-                version.bucket.name,
-                version.key,
-            )
+        if not version.attributes.published(version.bucket):
+            log.info("IPFS index: %s/%s is not published", version.bucket.name, version.key)
             return
         uid = version_uid(version)
         with self._catalog.read() as reader:
@@ -225,13 +222,16 @@ class Indexer:
     ) -> Batch | None:
         """The commit that makes it public, on condition that nothing has changed."""
         conditions, own = self._with_cid(version, uid, cid)
-        return Batch(conditions, [*changes, *own, _changed(version)]) if conditions else None
+        if not conditions:
+            return None
+        told = [_changed(version)] if version.bucket.publishes else []
+        return Batch(conditions, [*changes, *own, *told])
 
     def _with_cid(
         self, version: ObjectVersion, uid: bytes, cid: str | None
     ) -> tuple[list[Condition], list[Change]]:
-        """The version's own rows with another CID; nothing if it is gone, or its bucket's switch
-        is not as the CID needs it."""
+        """The version's own rows with another CID; nothing if it is gone, or is not (None: is) to
+        be published any more."""
         bucket, key = version.bucket, object_key(version.key)
         places = [
             (Space.LIVE, live_key(bucket.id, key)),
@@ -244,8 +244,9 @@ class Indexer:
             if switch is None:
                 return [], []
             row = decode(BucketRow, switch)
-            if row.id != bucket.id or row.publishes != (cid is not None):
+            if row.id != bucket.id:
                 return [], []
+            bucket = replace(bucket, publishes=row.publishes)
             conditions.append(Equals(Space.BUCKETS, bucket.name.encode(), switch))
             for space, place in places:
                 value = reader.get(space, place)
@@ -254,7 +255,8 @@ class Indexer:
                         return [], []
                     continue  # LIVE holds all of it
                 stored = decode(VersionRow, value)
-                if stored.uid != uid or (cid is not None and attributes_of(stored).hidden):
+                wanted = attributes_of(stored).published(bucket)
+                if stored.uid != uid or wanted is (cid is None):
                     return [], []
                 conditions.append(Equals(space, place, value))
                 changed = msgspec.structs.replace(stored, cid=cid)

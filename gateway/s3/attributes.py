@@ -136,8 +136,14 @@ def version_headers(version: ObjectVersion) -> Headers:
 
 
 def new_version_headers(version: ObjectVersion) -> Headers:
-    """The id of a version that was written; AWS says nothing of one that is called null."""
-    return [] if version.version_id == "null" else version_headers(version)
+    """The CID, and the id of a version that was written: AWS does not name one called null."""
+    headers = [] if version.version_id == "null" else version_headers(version)
+    return headers if version.cid is None else headers + cid_headers(version.cid)
+
+
+def cid_headers(cid: str) -> Headers:
+    """The object's CID on IPFS, as metadata (so that every client shows it) and by itself."""
+    return [(b"x-amz-meta-cid", cid.encode()), (b"x-ipfs-cid", cid.encode())]
 
 
 def object_headers(version: ObjectVersion, *, checksum: bool) -> Headers:
@@ -160,7 +166,7 @@ def object_headers(version: ObjectVersion, *, checksum: bool) -> Headers:
     if attributes.extra is not None and attributes.extra.replication:
         headers.append((REPLICATED.encode(), shown(attributes.extra.replication).encode()))
     if version.cid is not None:
-        headers.append((b"x-amz-meta-cid", version.cid.encode()))
+        headers += cid_headers(version.cid)
     if checksum and version.checksum is not None:
         kept = version.checksum
         headers.append((HEADER_BYTES[kept.algorithm], encode(kept).encode()))

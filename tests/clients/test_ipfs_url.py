@@ -60,6 +60,68 @@ def test_a_large_file_opens_by_url_and_its_car_is_whole(
     assert state["objects"] == 1
 
 
+def root_of(network: RunningNetwork, what: str) -> str:
+    """The CID of a bucket, prefix or object, once it is current."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        state = json.loads(network.cumulus("ipfs", "status", what, "--json").stdout)
+        if state["cid"] and not state["pending"]:
+            return str(state["cid"])
+        time.sleep(0.1)
+    pytest.fail(f"no CID for {what}: {network.logs()}")
+
+
+def status_of(network: RunningNetwork, path: str) -> str:
+    url = f"{network.url('ipfs')}{path}"
+    return network.curl(url, "--no-fail", "-o", "/dev/null", "-w", "%{http_code}").decode()
+
+
+def test_a_site_is_published_changed_and_taken_back(
+    network: RunningNetwork, bucket: str, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    (site / "css").mkdir(parents=True)
+    (site / "index.html").write_text("<h1>first</h1>")
+    (site / "css" / "a.css").write_text("h1 {}")
+    network.cumulus("ipfs", "publish", bucket, "on")
+    network.aws("s3", "cp", site, f"s3://{bucket}/www", "--recursive", "--no-progress")
+    network.aws("s3", "cp", site / "css" / "a.css", f"s3://{bucket}/other", "--no-progress")
+    first = root_of(network, f"s3://{bucket}/www/")
+    gateway = network.url("ipfs")
+    assert network.curl(f"{gateway}/ipfs/{first}/") == b"<h1>first</h1>"
+    assert network.curl(f"{gateway}/ipfs/{root_of(network, bucket)}/www/css/a.css") == b"h1 {}"
+
+    (site / "index.html").write_text("<h1>second</h1>")
+    network.aws("s3", "sync", site, f"s3://{bucket}/www", "--no-progress")
+    second = root_of(network, f"s3://{bucket}/www/")
+    assert second != first
+    assert network.curl(f"{gateway}/ipfs/{second}/") == b"<h1>second</h1>"
+    assert network.curl(f"{gateway}/ipfs/{second}/css/a.css") == b"h1 {}"
+    # The old directory is still there, and what was replaced in it is not.
+    assert status_of(network, f"/ipfs/{first}/css/a.css") == "200"
+    assert status_of(network, f"/ipfs/{first}/index.html") == "404"
+
+    network.cumulus("ipfs", "publish", bucket, "off")
+    for path in (first, second, f"{second}/css/a.css"):
+        assert status_of(network, f"/ipfs/{path}") == "404"
+
+
+def test_one_object_of_a_private_bucket_is_published(network: RunningNetwork, bucket: str) -> None:
+    client, body = network.boto(), bucket.encode()  # no other test has the same blocks
+    public = {"Metadata": {"ipfs": "publish"}}
+    made = client.put_object(Bucket=bucket, Key="public", Body=body, **public)
+    cid = made["ResponseMetadata"]["HTTPHeaders"]["x-ipfs-cid"]
+    assert cid == cid_of(network, bucket, "public")
+    assert network.curl(f"{network.url('ipfs')}/ipfs/{cid}") == body
+    client.put_object(Bucket=bucket, Key="private", Body=body + b"!")
+    network.cumulus("ipfs", "publish", f"s3://{bucket}/private", "on")
+    other = root_of(network, f"s3://{bucket}/private")
+    assert status_of(network, f"/ipfs/{other}") == "200"
+    network.cumulus("ipfs", "publish", f"s3://{bucket}/private", "off")
+    network.cumulus("ipfs", "publish", f"s3://{bucket}/public", "off")
+    assert [status_of(network, f"/ipfs/{each}") for each in (cid, other)] == ["404", "404"]
+
+
 def test_a_private_bucket_has_no_cid(plain_network: RunningNetwork) -> None:
     client = plain_network.boto()
     client.create_bucket(Bucket="private")

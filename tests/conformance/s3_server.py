@@ -12,6 +12,7 @@ import boto3
 import uvicorn
 from botocore.config import Config
 
+from gateway.ipfs.publish import IpfsPublisher
 from gateway.model import Account, Credential
 from gateway.objects import ObjectService
 from gateway.s3.app import S3App
@@ -49,7 +50,7 @@ class Server:
 
 async def fresh_store() -> ObjectService:
     """A whole object path in memory with both accounts."""
-    world = World()
+    world = World(publisher=IpfsPublisher())
     for account in (credential.account for credential in CREDENTIALS.values()):
         await world.accounts.create(account.name, id=account.id, email=account.email)
     return world.objects

@@ -72,7 +72,9 @@ def cid_header(network: RunningNetwork, bucket: str, key: str) -> str | None:
 
 def wait_published(network: RunningNetwork, bucket: str, keys: list[str]) -> None:
     end = time.monotonic() + 30
-    while not all(cid_header(network, bucket, key) for key in keys):
+    while state(network, bucket)["pending"] or not all(
+        cid_header(network, bucket, key) for key in keys
+    ):
         assert time.monotonic() < end, network.logs()
         time.sleep(0.1)
 

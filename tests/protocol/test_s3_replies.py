@@ -222,6 +222,35 @@ async def test_metadata_is_stored_as_text_and_encoded_by_rfc_2047(app: S3App) ->
     assert "x-amz-meta-cid" not in head.headers
 
 
+async def test_what_is_published_has_its_cid_in_every_reply_that_makes_or_shows_it(
+    app: S3App,
+) -> None:
+    hello = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
+    both = {"x-amz-meta-cid": hello, "x-ipfs-cid": hello}
+    public = {"x-amz-meta-ipfs": "publish"}
+    put = await signed_call(app, "PUT", "/bucket/h", public, b"hello world")
+    begun = await signed_call(app, "POST", "/bucket/m?uploads", public)
+    upload = fromstring(begun.body).findtext("{*}UploadId")
+    target = f"/bucket/m?partNumber=1&uploadId={upload}"
+    part = await signed_call(app, "PUT", target, {}, b"hello world")
+    document = (
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
+        f"<ETag>{part.headers['etag']}</ETag></Part></CompleteMultipartUpload>"
+    )
+    made = await signed_call(app, "POST", f"/bucket/m?uploadId={upload}", {}, document.encode())
+    for answer in (
+        put,
+        made,
+        await signed_call(app, "HEAD", "/bucket/h"),
+        await signed_call(app, "GET", "/bucket/h", {"range": "bytes=0-1"}),
+        await signed_call(app, "GET", "/bucket/m"),
+    ):
+        assert answer.headers.items() >= both.items(), answer
+    private = await signed_call(app, "PUT", "/bucket/h", {}, b"hello world")
+    for answer in (private, await signed_call(app, "HEAD", "/bucket/h")):
+        assert not answer.headers.keys() & both.keys()
+
+
 async def test_an_unforeseen_failure_is_an_internal_error_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -12,7 +12,7 @@ from gateway.errors import NoSuchKey
 from gateway.ipfs.ipns.store import IpnsRecords
 from gateway.ipfs.tokens import Tokens
 from gateway.kms import default_id
-from gateway.model import Bucket
+from gateway.model import Attributes, Bucket
 from gateway.protocol import (
     CreateAccount,
     CreateKmsKey,
@@ -32,13 +32,13 @@ from gateway.protocol import (
     ShowPublishing,
     SwitchKmsKey,
 )
-from tests.unit.object_parts import World
+from tests.unit.object_parts import World, stream
 
 STATE = NetworkState(7, 3, [NodeState("miner", "m1", True, 100, 10)], 0, 0)
 Ask = Callable[[Message[Any]], Awaitable[Any]]
 
 
-def progress(bucket: Bucket) -> tuple[str, int, int]:
+def progress(bucket: Bucket, _prefix: str) -> tuple[str, int, int]:
     return ("bafy", 2, 1) if bucket.publishes else ("", 0, 0)
 
 
@@ -155,6 +155,14 @@ async def test_a_buckets_switches(world: World) -> None:
     settings = await ask(ShowBucket("photos"))
     assert (settings.owner, settings.public, settings.publishes) == ("ann", True, True)
     assert not (await ask(SetPublishing("photos", False))).publishes
+    for message in (ShowPublishing("photos", "k"), SetPublishing("photos", True, "k")):
+        with pytest.raises(RemoteError) as refused:
+            await ask(message)
+        assert refused.value.code == "NoSuchKey"
+    await world.objects.put(world.bucket, "k", stream(b"x"), Attributes())
+    state = await ask(SetPublishing("photos", True, "k"))
+    assert (state.publishes, state.cid, state.objects, state.pending) == (True, "", 0, 1)
+    assert not (await ask(SetPublishing("photos", False, "k"))).publishes
 
 
 async def test_the_network_and_certificates_come_from_their_probes(world: World) -> None:
