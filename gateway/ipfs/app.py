@@ -21,7 +21,14 @@ from gateway.ipfs.errors import BadRequest, BlockError, IpfsError, NotFound
 from gateway.ipfs.formats import Format
 from gateway.ipfs.reader import BlockReader
 from gateway.ipfs.replies import Reply, refusal, text, told_of, with_charset
-from gateway.ipfs.request import ContentPath, GatewayRequest, Target, parse_path, parse_request
+from gateway.ipfs.request import (
+    ContentPath,
+    GatewayRequest,
+    Target,
+    corrected,
+    parse_path,
+    parse_request,
+)
 from gateway.ipfs.respond.table import respond
 from gateway.ipfs.sending import Receive, Scope, Send, begun, send_reply
 from gateway.ipfs.serving import IpfsConfig, NameSystem, NoNames, Rewrite, Serving
@@ -68,6 +75,8 @@ class IpfsApp:
             )
             if isinstance(target, Reply):
                 return target
+            if (location := corrected(target)) is not None:
+                return Reply(HTTPStatus.MOVED_PERMANENTLY, {"Location": location})
             content = parse_path(target)
             told = told_of(content)
             request = parse_request(target, content, headers, is_head=method == "HEAD")

@@ -1,7 +1,7 @@
 """The blocks of one request: found, bounded, and read ahead.
 
-A request may touch so many blocks and no more. Blocks that lie one behind the other in a pack are
-read in windows: a CAR of a thousand small blocks is a handful of reads.
+A request may touch so many blocks and no more. A small block is read with its whole chunk, which is
+opened as a whole anyway: a CAR of a thousand small blocks out of a pack is one read or two.
 """
 
 import asyncio
@@ -10,12 +10,12 @@ from chain.cids import Cid
 from chain.clock import Clock
 from gateway.ipfs.blocks import BlockIndex, File, Inline, Known, Leaf
 from gateway.ipfs.errors import NotFound, TakesTooLong
+from gateway.seal import CHUNK
 
 # What is known of a version (that it is public) is asked again after so long.
 _KNOWN_SECONDS = 1.0
 BLOCKS_MAX = 1_000_000  # that one request may touch
-_WINDOW_BYTES = 1 << 20
-_GAP_BYTES = 4096  # between neighbours in a pack there are lengths and CIDs
+_WINDOWS = 3  # that are kept, each of a chunk or two
 _TURN_BLOCKS = 64  # after so many blocks others have their turn
 
 
@@ -28,9 +28,7 @@ class BlockReader:
         self._left = blocks_max
         self._known: Known = {}
         self._known_until = 0.0
-        self._last: Leaf | None = None  # that was read last
-        self._window_start = 0
-        self._window = b""
+        self._windows: list[tuple[Leaf, bytes]] = []  # what was read, the newest first
 
     @property
     def index(self) -> BlockIndex:
@@ -75,16 +73,16 @@ class BlockReader:
         return place.data if isinstance(place, Inline) else await self._read(place)
 
     async def _read(self, leaf: Leaf) -> bytes:
-        last, self._last = self._last, leaf
-        is_near = last is not None and last.version is leaf.version
-        at, size = leaf.start - self._window_start, leaf.end - leaf.start
-        if is_near and at >= 0 and at + size <= len(self._window):
-            return self._window[at : at + size]
-        self._window_start, self._window = leaf.start, b""
-        is_next = is_near and last is not None and 0 <= leaf.start - last.end <= _GAP_BYTES
-        if not is_next or size >= _WINDOW_BYTES:
+        size = leaf.end - leaf.start
+        if size >= CHUNK:
             return await self._index.bytes_of(leaf)
-        stop = min(leaf.start + _WINDOW_BYTES, leaf.version.size)
-        ahead = Leaf(leaf.cid, leaf.version, leaf.start, stop)
-        self._window = await self._index.bytes_of(ahead)
-        return self._window[:size]
+        for window, data in self._windows:
+            at = leaf.start - window.start
+            if window.version is leaf.version and at >= 0 and leaf.end <= window.end:
+                return data[at : at + size]
+        start = leaf.start // CHUNK * CHUNK
+        end = min(-(-leaf.end // CHUNK) * CHUNK, leaf.version.size)
+        window = Leaf(leaf.cid, leaf.version, start, end)
+        data = await self._index.bytes_of(window)
+        self._windows = [(window, data), *self._windows[: _WINDOWS - 1]]
+        return data[leaf.start - start : leaf.end - start]

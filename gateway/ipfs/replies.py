@@ -1,6 +1,5 @@
 """Responses of the gateway before their first byte, and the headers that many share. Pure."""
 
-import logging
 import mimetypes
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
@@ -11,10 +10,8 @@ from chain.cids import Cid, InvalidCid
 from chain.net.transport import Buffer
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import StoreError
-from gateway.ipfs.errors import IpfsError, NotFound, NotHere
+from gateway.ipfs.errors import BlockError, IpfsError, NotFound, NotHere
 from gateway.ipfs.request import ContentPath, GatewayRequest
-
-log = logging.getLogger(__name__)
 
 _IMMUTABLE = "public, max-age=29030400, immutable"
 _STALE = "stale-while-revalidate=2678400"
@@ -58,9 +55,10 @@ def refusal(error: Exception, only_if_cached: bool) -> Reply:
             return text(
                 HTTPStatus.SERVICE_UNAVAILABLE, "the catalog is away", **{"Retry-After": "1"}
             )
+        case BlockError():  # what others made; that we stored it well is checked below
+            return text(HTTPStatus.NOT_ACCEPTABLE, f"the content cannot be read: {error}")
         case _:
-            log.error("a stored block is damaged: %s", error)
-            return text(HTTPStatus.INTERNAL_SERVER_ERROR, "a stored block is damaged")
+            raise error
 
 
 def not_modified(headers: dict[str, str]) -> Reply:

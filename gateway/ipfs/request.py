@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from urllib.parse import parse_qsl, quote, quote_from_bytes, unquote_to_bytes
+from urllib.parse import parse_qsl, quote, quote_from_bytes, unquote_to_bytes, urlsplit
 
 from chain.cids import Cid, InvalidCid
 from gateway.ipfs.errors import BadRequest, NotFound
@@ -129,6 +129,27 @@ def parse_path(target: Target) -> ContentPath:
     if len(target.path) > PATH_BYTES_MAX or len(target.query) > QUERY_BYTES_MAX:
         raise BadRequest("the URL is too long")
     return _content_path(target.path)
+
+
+def corrected(target: Target) -> str | None:
+    """Where a link leads that names a URI in the query, or its namespace twice; else None.
+
+    `/ipfs/?uri=ipfs://CID/a` comes of registerProtocolHandler. Raises BadRequest.
+    """
+    if b"uri=" in target.query and target.path in (b"/ipfs/", b"/ipns/"):
+        try:
+            uri = urlsplit(_query(target.query).get("uri", ""))
+        except ValueError:
+            raise BadRequest("uri is malformed") from None
+        if uri.scheme not in {"ipfs", "ipns"} or not uri.netloc:
+            raise BadRequest("uri is to be ipfs://CID/path or ipns://NAME/path")
+        path = quote(f"/{uri.scheme}/{uri.netloc}{uri.path}", safe="/%")
+        return path + (f"?{quote(uri.query, safe=_SAFE)}" if uri.query else "")
+    if target.path.startswith((b"/ipfs/ipfs/", b"/ipfs/ipns/")):
+        path = quote_from_bytes(target.path[len(b"/ipfs") :], safe=_SAFE)
+        query = quote_from_bytes(target.query, safe=_SAFE)
+        return path + (f"?{query}" if query else "")
+    return None
 
 
 def parse_request(

@@ -32,6 +32,7 @@ _CORS: Headers = [
     ),
 ]
 _SMALL = 256 << 10
+_GATHERED = 64 << 10
 
 
 async def begun(
@@ -39,25 +40,40 @@ async def begun(
 ) -> tuple[AsyncGenerator[Buffer, None] | bytes, Buffer]:
     """The same stream with its first part fetched, so that what fails at once has a status.
 
-    A small body (`size` known) is fetched whole: no task, one message. Returns (body, first part).
+    A small body (`size` known, or 64 KiB do not fill) is fetched whole: no task, one message.
+    Returns (body, its first part).
     """
     if 0 <= size <= _SMALL:
         async with aclosing(body):
             whole = b"".join([bytes(part) async for part in body])
             return whole, whole
-    try:
-        first = await anext(body)
-    except StopAsyncIteration:
-        first = b""
-    return _chain(first, body), first
+    pieces = body if size > _SMALL else _gathered(body)
+    first = await anext(pieces, b"")
+    if size < 0 and len(first) < _GATHERED:
+        await pieces.aclose()
+        return bytes(first), first
+    return _chain(first, pieces), first
+
+
+async def _gathered(body: AsyncGenerator[Buffer, None]) -> AsyncGenerator[Buffer, None]:
+    """The same bytes in pieces of at least 64 KiB, the last one excepted."""
+    async with aclosing(body):
+        pieces, size = list[Buffer](), 0
+        async for part in body:
+            pieces.append(part)
+            size += len(part)
+            if size >= _GATHERED:
+                yield b"".join(pieces) if len(pieces) > 1 else part
+                pieces, size = [], 0
+        yield b"".join(pieces)
 
 
 async def _chain(first: Buffer, rest: AsyncGenerator[Buffer, None]) -> AsyncGenerator[Buffer, None]:
     async with aclosing(rest):
-        if first:
-            yield first
+        yield first
         async for part in rest:
-            yield part
+            if len(part):
+                yield part
 
 
 async def send_reply(reply: Reply, head: bool, receive: Receive, send: Send) -> None:

@@ -54,7 +54,7 @@ class Symlink:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A block of a codec that is neither raw nor DAG-PB, or DAG-PB that is no UnixFS."""
+    """A block of a codec that is neither raw nor DAG-PB, or DAG-PB that is no valid UnixFS."""
 
     cid: Cid
     block: bytes
@@ -121,8 +121,8 @@ class Walker:
             return Node(cid, block)
         try:
             return parse(cid, block)
-        except BlockError as error:
-            raise NotAcceptable(f"{cid}: {error}") from None
+        except BlockError:
+            return Node(cid, block)  # a block like any other, but no file
 
     async def shards(self, folder: Folder) -> AsyncIterator[tuple[Cid, bytes, Shard]]:
         """All blocks of a HAMT, root first, depth first. Raises NotFound, NotAcceptable.

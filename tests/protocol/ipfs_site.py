@@ -4,6 +4,7 @@ The CARs lie in `$CUMULUS_FIXTURES/ipfs` (PROVISION.txt there says what is in th
 a message where they are not.
 """
 
+import asyncio
 import os
 import random
 from collections.abc import AsyncIterator, Sequence
@@ -19,6 +20,7 @@ from gateway.ipfs.app import IpfsApp
 from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.packs import Packs
 from gateway.ipfs.publish import IpfsPublisher
+from gateway.ipfs.sending import Message
 from gateway.ipfs.serving import IpfsConfig, NameSystem
 from gateway.model import Bucket
 from tests.unit.object_parts import FakeClock, World
@@ -93,6 +95,25 @@ class IpfsSite:
         """A request; `_` in names of headers is `-`."""
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.http.request(method, path, headers=names)
+
+    async def messages(self, path: str, app: IpfsApp | None = None) -> list[Message]:
+        """What a GET sends, also where the response is broken off before its end."""
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            await asyncio.Event().wait()
+            return {}
+
+        async def send(message: Message) -> None:
+            sent.append(dict(message))
+
+        plain, _, query = path.partition("?")
+        scope = {
+            "type": "http", "method": "GET", "path": plain, "raw_path": plain.encode(),
+            "query_string": query.encode(), "headers": [], "client": ("192.0.2.1", 5),
+        }  # fmt: skip
+        await (app or self.app)(scope, receive, send)
+        return sent
 
 
 async def _pieces(data: bytes) -> AsyncIterator[Buffer]:

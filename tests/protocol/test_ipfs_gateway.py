@@ -401,7 +401,7 @@ async def test_a_car_that_cannot_be_finished_is_broken_off(
     }  # fmt: skip
     await site.app(scope, receive, send)
     assert sent[0]["status"] == 200
-    assert len(sent) > 2
+    assert len(sent) > 1
     assert all(message["more_body"] for message in sent[1:])
 
 

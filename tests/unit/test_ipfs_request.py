@@ -9,7 +9,7 @@ from gateway.ipfs.conditions import RANGES_MAX, Unsatisfiable, etag_matches, par
 from gateway.ipfs.errors import BadRequest, IpfsError, NotAcceptable
 from gateway.ipfs.formats import Format, negotiate
 from gateway.ipfs.replies import told_of
-from gateway.ipfs.request import CarOptions, GatewayRequest, Scope, Target, parse_path
+from gateway.ipfs.request import CarOptions, GatewayRequest, Scope, Target, corrected, parse_path
 from gateway.ipfs.request import parse_request as parse_rest
 
 CID = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
@@ -121,6 +121,25 @@ def test_x_ipfs_path_is_left_out_where_no_header_can_hold_it() -> None:
 def test_a_malformed_path_is_refused(path: bytes) -> None:
     with pytest.raises(BadRequest):
         parse_request(path, b"", {})
+
+
+@pytest.mark.parametrize("start", ["", "//evil.example/..", "/./x/.."])
+def test_a_redirect_stays_on_this_host(start: str) -> None:
+    got = parse_request(f"{start}/ipfs/{CID}/a".encode(), b"", {})
+    assert got.url_path == f"/ipfs/{CID}/a"
+    mapped = Target(f"/ipfs/{CID}/a".encode(), b"", f"{start}//evil.example/".encode())
+    assert parse_rest(mapped, parse_path(mapped), {}).url_path[1] != "/"
+
+
+@given(st.binary(max_size=40), st.binary(max_size=80))
+@settings(max_examples=100)
+def test_a_link_that_is_corrected_stays_on_this_host(path: bytes, query: bytes) -> None:
+    for raw in (path, b"/ipfs/ipfs/" + path, b"/ipfs/"):
+        try:
+            location = corrected(Target(raw, b"uri=ipfs://" + query, raw))
+        except IpfsError:
+            continue
+        assert location is None or location.startswith(("/ipfs/", "/ipns/"))
 
 
 def test_dots_do_not_lead_out_of_the_namespace() -> None:

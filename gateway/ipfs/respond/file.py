@@ -3,7 +3,7 @@
 from chain.cids import Cid
 from gateway.ipfs import sniff
 from gateway.ipfs.blocks import File, Inline
-from gateway.ipfs.errors import NotFound
+from gateway.ipfs.errors import BlockError, NotFound
 from gateway.ipfs.reader import BlockReader
 from gateway.ipfs.replies import Reply, caching, disposition, media_type, with_charset
 from gateway.ipfs.request import GatewayRequest
@@ -60,6 +60,6 @@ async def _sniffed(reader: BlockReader, entity: Content) -> str:
     try:
         async for part in content(reader, entity, 0, min(size_of(entity), sniff.BYTES)):
             start += part
-    except NotFound:  # a range of a file whose beginning is not here
+    except (NotFound, BlockError):  # a range of a file whose beginning is not here
         return "application/octet-stream"
     return sniff.media_type(start)
