@@ -1,71 +1,23 @@
 """Claims about the API port, over the real object service in memory."""
 
 import asyncio
-import json
 import random
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import NoSuchBucket
-from gateway.ipfs.api.app import ApiApp
 from gateway.ipfs.api.call import parse_query
-from gateway.ipfs.api.commands import COMMANDS
 from gateway.ipfs.api.errors import BadCall
 from gateway.ipfs.api.multipart import parse_head, parts
-from gateway.ipfs.api.node import Node
-from gateway.ipfs.blocks import BlockIndex
-from gateway.ipfs.packs import Packs
 from gateway.ipfs.publish import IpfsPublisher
-from gateway.ipfs.serving import NoNames
-from gateway.ipfs.tokens import NoSuchToken, Tokens
+from gateway.ipfs.tokens import NoSuchToken
 from gateway.model import Attributes
+from tests.protocol.ipfs_api import Api
 from tests.unit.object_parts import World, stream
-
-
-class Api:
-    """The API port over a world."""
-
-    def __init__(self, world: World, *, open: bool = True) -> None:
-        self.world = world
-        self.tokens = Tokens(world.catalog, world.clock, random.Random(7).randbytes)
-        index = BlockIndex(world.objects, world.catalog)
-        self.node = Node(
-            world.objects,
-            world.catalog,
-            index,
-            Packs(world.objects, index, world.clock, random.Random(8).randbytes),
-            self.tokens,
-            world.clock,
-            world.accounts.first,
-            bytes(range(32)),
-            NoNames(),
-        )
-        self.http = self.client(open)
-
-    def client(self, open: bool) -> httpx.AsyncClient:
-        app = ApiApp(self.node, COMMANDS, open=open)
-        return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api/api/v0/")
-
-    async def post(self, command: str, *args: str, **options: Any) -> httpx.Response:
-        names = {name.replace("_", "-"): value for name, value in options.items()}
-        files = names.pop("files", None)
-        query = [*(("arg", arg) for arg in args), *names.items()]
-        return await self.http.post(command, params=query, files=files)
-
-    async def ask(self, command: str, *args: str, **options: Any) -> Any:
-        got = await self.post(command, *args, **options)
-        assert got.status_code == 200, got.text
-        return got.json()
-
-    async def lines(self, command: str, *args: str, **options: Any) -> list[Any]:
-        got = await self.post(command, *args, **options)
-        assert got.status_code == 200, got.text
-        return [json.loads(line) for line in got.text.splitlines()]
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ async def stat(node: Node, call: Call) -> Reply:
 async def _block(node: Node, call: Call) -> tuple[Cid, bytes]:
     path = content_path(call.argument(0, "cid"))
     cid = (await node.resolve(path)).roots[-1] if path.segments else await node.root(path)
-    return cid, await node.walker.reader.block(cid)
+    return cid, await node.block(cid)
 
 
 COMMANDS: Mapping[str, Any] = {"block/put": put, "block/get": get, "block/stat": stat}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from gateway.ipfs.api import adding, blocks, node, reading
+from gateway.ipfs.api import adding, blocks, files, node, reading
 from gateway.ipfs.api.app import Handler
 
 COMMANDS: Mapping[str, Handler] = {
@@ -10,5 +10,6 @@ COMMANDS: Mapping[str, Handler] = {
     **adding.COMMANDS,
     **reading.COMMANDS,
     **blocks.COMMANDS,
+    **files.COMMANDS,
     # names: key/*, name/*
 }

@@ -4,7 +4,7 @@ about itself: version, id, swarm, repo.
 
 import base64
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -14,18 +14,22 @@ import base58
 
 from chain.cids import Cid
 from chain.clock import Clock
+from chain.net.transport import Buffer
 from gateway.catalog.interface import Catalog
 from gateway.errors import BucketAlreadyOwnedByYou, NoSuchBucket
 from gateway.ipfs.api.call import Call, Reply, Value
 from gateway.ipfs.api.errors import ApiError
 from gateway.ipfs.api.paths import parse_cid
 from gateway.ipfs.blocks import BlockIndex
+from gateway.ipfs.dagpb import Link
+from gateway.ipfs.mfs import Mfs
 from gateway.ipfs.packs import Packs
 from gateway.ipfs.reader import BlockReader
 from gateway.ipfs.request import ContentPath
 from gateway.ipfs.serving import NameSystem
+from gateway.ipfs.stream import content
 from gateway.ipfs.tokens import API_BUCKET, Tokens
-from gateway.ipfs.walk import Resolved, Walker
+from gateway.ipfs.walk import Content, Entity, Folder, Resolved, Walker
 from gateway.model import Account, Bucket
 from gateway.objects import ObjectService
 
@@ -56,12 +60,39 @@ class Node:
         """What a path leads to. Raises IpfsError, StoreError."""
         if path.namespace == "ipns":
             path = (await self.names.resolve(path)).path
-        return await self.walker.resolve(parse_cid(path.root), path.segments)
+        return await Walker(self.reader()).resolve(parse_cid(path.root), path.segments)
+
+    def reader(self) -> BlockReader:
+        """What one walk reads, within bounds of its own."""
+        return BlockReader(self.index, self.clock)
 
     @property
-    def walker(self) -> Walker:
-        """A new walk, with bounds of its own."""
-        return Walker(BlockReader(self.index, self.clock))
+    def mfs(self) -> Mfs:
+        """The trees of buckets."""
+        return Mfs(self.catalog, self.packs, self.block)
+
+    async def block(self, cid: Cid) -> bytes:
+        """A block's bytes. Raises NotFound, StoreError."""
+        return await self.reader().block(cid)
+
+    async def entity(self, cid: Cid) -> Entity:
+        """What a CID is. Raises NotFound, NotAcceptable, StoreError."""
+        return await Walker(self.reader()).entity(cid)
+
+    async def folder(self, cid: Cid) -> Folder:
+        """A directory. Raises ApiError (it is none), NotFound, StoreError."""
+        entity = await self.entity(cid)
+        if not isinstance(entity, Folder):
+            raise ApiError(f"{cid} is no directory")
+        return entity
+
+    async def entries(self, folder: Folder) -> Sequence[Link]:
+        """A directory's entries. Raises NotFound, StoreError."""
+        return await Walker(self.reader()).entries(folder)
+
+    def content(self, entity: Content, start: int, end: int) -> AsyncGenerator[Buffer, None]:
+        """Bytes [start, end) of a file. Raises NotFound, StoreError."""
+        return content(self.reader(), entity, start, end)
 
     async def bucket(self, call: Call) -> Bucket:
         """The bucket that a call writes to: its token's, else the default, made on first use.

@@ -12,7 +12,7 @@ from gateway.ipfs.api.node import Node
 from gateway.ipfs.api.paths import cid_text, content_path
 from gateway.ipfs.errors import BlockError, NotFound
 from gateway.ipfs.links import links
-from gateway.ipfs.stream import content, size_of
+from gateway.ipfs.stream import size_of
 from gateway.ipfs.walk import Content, Entity, Folder
 
 ARGUMENTS_MAX = 1024
@@ -40,7 +40,7 @@ async def _pieces(
     node: Node, ranges: list[tuple[Content, int, int]]
 ) -> AsyncGenerator[Buffer, None]:
     for entity, start, end in ranges:
-        async for part in content(node.walker.reader, entity, start, end):
+        async for part in node.content(entity, start, end):
             yield part
 
 
@@ -78,9 +78,9 @@ async def _entries(
 ) -> AsyncGenerator[dict[str, Any], None]:
     entity = (await node.resolve(content_path(path))).entity
     if isinstance(entity, Folder):
-        found = list(await node.walker.entries(entity))
+        found = list(await node.entries(entity))
     elif entity.cid.codec == DAG_PB:
-        found = list(dagpb.decode(await node.walker.reader.block(entity.cid)).links)
+        found = list(dagpb.decode(await node.block(entity.cid)).links)
     else:
         found = []
     for link in found:
@@ -100,13 +100,13 @@ async def _entries(
 async def described(node: Node, cid: Cid) -> tuple[int, int, str, dict[str, Any]]:
     """(Kubo's number of its type, size, symlink's target, attributes) of what a CID is."""
     try:
-        entity: Entity = await node.walker.entity(cid)
+        entity: Entity = await node.entity(cid)
     except NotFound:
         return 0, 0, "", {}
     if cid.codec != DAG_PB:
         return (2, size_of(entity), "", {}) if isinstance(entity, Content) else (0, 0, "", {})
     try:
-        data = unixfs.decode(dagpb.decode(await node.walker.reader.block(cid)).data or b"")
+        data = unixfs.decode(dagpb.decode(await node.block(cid)).data or b"")
     except BlockError:
         return 0, 0, "", {}
     more = attributes(data)
@@ -166,7 +166,7 @@ async def _refs(
 
 
 async def _named_links(node: Node, cid: Cid) -> list[tuple[str, Cid]]:
-    block = await node.walker.reader.block(cid)
+    block = await node.block(cid)
     if cid.codec == DAG_PB:
         return [(link.name, link.cid) for link in dagpb.decode(block).links]
     return [("", child) for child in links(cid, block)]
