@@ -21,6 +21,8 @@ IDENTITY, SHA2_256, SHA2_512, BLAKE3 = 0x00, 0x12, 0x13, 0x1E
 # Longer text is not a CID that anyone uses: an identity CID may hold 128 bytes (IPIP-512).
 TEXT_MAX = 512
 _DIGEST_MAX = 128
+# How nearly all CIDs start: version 1, raw or DAG-PB, SHA2-256, 32 bytes. They need no parsing.
+_USUAL = (b"\x01\x55\x12\x20", b"\x01\x70\x12\x20")
 
 
 @lru_cache(maxsize=64)
@@ -53,7 +55,8 @@ class Cid:
     def from_bytes(cls, raw: bytes) -> "Cid":
         """Check and wrap a binary CID. Raises InvalidCid."""
         cid = cls(bytes(raw))
-        cid.parts()
+        if len(raw) != 36 or cid.raw[:4] not in _USUAL:
+            cid.parts()
         return cid
 
     @classmethod

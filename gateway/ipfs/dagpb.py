@@ -80,7 +80,10 @@ def decode(block: bytes) -> Node:
 
 
 def _field(block: bytes, at: int) -> tuple[bytes, int]:
-    size, at = varint.decode(block, at, BlockError)
+    if at < len(block) and block[at] < 0x80:
+        size, at = block[at], at + 1
+    else:
+        size, at = varint.decode(block, at, BlockError)
     if size > len(block) - at:
         raise BlockError("a field is longer than the block")
     return block[at : at + size], at + size

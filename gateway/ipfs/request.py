@@ -95,6 +95,7 @@ class GatewayRequest:
     filename: str
     download: bool
     is_head: bool
+    page_from: str = ""  # where a page of a directory starts
     # Seconds for which the path leads where it led; None: for ever (under /ipfs); 0: not known.
     ttl: int | None = None
 
@@ -183,6 +184,7 @@ def parse_request(
         filename=options.get("filename", "")[:255],
         download=options.get("download") == "true",
         is_head=is_head,
+        page_from=options.get("from", "")[:64],
     )
 
 

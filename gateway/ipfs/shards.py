@@ -39,6 +39,11 @@ class Shard:
             raise BlockError("a HAMT link without its slot")
         return cls(fan_out, node.links)
 
+    @property
+    def width(self) -> int:
+        """Digits of a slot's number."""
+        return _width(self.fan_out)
+
     def entries(self) -> list[Link]:
         """The entries of this block, under their own names."""
         width = _width(self.fan_out)

@@ -144,6 +144,10 @@ class Walker:
             yield cid, block, shard
             waiting += reversed(shard.below())
 
+    async def shard(self, cid: Cid) -> Shard:
+        """A block of a HAMT. Raises NotFound, NotAcceptable, StoreError."""
+        return _shard(cid, await self.reader.block(cid))
+
     async def entries(self, folder: Folder) -> Sequence[Link]:
         """The entries by name, at most ENTRIES_MAX. Raises NotFound, NotAcceptable."""
         if folder.shard is None:

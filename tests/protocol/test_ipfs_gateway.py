@@ -181,7 +181,7 @@ async def test_a_listing_reads_no_child(site: Site) -> None:
     assert site.world.pool.reads == []
 
 
-async def test_a_listing_says_how_many_entries_it_leaves_out(site: Site) -> None:
+async def test_a_listing_goes_on_on_another_page(site: Site) -> None:
     for number in range(7):
         await site.put(f"n{number}", b"x")
     root = await site.root()
@@ -192,8 +192,13 @@ async def test_a_listing_says_how_many_entries_it_leaves_out(site: Site) -> None
         transport=httpx.ASGITransport(app), base_url="http://gateway"
     ) as http:
         page = await http.get(f"/ipfs/{root}/")
-    assert page.text.count('class="ipfs-hash" translate="no" href') == 5
-    assert "2 more entries are not shown" in page.text
+        assert page.text.count('class="ipfs-hash" translate="no" href') == 5
+        assert 'href="?from=5"' in page.text
+        rest = await http.get(f"/ipfs/{root}/?from=5")
+        assert rest.text.count('class="ipfs-hash" translate="no" href') == 2
+        assert "Next page" not in rest.text
+        for place in ("x", "-1", "1" * 30, "3F"):
+            assert (await http.get(f"/ipfs/{root}/?from={place}")).status_code == 400
 
 
 async def test_index_html_stands_for_its_directory(site: Site) -> None:
@@ -307,7 +312,7 @@ async def test_a_deleted_object_leaves_no_row_behind(site: Site) -> None:
         ("/ipfs/%zz", 400),
         (f"/ipfs/{HELLO}/%ff", 400),
         ("/ipfs/bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354", 404),
-        (f"/ipfs/{HELLO}?format=tar", 406),
+        (f"/ipfs/{HELLO}?format=zip", 406),
         (f"/ipfs/{HELLO}?format=car&dag-scope=some", 400),
         (f"/ipfs/{HELLO}?format=car&entity-bytes=x", 400),
         (f"/ipfs/{HELLO}?format=car&car-version=2", 400),

@@ -6,12 +6,13 @@ block.
 """
 
 from chain.cids import CBOR, DAG_CBOR, DAG_JSON, JSON
-from gateway.ipfs import ipld
+from gateway.ipfs import dag_page, ipld
 from gateway.ipfs.blocks import Inline
 from gateway.ipfs.errors import NotAcceptable, NotSupported
 from gateway.ipfs.formats import MEDIA_TYPES, Format
 from gateway.ipfs.replies import Reply, caching, disposition
 from gateway.ipfs.request import GatewayRequest
+from gateway.ipfs.respond.page import page, place, to_slash
 from gateway.ipfs.respond.ranged import ranged
 from gateway.ipfs.serving import Serving
 from gateway.ipfs.walk import Node, Resolved
@@ -48,6 +49,14 @@ def node(serving: Serving, request: GatewayRequest, resolved: Resolved, found: N
     if own is None:
         name = ipld.name(found.cid.codec)
         raise NotAcceptable(f"{found.cid} has codec {name}: ask for format=raw or format=car")
+    has_page = found.cid.codec in (DAG_CBOR, DAG_JSON)
+    if request.html and has_page and not request.download and not resolved.remainder:
+        if not request.content.trailing_slash:
+            return to_slash(request)
+        tag = dag_page.etag(found.cid)
+        return page(
+            request, found.cid, tag, lambda: dag_page.page(found.cid, place(request), found.block)
+        )
     return block(serving, request, resolved, found, own)
 
 

@@ -6,7 +6,7 @@ from gateway.ipfs.errors import NotAcceptable
 from gateway.ipfs.formats import Format
 from gateway.ipfs.replies import Reply
 from gateway.ipfs.request import GatewayRequest
-from gateway.ipfs.respond import block, car, codec
+from gateway.ipfs.respond import block, car, codec, tar
 from gateway.ipfs.respond.file import file, symlink
 from gateway.ipfs.respond.folder import folder
 from gateway.ipfs.serving import Responder, Serving
@@ -38,6 +38,7 @@ RESPONDERS: Mapping[Format, Responder] = {
     Format.CONTENT: content,
     Format.RAW: block.respond,
     Format.CAR: car.respond,
+    Format.TAR: tar.respond,
     Format.DAG_JSON: codec.respond,
     Format.DAG_CBOR: codec.respond,
     Format.JSON: plain,
