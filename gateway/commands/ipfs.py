@@ -5,6 +5,7 @@ from pathlib import Path
 
 from chain.net.transport import Payload
 from gateway.commands.failures import WrongUse
+from gateway.commands.import_car import add_import_car
 from gateway.commands.options import Parsers, action, group
 from gateway.commands.session import ask, network_of, show
 from gateway.ipfs.ipns.record import RECORD_BYTES_MAX
@@ -40,6 +41,7 @@ def add(parsers: Parsers) -> None:
     )  # fmt: skip
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("file", metavar="FILE", type=Path)
+    add_import_car(actions)
     tokens = group(
         actions, "token", "tokens of the IPFS API", "cumulus ipfs token create --bucket photos"
     )

@@ -1,5 +1,6 @@
 """An object's IPFS URL, and its CAR checked by a tool of somebody else's."""
 
+import hashlib
 import json
 import random
 import time
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from chain.cids import RAW, SHA2_512, Cid
+from gateway.ipfs import car, dagpb
 from tests.clients.running import RunningNetwork, program
 
 pytestmark = [pytest.mark.client, pytest.mark.network, pytest.mark.timeout(300)]
@@ -128,3 +131,45 @@ def test_a_private_bucket_has_no_cid(plain_network: RunningNetwork) -> None:
     client.put_object(Bucket="private", Key="k", Body=b"a private thing")
     headers = client.head_object(Bucket="private", Key="k")["ResponseMetadata"]["HTTPHeaders"]
     assert "x-amz-meta-cid" not in headers
+
+
+def test_a_car_of_other_software_is_served_under_its_own_cids(
+    plain_network: RunningNetwork, tmp_path: Path
+) -> None:
+    leaves = [bytes([n]) * 1000 for n in range(3)]
+    cids = [Cid.of(RAW, SHA2_512, hashlib.sha512(leaf).digest()) for leaf in leaves]
+    node = dagpb.encode([dagpb.Link(cid, "", 1000) for cid in cids], None)
+    root = Cid(b"\x12\x20" + hashlib.sha256(node).digest())
+    blocks = [(root, node), *zip(cids, leaves, strict=True)]
+    whole, partial, broken = (tmp_path / f"{name}.car" for name in ("whole", "partial", "broken"))
+    raw = [car.section_head(cid, len(data)) + data for cid, data in blocks]
+    whole.write_bytes(car.header([root]) + b"".join(raw))
+    partial.write_bytes(car.header([root]) + b"".join(raw[:-1]))
+    broken.write_bytes(car.header([root]) + b"".join(raw)[:-1])
+    gateway = plain_network.url("ipfs")
+
+    def fetched(cid: Cid) -> bytes:
+        return plain_network.curl(f"{gateway}/ipfs/{cid}?format=raw")
+
+    refused = plain_network.cumulus("ipfs", "import-car", partial, check=False)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
+    assert str(cids[2]) in refused.stderr
+    refused = plain_network.cumulus("ipfs", "import-car", broken, "--partial", check=False)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
+    plain_network.cumulus("ipfs", "import-car", partial, "--partial")
+    assert fetched(root) == node
+    assert fetched(cids[0]) == leaves[0]
+    absent = f"{gateway}/ipfs/{cids[2]}?format=raw"
+    words = ("-s", "-o", "/dev/null", "-w", "%{http_code}", absent)
+    assert plain_network.run(program("curl"), *words).stdout == "404"
+    said = json.loads(plain_network.cumulus("ipfs", "import-car", whole, "--json").stdout)
+    assert [(each["roots"], each["blocks"]) for each in said] == [([str(root)], 4)]
+    assert fetched(cids[2]) == leaves[2]
+    head = plain_network.boto().head_object(Bucket="ipfs-api", Key=said[0]["key"])
+    assert head["ResponseMetadata"]["HTTPHeaders"]["x-amz-meta-cid"] == str(root)
+    client = plain_network.boto()
+    with pytest.raises(client.exceptions.ClientError) as wrong:
+        client.put_object(Bucket="ipfs-api", Key="no", Body=b"no CAR", Metadata={"import": "car"})
+    assert wrong.value.response["Error"]["Code"] == "InvalidRequest"
+    assert wrong.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert "CAR" in wrong.value.response["Error"]["Message"]

@@ -15,6 +15,7 @@ from gateway.ipfs.blocks import BlockIndex, Inline, Leaf
 from gateway.ipfs.errors import Incomplete
 from gateway.ipfs.packs import Packs
 from gateway.ipfs.publish import IpfsPublisher
+from gateway.ipfs.whole import Whole
 from gateway.model import (
     CAR,
     ENABLED,
@@ -297,3 +298,19 @@ async def test_a_partial_car_stays_partial(site: Site) -> None:
     assert imported.blocks == 5
     assert await site.has([NODE, *LEAVES[:4]])
     assert await site.get(LEAVES[4][0]) is None
+
+
+# ------------------------------------------------------------------ whole DAGs
+def test_of_whole_dags_nothing_is_missing_and_else_the_first_block_that_is() -> None:
+    whole = Whole()
+    inline = Cid.of(DAG_PB, IDENTITY, dagpb.encode([dagpb.Link(LARGER[0], "", 1)], None))
+    for cid, data in (*DAG, LARGER):
+        whole.add(cid, data)
+    assert whole.missing([NODE[0], OLD, inline]) is None
+    assert whole.missing([NODE[0], OTHER[0]]) == OTHER[0]
+    partial = Whole()
+    for cid, data in (NODE, *LEAVES[:2], *LEAVES[3:]):
+        partial.add(cid, data)
+    assert partial.missing([NODE[0]]) == LEAVES[2][0]
+    assert partial.missing([inline]) == LARGER[0]
+    assert partial.missing(cid for cid, _ in LEAVES[:2]) is None
