@@ -17,8 +17,9 @@ MALLOC_OPTIONS = {
     # each further heap would keep its own peak of free memory.
     -8: 2,
 }
-# A process that used less than this share of a core between two looks rests.
-LOOK_SECONDS, RESTING = 10.0, 0.02
+# A process that used less than this share of a core for so long rests.
+REST_SECONDS, RESTING = 10.0, 0.02
+LOOKS = 5  # within that time
 
 
 @cache
@@ -52,8 +53,8 @@ class IdleTrim:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._cpu = time.process_time()
-        self._trimmed = False
-        self._timer = loop.call_later(LOOK_SECONDS, self._look)
+        self._quiet = 0  # looks since it last worked
+        self._timer = loop.call_later(REST_SECONDS / LOOKS, self._look)
 
     def close(self) -> None:
         """Look no more."""
@@ -61,9 +62,8 @@ class IdleTrim:
 
     def _look(self) -> None:
         used, self._cpu = time.process_time() - self._cpu, time.process_time()
-        if used > RESTING * LOOK_SECONDS:
-            self._trimmed = False
-        elif not self._trimmed:
-            self._trimmed = True
+        self._quiet = self._quiet + 1 if used <= RESTING * REST_SECONDS / LOOKS else 0
+        if self._quiet == LOOKS:
             trim()
-        self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
+            self._cpu = time.process_time()  # trimming is not work
+        self._timer = self._loop.call_later(REST_SECONDS / LOOKS, self._look)

@@ -60,7 +60,7 @@ class BufferPool:
         self._free: dict[int, list[Memory]] = {}
         self._resting: deque[Memory] = deque()
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._made = 0  # buffers handed out so far
+        self._taken = 0.0  # when a buffer was handed out last
         self._idle: asyncio.TimerHandle | None = None
 
     def try_reserve(self, size: int) -> bool:
@@ -123,18 +123,19 @@ class BufferPool:
         self._resting.append(buffer.detach())
         self._wake()
         if self._idle is None:
-            self._idle = self._later(self._made)
+            self._relax_at(asyncio.get_running_loop().time() + IDLE_SECONDS)
 
-    def _later(self, made: int) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(IDLE_SECONDS, self._relax, made)
+    def _relax_at(self, when: float) -> None:
+        self._idle = asyncio.get_running_loop().call_at(when, self._relax)
 
-    def _relax(self, made: int) -> None:
-        """Let go of what is kept unless a buffer was taken since `made`."""
+    def _relax(self) -> None:
+        """Let go of what is kept once no buffer was taken for a while."""
         self._idle = None
-        self._sweep()
-        if self._made != made:
-            self._idle = self._later(self._made)
+        rested = self._taken + IDLE_SECONDS
+        if asyncio.get_running_loop().time() < rested:
+            self._relax_at(rested)
             return
+        self._sweep()
         self._used -= sum(len(memory) for kept in self._free.values() for memory in kept)
         self._free.clear()
         if self._arena is not None:
@@ -153,7 +154,7 @@ class BufferPool:
             self._used -= len(self._resting.popleft())
 
     def _make(self, capacity: int, size: int) -> Buffer:
-        self._made += 1
+        self._taken = asyncio.get_running_loop().time()
         kept = self._free.get(capacity)
         if kept:
             return Buffer(kept.pop(), capacity, size)

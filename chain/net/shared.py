@@ -231,7 +231,7 @@ class Rooms:
     def __init__(self, arena: Arena) -> None:
         self.arena = arena
         self.used = 0  # bytes lent, looked at, or kept
-        self._made = 0  # rooms lent so far
+        self._lent = 0.0  # when a room was lent last
         self._idle: asyncio.TimerHandle | None = None
         self._kept: dict[object, list[Range]] = {}
         self._resting: deque[tuple[object, Range]] = deque()  # answered, perhaps looked at
@@ -241,7 +241,7 @@ class Rooms:
         memory = self._take(peer, _room_bytes(size))
         if memory is None:
             return None
-        self._made += 1
+        self._lent = asyncio.get_running_loop().time()
         return Loan(self, peer, memory)
 
     def _take(self, peer: object, size: int) -> Range | None:
@@ -267,21 +267,24 @@ class Rooms:
         """The ask was answered: the room is kept for the peer once nobody looks at it."""
         self._resting.append((peer, room))
         if self._idle is None:
-            self._idle = self._later()
+            self._relax_at(asyncio.get_running_loop().time() + IDLE_SECONDS)
 
-    def _later(self) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(IDLE_SECONDS, self._relax, self._made)
+    def _relax_at(self, when: float) -> None:
+        self._idle = asyncio.get_running_loop().call_at(when, self._relax)
 
-    def _relax(self, made: int) -> None:
-        """Keep nothing unless a room was lent since `made`."""
+    def _relax(self) -> None:
+        """Keep nothing once no room was lent for a while."""
         self._idle = None
+        now = asyncio.get_running_loop().time()
+        if now < self._lent + IDLE_SECONDS:
+            self._relax_at(self._lent + IDLE_SECONDS)
+            return
         self._sweep()
-        if self._made == made:
-            self.used -= sum(len(room) for kept in self._kept.values() for room in kept)
-            self._kept.clear()
-            self.arena.trim()
-        if self._kept or self._resting:
-            self._idle = self._later()
+        self.used -= sum(len(room) for kept in self._kept.values() for room in kept)
+        self._kept.clear()
+        self.arena.trim()
+        if self._resting:
+            self._relax_at(now + IDLE_SECONDS)
 
     def retire(self, room: Range) -> None:
         """The ask will never be answered."""

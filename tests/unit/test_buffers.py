@@ -171,11 +171,11 @@ def test_a_pool_that_rests_keeps_nothing() -> None:
             await asyncio.sleep(IDLE_SECONDS * 0.6)
             pool.give(await pool.take(8 * MIB))
             assert pool.kept == 32 * MIB
-        await asyncio.sleep(IDLE_SECONDS * 2.1)
+        await asyncio.sleep(IDLE_SECONDS * 1.01)
         assert pool.kept == 0
         assert pool.in_use == 0
         pool.give(await pool.take(8 * MIB))
-        await asyncio.sleep(IDLE_SECONDS * 2.1)
+        await asyncio.sleep(IDLE_SECONDS * 1.01)
         assert pool.kept == 0
 
     simulate(run())

@@ -19,17 +19,22 @@ def test_a_process_that_rests_trims_once_and_again_after_work(
 ) -> None:
     trims: list[float] = []
     used = [0.0]
-    monkeypatch.setattr(memory, "trim", lambda: trims.append(used[0]))
+
+    def trim() -> None:
+        trims.append(used[0])
+        used[0] += 1.0  # which is no work
+
+    monkeypatch.setattr(memory, "trim", trim)
     monkeypatch.setattr(time, "process_time", lambda: used[0])
 
     async def run() -> None:
         idle = memory.IdleTrim(asyncio.get_running_loop())
         for busy, expected in ((True, 0), (False, 1), (False, 1), (True, 1), (False, 2)):
             used[0] += 5.0 if busy else 0.01
-            await asyncio.sleep(memory.LOOK_SECONDS * 1.0001)
+            await asyncio.sleep(memory.REST_SECONDS * 1.0001)
             assert len(trims) == expected
         idle.close()
-        await asyncio.sleep(10 * memory.LOOK_SECONDS)
+        await asyncio.sleep(10 * memory.REST_SECONDS)
         assert len(trims) == 2
 
     simulate(run())
