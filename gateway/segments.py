@@ -13,7 +13,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
 from blake3 import blake3
 
 from chain.clock import NEVER, Deadline
@@ -157,9 +156,10 @@ def longest_segment(profile: Profile) -> int:
     return max(SEGMENT_CHUNKS_MIN, min(SEGMENT_CHUNKS_MAX, FRAGMENT_BYTES * profile.k // CHUNK))
 
 
-def seal_segment(key: bytes, plain: Buffer, profile: Profile) -> tuple[Segment, list[memoryview]]:
-    """A whole small stream (at most one chunk) as one segment, without any hop."""
-    memory = np.empty(Frame.size(len(plain), profile), np.uint8).data
+def seal_segment(
+    key: bytes, plain: Buffer, profile: Profile, memory: memoryview
+) -> tuple[Segment, list[memoryview]]:
+    """A whole small stream (at most one chunk) as one segment in a frame, without any hop."""
     sealer = SegmentSealer(Sealer(key), memory)
     sealer.add(plain, last=True)
     return Frame(memory, profile).encode(sealer.finish())

@@ -181,7 +181,7 @@ async def test_a_reader_that_leaves_gives_its_buffers_back(world: World) -> None
 
 
 # ---------------------------------------------------------------- bodies that go wrong
-@pytest.mark.parametrize("size", [100, 200_000, 9 * MIB])
+@pytest.mark.parametrize("size", [100, 200_000, 300_000, 9 * MIB])
 @pytest.mark.parametrize("length", [-1, 1])
 async def test_a_body_of_another_length_leaves_nothing(
     world: World, size: int, length: int

@@ -23,7 +23,7 @@ from tests.simulation.whole.trace import Trace
 
 T = TypeVar("T")
 # (smallest, largest, weight): inline, one segment without a pipeline, with one, several segments.
-SIZES = ((0, 256, 3), (257, 5_000, 8), (5_001, 60_000, 3), (132_000, 200_000, 0.5))
+SIZES = ((0, 256, 3), (257, 5_000, 8), (5_001, 60_000, 3), (263_000, 330_000, 0.5))
 LARGE = (1_048_577, 2_300_000)
 PART_MIN = 5 << 20
 PIECE = 65_536
