@@ -18,6 +18,7 @@ from gateway.inventory.job import InventoryJob
 from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.collect import Collector
 from gateway.ipfs.collection_job import CollectionJob
+from gateway.ipfs.ipns.renewal import IpnsRenewal
 from gateway.ipfs.packs import Packs
 from gateway.jobs import Job, JobRunner
 from gateway.lifecycle.rules import Calendar
@@ -25,6 +26,8 @@ from gateway.lifecycle.sweep import Sweep
 from gateway.network import Network
 from gateway.nodes.parts import (
     Work,
+    key_book,
+    keystore,
     linked,
     object_service,
     process_options,
@@ -76,6 +79,7 @@ async def _jobs(network: Network, stop: asyncio.Event) -> None:
             AccessLogDelivery(objects, logs, clock, roll),
             InventoryJob(objects, catalog, clock, config.lifecycle_day_seconds),
             _collection(objects, catalog, clock, config.lifecycle_day_seconds),
+            IpnsRenewal(key_book(catalog, keystore(config.data_dir / "keys"), clock), clock),
         ]
 
         def keep(name: str, work: Callable[[], Awaitable[None]]) -> Coroutine[Any, Any, None]:

@@ -21,6 +21,7 @@ from gateway.catalog.client import CatalogClient
 from gateway.catalog.interface import Catalog, CatalogUnavailable
 from gateway.catalog.pool_records import CatalogPoolRecords
 from gateway.config import ConfigError
+from gateway.ipfs.ipns.keybook import KeyBook
 from gateway.ipfs.publish import IpfsPublisher
 from gateway.keys import FileOwnerKeys, KeyRing
 from gateway.network import Network, NotRunning, read_network
@@ -105,6 +106,11 @@ async def linked(
         stack.push_async_callback(catalog.close)
         miners, peers = CatalogMiners(catalog), MinerPeers(transport, clock)
         yield Links(transport, owner, writer, catalog, miners, peers, Reports(peers, miners))
+
+
+def key_book(catalog: Catalog, keys: Keystore, clock: Clock) -> KeyBook:
+    """The network's own IPNS keys."""
+    return KeyBook(catalog, keys.secret_or_new("ipns", system_entropy), clock, system_entropy)
 
 
 def storage_pool(

@@ -38,6 +38,7 @@ from gateway.listeners import is_loopback
 from gateway.network import Network
 from gateway.nodes.parts import (
     Links,
+    key_book,
     keyring,
     keystore,
     linked,
@@ -135,6 +136,7 @@ async def _worker(
                     accounts.first,
                     bytes(keys.identity("gateway", system_entropy).id),
                     names,
+                    key_book(catalog, keys, clock),
                 ),
                 COMMANDS,
                 open=is_loopback(sockets["ipfs_api"]),

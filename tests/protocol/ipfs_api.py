@@ -10,8 +10,11 @@ from gateway.ipfs.api.app import ApiApp
 from gateway.ipfs.api.commands import COMMANDS
 from gateway.ipfs.api.node import Node
 from gateway.ipfs.blocks import BlockIndex
+from gateway.ipfs.ipns.keybook import KeyBook
+from gateway.ipfs.ipns.store import IpnsRecords
+from gateway.ipfs.names import Names
 from gateway.ipfs.packs import Packs
-from gateway.ipfs.serving import NoNames
+from gateway.ipfs.sites.dnslink import DnsLinks
 from gateway.ipfs.tokens import Tokens
 from tests.unit.object_parts import World
 
@@ -23,6 +26,8 @@ class Api:
         self.world = world
         self.tokens = Tokens(world.catalog, world.clock, random.Random(7).randbytes)
         index = BlockIndex(world.objects, world.catalog)
+        records = IpnsRecords(world.catalog, world.clock)
+        names = Names(records, DnsLinks({}, world.clock), (), world.clock)
         self.node = Node(
             world.objects,
             world.catalog,
@@ -32,7 +37,8 @@ class Api:
             world.clock,
             world.accounts.first,
             bytes(range(32)),
-            NoNames(),
+            names,
+            KeyBook(world.catalog, bytes(32), world.clock, random.Random(9).randbytes),
         )
         self.http = self.client(open)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from gateway.ipfs.api import adding, blocks, files, node, reading
+from gateway.ipfs.api import adding, blocks, files, naming, node, reading
 from gateway.ipfs.api.app import Handler
 
 COMMANDS: Mapping[str, Handler] = {
@@ -11,5 +11,5 @@ COMMANDS: Mapping[str, Handler] = {
     **reading.COMMANDS,
     **blocks.COMMANDS,
     **files.COMMANDS,
-    # names: key/*, name/*
+    **naming.COMMANDS,
 }

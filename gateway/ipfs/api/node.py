@@ -22,6 +22,7 @@ from gateway.ipfs.api.errors import ApiError
 from gateway.ipfs.api.paths import parse_cid
 from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.dagpb import Link
+from gateway.ipfs.ipns.keybook import KeyBook
 from gateway.ipfs.mfs import Mfs
 from gateway.ipfs.packs import Packs
 from gateway.ipfs.reader import BlockReader
@@ -49,6 +50,7 @@ class Node:
     owner: Callable[[], Account | None]  # the first account: the default bucket is its own
     public_key: bytes  # of the network's identity, Ed25519
     names: NameSystem
+    keys: KeyBook  # of IPNS
 
     async def root(self, path: ContentPath) -> Cid:
         """The CID at the beginning of a path; of a name, where it leads. Raises IpfsError."""
