@@ -1,5 +1,8 @@
 """What kind of file begins with some bytes (https://mimesniff.spec.whatwg.org/, a part). Pure."""
 
+import json
+import re
+
 BYTES = 512  # that are looked at
 
 _MAGIC = (
@@ -28,6 +31,12 @@ _HTML = (
     b"<!doctype html", b"<html", b"<head", b"<script", b"<iframe", b"<h1", b"<div", b"<font",
     b"<table", b"<a", b"<style", b"<title", b"<body", b"<br", b"<p", b"<!--",
 )  # fmt: skip
+# What a longer JSON begins with: an object or a list, and tokens that may be in one.
+_JSON_START = re.compile(
+    rb"""\s*+(?:\{(?=\s*+["}])|\[)"""
+    rb"""(?:[\s{}\[\],:]|"(?:[^"\\\x00-\x1f]|\\.)*+(?:"|\\?\Z)"""
+    rb"""|-?[0-9][0-9.eE+-]*+|true|false|null|[a-z]{1,5}\Z)*+-?"""
+)
 _BINARY = frozenset(range(0x20)) - frozenset(b"\t\n\x0c\r\x1b")
 _PLAIN, _UNKNOWN = "text/plain", "application/octet-stream"
 
@@ -59,7 +68,22 @@ def _by_markup(start: bytes) -> str | None:
 
 
 def _by_text(start: bytes) -> str:
-    return _UNKNOWN if _BINARY.intersection(start) or not _is_utf8(start) else _PLAIN
+    if _BINARY.intersection(start) or not _is_utf8(start):
+        return _UNKNOWN
+    return "application/json" if _is_json(start) else _PLAIN
+
+
+def _is_json(start: bytes) -> bool:
+    """Whether it is a JSON object or list, or the beginning of one that is longer."""
+    if start.lstrip()[:1] not in (b"{", b"["):
+        return False
+    if len(start) == BYTES:
+        return _JSON_START.fullmatch(start) is not None
+    try:
+        json.loads(start)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _is_utf8(start: bytes) -> bool:

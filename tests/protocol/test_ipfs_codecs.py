@@ -66,9 +66,10 @@ async def test_json_in_a_unixfs_file_stays_a_file_whatever_json_is_asked_for(
         ("", "application/json"),
         ("?format=json", "application/vnd.ipld.raw"),
     ):
-        got = await known.get(f"/ipfs/{UNIXFS}/ą/ę/t.json{query}", Accept=accept)
-        assert (got.status_code, got.content) == (200, data)
-        assert got.headers["content-type"] == "application/json"
+        for path in (str(cid), f"{UNIXFS}/ą/ę/t.json"):
+            got = await known.get(f"/ipfs/{path}{query}", Accept=accept)
+            assert (got.status_code, got.content) == (200, data)
+            assert got.headers["content-type"] == "application/json"
     text = f"/ipfs/{UNIXFS}/ą/ę/file-źł.txt"
     for kind in ("json", "cbor"):
         for got in (
