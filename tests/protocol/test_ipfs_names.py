@@ -366,6 +366,99 @@ async def test_a_dnslink_name_is_a_website_on_its_own_host(known: NamedSite) -> 
     assert '<a href="/">..</a>' not in listed.text
 
 
+@pytest.mark.parametrize("host", GATEWAYS)
+async def test_listings_on_a_subdomain_link_within_the_site_and_to_its_gateway(
+    known: NamedSite, host: str
+) -> None:
+    at, gateway = f"{LISTING}.ipfs.{host}", f"//{host}:8080/ipfs"
+    root = await known.at_host(at)
+    assert "Index of" in root.text
+    assert '<a href="/">..</a>' not in root.text
+    moved = await known.at_host(at, "/ą/ę")
+    assert (moved.status_code, moved.headers["location"]) == (301, "/%C4%85/%C4%99/")
+    page = await known.at_host(at, "/ą/ę/")
+    file = await known.at(LISTING, "ą", "ę", "file-źł.txt")
+    assert page.headers["etag"].startswith('"DirIndex-')
+    for part in (
+        '<a href="/%C4%85/%C4%99/..">..</a>',
+        f'/ipfs/<a href="{gateway}/{LISTING}">{LISTING}</a>/'
+        f'<a href="{gateway}/{LISTING}/%C4%85">ą</a>/'
+        f'<a href="{gateway}/{LISTING}/%C4%85/%C4%99">ę</a>',
+        '<a href="/%C4%85/%C4%99/file-%C5%BA%C5%82.txt">file-źł.txt</a>',
+        f'<a class="ipfs-hash" translate="no" '
+        f'href="{gateway}/{file}?filename=file-%25C5%25BA%25C5%2582.txt">',
+    ):
+        assert part in page.text
+    folder = Cid(b"\x01\x70" + (await known.at(SUBDOMAIN_ROOT, "testdirlisting")).multihash)
+    listed = await known.at_host(f"{folder}.ipfs.{host}")
+    for part in ('<a href="/hello">hello</a>', '<a href="/ipfs">ipfs</a>'):
+        assert part in listed.text
+    below = await known.at_host(f"{folder}.ipfs.{host}", "/ipfs/ipns/")
+    for part in (
+        '<a href="/ipfs/ipns/..">..</a>',
+        '<a href="/ipfs/ipns/bar">bar</a>',
+        f'/ipfs/<a href="{gateway}/{folder}">{folder}</a>/<a href="{gateway}/{folder}/ipfs">ipfs'
+        f'</a>/<a href="{gateway}/{folder}/ipfs/ipns">ipns</a>',
+    ):
+        assert part in below.text
+
+
+async def test_listings_on_a_dnslink_website_link_within_it_and_look_cids_up_elsewhere(
+    known: NamedSite,
+) -> None:
+    host = "dnslink-dir-listing.example.org"
+    page = await known.at_host(host, "/ą/ę/")
+    file = await known.at(LISTING, "ą", "ę", "file-źł.txt")
+    assert page.headers["etag"].startswith('"DirIndex-')
+    for part in (
+        '<a href="/%C4%85/%C4%99/..">..</a>',
+        f'/ipns/<a href="//{host}:8080/">{host}</a>/<a href="//{host}:8080/%C4%85">ą</a>/'
+        f'<a href="//{host}:8080/%C4%85/%C4%99">ę</a>',
+        '<a href="/%C4%85/%C4%99/file-%C5%BA%C5%82.txt">file-źł.txt</a>',
+        f'<a class="ipfs-hash" translate="no" href="https://cid.ipfs.tech/#{file}" '
+        'target="_blank" rel="noreferrer noopener">',
+    ):
+        assert part in page.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "root", "name"),
+    [
+        (
+            "json",
+            "baguqeeram5ujjqrwheyaty3w5gdsmoz6vittchvhk723jjqxk7hakxkd47xq",
+            "k51qzi5uqu5dhjghbwdvbo6mi40htrq6e2z4pwgp15pgv3ho1azvidttzh8yy2",
+        ),
+        (
+            "cbor",
+            "bafyreibs4utpgbn7uqegmd2goqz4bkyflre2ek2iwv743fhvylwi4zeeim",
+            "k51qzi5uqu5dghjous0agrwavl8vzl64xckoqzwqeqwudfr74kfd11zcyk3b7l",
+        ),
+    ],
+)
+async def test_ipld_data_under_a_name_is_that_under_its_cid_but_for_caches(
+    site: NamedSite, kind: str, root: str, name: str
+) -> None:
+    await site.hold(f"path_gateway_dag/dag-{kind}-traversal.car")
+    await site.hold_records("path_gateway_dag")
+    for query in ("", f"?format=dag-{kind}", "/foo/link/bar"):
+        named, fixed = [await site.get(f"{p}{query}") for p in (f"/ipns/{name}", f"/ipfs/{root}")]
+        assert (named.status_code, named.content) == (200, fixed.content)
+        assert "immutable" not in named.headers.get("cache-control", "")
+    media = f"application/vnd.ipld.dag-{kind}"
+    got = await site.get(f"/ipns/{name}", Accept=media)
+    assert got.headers["content-type"] == media
+    assert got.headers["etag"] == f'"{root}.dag-{kind}"'
+    assert got.headers["x-ipfs-path"] == f"/ipns/{name}"
+    assert got.headers["x-ipfs-roots"] == root
+    page = await site.get(f"/ipns/{name}/", Accept="text/html")
+    assert "DagIndex-" in page.headers["etag"]
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "content-disposition" not in page.headers
+    assert page.headers.get("cache-control", "public, max-age=").startswith("public, max-age=")
+    assert "</html>" in page.text
+
+
 async def test_private_content_is_reached_by_no_host(known: NamedSite) -> None:
     await known.world.objects.configure_bucket("photos", publishes=False)
     for host, path in (
