@@ -26,6 +26,7 @@ from gateway.ipfs.dagpb import Link
 from gateway.ipfs.directory import Form
 from gateway.ipfs.errors import BlockError
 from gateway.ipfs.packs import Packs
+from gateway.ipfs.pins import Pins
 from gateway.model import Bucket
 from gateway.transaction import unavailable
 
@@ -48,9 +49,10 @@ class NotADirectory(Exception):
 class Mfs:
     """The trees of buckets. `load` reads a block of the network."""
 
-    def __init__(self, catalog: Catalog, packs: Packs, load: Load) -> None:
+    def __init__(self, catalog: Catalog, packs: Packs, pins: Pins, load: Load) -> None:
         self._catalog = catalog
         self._packs = packs
+        self._pins = pins
         self._load = load
 
     def view(self, bucket: Bucket) -> "View":
@@ -68,24 +70,29 @@ class Mfs:
             answer = await edit(view)
             if view.root == root:
                 return answer
-            await self._packs.store_all(bucket, (view.root,), view.new_blocks())
-            key = rows.mfs_key(bucket.id)
-            put = Put(Space.BLOCKS, key, rows.FORMAT + view.root.raw)
-            switch = bucket.name.encode()
-            with self._catalog.read() as reader:
-                bucket_row = reader.get(Space.BUCKETS, switch)
-            conditions = [
-                Equals(Space.BLOCKS, key, before),
-                Equals(Space.BUCKETS, switch, bucket_row),
-            ]
-            try:
-                await self._catalog.commit(Batch(conditions, [put]))
-            except Conflict:
-                continue
-            except CatalogUnavailable as error:
-                raise unavailable(error) from error
-            return answer
+            async with self._pins.hold(bucket):
+                await self._packs.store_all(bucket, (view.root,), view.new_blocks())
+                if await self._commit(bucket, before, view.root):
+                    return answer
         raise SlowDown
+
+    async def _commit(self, bucket: Bucket, before: bytes | None, root: Cid) -> bool:
+        """False if it was overtaken."""
+        key, switch = rows.mfs_key(bucket.id), bucket.name.encode()
+        with self._catalog.read() as reader:
+            bucket_row = reader.get(Space.BUCKETS, switch)
+        conditions = [
+            Equals(Space.BLOCKS, key, before),
+            Equals(Space.BUCKETS, switch, bucket_row),
+        ]
+        put = Put(Space.BLOCKS, key, rows.FORMAT + root.raw)
+        try:
+            await self._catalog.commit(Batch(conditions, [put]))
+        except Conflict:
+            return False
+        except CatalogUnavailable as error:
+            raise unavailable(error) from error
+        return True
 
     def _root(self, bucket: Bucket) -> tuple[bytes | None, Cid]:
         with self._catalog.read() as reader:

@@ -27,13 +27,10 @@ from gateway.ipfs.api.app import ApiApp
 from gateway.ipfs.api.commands import COMMANDS
 from gateway.ipfs.api.node import Node
 from gateway.ipfs.app import IpfsApp
-from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.ipns.store import IpnsRecords
 from gateway.ipfs.names import Names
-from gateway.ipfs.packs import Packs
 from gateway.ipfs.serving import IpfsConfig
 from gateway.ipfs.sites.dnslink import DnsLinks
-from gateway.ipfs.tokens import Tokens
 from gateway.listeners import is_loopback
 from gateway.network import Network
 from gateway.nodes.parts import (
@@ -98,7 +95,6 @@ async def _worker(
             config.logging_roll_seconds,
             owner=f"{clock.now_ns()}-{os.getpid()}",
         )
-        index = BlockIndex(objects, catalog)
         names = _names(config, catalog, fetcher, clock)
         apps: dict[str, Any] = {
             "s3": S3App(
@@ -126,17 +122,15 @@ async def _worker(
             ),
             "ipfs": IpfsApp(objects, catalog, IpfsConfig(), clock, names),
             "ipfs_api": ApiApp(
-                Node(
+                Node.over(
                     objects,
                     catalog,
-                    index,
-                    Packs(objects, index, clock, system_entropy),
-                    Tokens(catalog, clock, system_entropy),
                     clock,
-                    accounts.first,
-                    bytes(keys.identity("gateway", system_entropy).id),
-                    names,
-                    key_book(catalog, keys, clock),
+                    system_entropy,
+                    owner=accounts.first,
+                    public_key=bytes(keys.identity("gateway", system_entropy).id),
+                    names=names,
+                    keys=key_book(catalog, keys, clock),
                 ),
                 COMMANDS,
                 open=is_loopback(sockets["ipfs_api"]),

@@ -9,13 +9,10 @@ import httpx
 from gateway.ipfs.api.app import ApiApp
 from gateway.ipfs.api.commands import COMMANDS
 from gateway.ipfs.api.node import Node
-from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.ipns.keybook import KeyBook
 from gateway.ipfs.ipns.store import IpnsRecords
 from gateway.ipfs.names import Names
-from gateway.ipfs.packs import Packs
 from gateway.ipfs.sites.dnslink import DnsLinks
-from gateway.ipfs.tokens import Tokens
 from tests.unit.object_parts import World
 
 
@@ -24,22 +21,19 @@ class Api:
 
     def __init__(self, world: World, *, open: bool = True) -> None:
         self.world = world
-        self.tokens = Tokens(world.catalog, world.clock, random.Random(7).randbytes)
-        index = BlockIndex(world.objects, world.catalog)
         records = IpnsRecords(world.catalog, world.clock)
         names = Names(records, DnsLinks({}, world.clock), (), world.clock)
-        self.node = Node(
+        self.node = Node.over(
             world.objects,
             world.catalog,
-            index,
-            Packs(world.objects, index, world.clock, random.Random(8).randbytes),
-            self.tokens,
             world.clock,
-            world.accounts.first,
-            bytes(range(32)),
-            names,
-            KeyBook(world.catalog, bytes(32), world.clock, random.Random(9).randbytes),
+            random.Random(8).randbytes,
+            owner=world.accounts.first,
+            public_key=bytes(range(32)),
+            names=names,
+            keys=KeyBook(world.catalog, bytes(32), world.clock, random.Random(9).randbytes),
         )
+        self.tokens = self.node.tokens
         self.http = self.client(open)
 
     def client(self, open: bool) -> httpx.AsyncClient:

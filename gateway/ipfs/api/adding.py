@@ -9,12 +9,13 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from chain.cids import Cid
+from chain.cids import IDENTITY, Cid
+from gateway.ipfs import mfs
 from gateway.ipfs.api.call import Call, Lines, Reply
 from gateway.ipfs.api.errors import TOLD, ApiError, BadCall
 from gateway.ipfs.api.multipart import TARGET_BYTES_MAX, Part, PartKind, metadata, parts
 from gateway.ipfs.api.node import Node
-from gateway.ipfs.api.paths import cid_text
+from gateway.ipfs.api.paths import cid_text, mfs_path
 from gateway.ipfs.dagpb import Link
 from gateway.ipfs.importer import (
     HASHES,
@@ -29,6 +30,7 @@ from gateway.ipfs.importer import (
     Tree,
     symlink,
 )
+from gateway.ipfs.mfs import View
 from gateway.model import Bucket
 
 PROGRESS_BYTES = 256 << 10
@@ -81,7 +83,29 @@ async def _store_and_say(node: Node, bucket: Bucket, adding: "Adding") -> Except
 
 
 async def _store(node: Node, bucket: Bucket, adding: "Adding") -> None:
-    await node.packs.store_all(bucket, (), adding.blocks())
+    async with node.pins.hold(bucket):
+        await node.packs.store_all(bucket, (), adding.blocks())
+        if adding.pin:
+            for link in adding.roots:
+                await node.pins.add(bucket, link.cid, name=adding.pin_name)
+        if adding.to_files:
+            await _to_files(node, bucket, adding)
+
+
+async def _to_files(node: Node, bucket: Bucket, adding: "Adding") -> None:
+    """Put what was added in the bucket's tree too."""
+
+    async def edit(view: View) -> None:
+        for link in adding.roots:
+            path = mfs_path(adding.to_files)
+            if adding.to_files.endswith("/"):
+                path = (*path, link.name or str(link.cid))
+            await view.put(path, link)
+
+    try:
+        await node.mfs.change(bucket, edit)
+    except (mfs.NotThere, mfs.NotADirectory) as error:
+        raise ApiError(f"to-files: {error} is no directory") from None
 
 
 class Adding:
@@ -91,6 +115,8 @@ class Adding:
         self._call = call
         self._profile = profile_of(call)
         self._wrap = call.flag("wrap-with-directory", "w")
+        self.pin, self.pin_name = call.flag("pin", default=True), call.text("pin-name")
+        self.to_files = call.text("to-files")
         self._silent = call.flag("silent")
         self._metadata = metadata_of(call)
         self._tree = Tree(self._profile)
@@ -110,10 +136,12 @@ class Adding:
                     continue
                 assert arriving is not None
                 for block in arriving.feed(event) if event else self._finished(arriving):
-                    yield self._counted(block)
+                    if self._counted(block):
+                        yield block
                 await self._progress(arriving, ended=event is None)
         for block in self._directories():
-            yield self._counted(block)
+            if self._counted(block):
+                yield block
 
     def _finished(self, arriving: "_Arriving") -> Iterator[tuple[Cid, bytes]]:
         """The last blocks of a part, which gets its place."""
@@ -129,11 +157,12 @@ class Adding:
             raise BadCall(f"{error} is a file and a directory") from None
         self._say(name, arriving.link)
 
-    def _counted(self, block: tuple[Cid, bytes]) -> tuple[Cid, bytes]:
+    def _counted(self, block: tuple[Cid, bytes]) -> bool:
+        """Whether it is stored: it is not in its CID. Raises ApiError."""
         self._count += 1
         if self._count > BLOCKS_MAX:
             raise ApiError(f"more than {BLOCKS_MAX} blocks at once")
-        return block
+        return block[0].hash_code != IDENTITY
 
     async def _progress(self, arriving: "_Arriving", *, ended: bool) -> None:
         size = arriving.size

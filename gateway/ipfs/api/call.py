@@ -5,7 +5,7 @@ short name, a switch without a value is on, what a command does not know is igno
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -121,3 +121,14 @@ class Data:
 
 
 Reply = Value | Lines | Data
+
+
+async def each(values: Iterable[Any]) -> AsyncGenerator[Any, None]:
+    """Values that are known, as they come."""
+    for value in values:
+        yield value
+
+
+async def whole(data: bytes) -> AsyncGenerator[Buffer, None]:
+    """Bytes that are known, as they come."""
+    yield data

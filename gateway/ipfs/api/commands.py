@@ -2,7 +2,18 @@
 
 from collections.abc import Mapping
 
-from gateway.ipfs.api import adding, blocks, files, naming, node, reading
+from gateway.ipfs.api import (
+    adding,
+    archive,
+    blocks,
+    cids,
+    dag,
+    files,
+    naming,
+    node,
+    pinning,
+    reading,
+)
 from gateway.ipfs.api.app import Handler
 
 COMMANDS: Mapping[str, Handler] = {
@@ -12,4 +23,8 @@ COMMANDS: Mapping[str, Handler] = {
     **blocks.COMMANDS,
     **files.COMMANDS,
     **naming.COMMANDS,
+    **archive.COMMANDS,
+    **dag.COMMANDS,
+    **pinning.COMMANDS,
+    **cids.COMMANDS,
 }

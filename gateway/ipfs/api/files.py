@@ -9,9 +9,9 @@ from gateway.ipfs import dagpb, unixfs
 from gateway.ipfs.api.adding import metadata_of, profile_of
 from gateway.ipfs.api.call import Call, Data, Reply, Value
 from gateway.ipfs.api.errors import ApiError, BadCall
-from gateway.ipfs.api.multipart import DEPTH_MAX, check_name, one_file
+from gateway.ipfs.api.multipart import one_file
 from gateway.ipfs.api.node import Node
-from gateway.ipfs.api.paths import cid_text, content_path
+from gateway.ipfs.api.paths import check_name, cid_text, content_path, mfs_path
 from gateway.ipfs.api.reading import attributes, described
 from gateway.ipfs.dagpb import Link
 from gateway.ipfs.errors import BlockError
@@ -27,22 +27,6 @@ _ZEROS = bytes(1 << 20)
 
 Path = tuple[str, ...]
 Command = Callable[[Node, Call], Awaitable[Reply]]
-
-
-def parse_path(text: str) -> Path:
-    """An absolute path as its names; `.` and `..` are followed. Raises BadCall."""
-    if not text.startswith("/"):
-        raise BadCall("paths must start with a leading slash")
-    names: list[str] = []
-    for name in text.split("/"):
-        if name == "..":
-            names[-1:] = []
-        elif name not in ("", "."):
-            check_name(name)
-            names.append(name)
-    if len(names) > DEPTH_MAX:
-        raise BadCall(f"a path has at most {DEPTH_MAX} names")
-    return tuple(names)
 
 
 def _told(command: Command) -> Command:
@@ -74,7 +58,7 @@ async def _found(node: Node, call: Call, text: str) -> tuple[Link, View]:
     if text.startswith(("/ipfs/", "/ipns/")):
         cid = (await node.resolve(content_path(text))).roots[-1]
         return await view.link_to(cid), view
-    return await _there(view, parse_path(text)), view
+    return await _there(view, mfs_path(text)), view
 
 
 async def stat(node: Node, call: Call) -> Reply:
@@ -151,7 +135,7 @@ async def flush(node: Node, call: Call) -> Reply:
 # ------------------------------------------------------------------ changing
 async def mkdir(node: Node, call: Call) -> Reply:
     """Make a directory, with `parents` also those above it."""
-    path = parse_path(call.argument(0, "path"))
+    path = mfs_path(call.argument(0, "path"))
     parents, metadata = call.flag("parents", "p"), metadata_of(call)
     made = directory_with(metadata)
 
@@ -188,14 +172,14 @@ async def cp(node: Node, call: Call) -> Reply:
     call.argument(1, "dest")
     *sources, target = call.arguments
     parents, force = call.flag("parents", "p"), call.flag("force")
-    path = parse_path(target)
+    path = mfs_path(target)
 
     async def edit(view: View) -> None:
         for source in sources:
             if source.startswith(("/ipfs/", "/ipns/")):
                 link = await view.link_to((await node.resolve(content_path(source))).roots[-1])
             else:
-                link = await _there(view, parse_path(source))
+                link = await _there(view, mfs_path(source))
             place = path
             if target.endswith("/") or len(sources) > 1:
                 place = (*path, source.rstrip("/").rpartition("/")[2])
@@ -220,8 +204,8 @@ async def mv(node: Node, call: Call) -> Reply:
     """Give something another path; into a directory that is there; over a file that is there."""
     call.argument(1, "dest")
     *sources, target = call.arguments
-    goal, parents = parse_path(target), call.flag("parents", "p")
-    paths = [parse_path(source) for source in sources]
+    goal, parents = mfs_path(target), call.flag("parents", "p")
+    paths = [mfs_path(source) for source in sources]
     if () in paths:
         raise ApiError("cannot move the root")
 
@@ -253,7 +237,7 @@ async def rm(node: Node, call: Call) -> Reply:
     """Take paths out; what they led to stays for whoever else has its CID."""
     call.argument(0, "path")
     recursive, force = call.flag("recursive", "r"), call.flag("force")
-    paths = [parse_path(text) for text in call.arguments]
+    paths = [mfs_path(text) for text in call.arguments]
     if () in paths:
         raise ApiError("cannot delete root")
 
@@ -275,7 +259,7 @@ async def rm(node: Node, call: Call) -> Reply:
 
 async def write(node: Node, call: Call) -> Reply:
     """Write the body into a file: the bytes around it stay, unless it is truncated."""
-    path = parse_path(call.argument(0, "path"))
+    path = mfs_path(call.argument(0, "path"))
     writing = _Writing(node, await node.bucket(call), call, path)
     await writing.run()
     return Value(None)
@@ -309,9 +293,13 @@ class _Writing:
         if old is not None and not isinstance(old, Content):
             raise ApiError(f"/{'/'.join(self._path)} was not a file")
         file = FileImporter(self._profile, await self._kept(view, before))
-        await self._node.packs.store_all(self._bucket, (), self._blocks(file, old))
-        link = file.link
-        assert link is not None
+        async with self._node.pins.hold(self._bucket):
+            await self._node.packs.store_all(self._bucket, (), self._blocks(file, old))
+            assert file.link is not None
+            await self._put(before, file.link)
+
+    async def _put(self, before: Link | None, link: Link) -> None:
+        """Put the new file in its place. Raises ApiError: the old one is another now."""
 
         async def edit(view: View) -> None:
             there = await view.find(self._path)
@@ -386,7 +374,7 @@ async def touch(node: Node, call: Call) -> Reply:
 
 
 async def _mark(node: Node, call: Call, text: str, metadata: Metadata) -> None:
-    path = parse_path(text)
+    path = mfs_path(text)
 
     async def edit(view: View) -> None:
         link = await _there(view, path)

@@ -16,14 +16,13 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from chain.net.transport import Buffer
 from gateway.ipfs.api.errors import BadCall
+from gateway.ipfs.api.paths import DEPTH_MAX, check_name
 from gateway.ipfs.importer import Metadata
 
 HEADER_BYTES_MAX = 16 << 10
 HEADERS_MAX = 16
 PARTS_MAX = 200_000
 PATH_BYTES_MAX = 4096
-DEPTH_MAX = 128
-NAME_BYTES_MAX = 255
 TARGET_BYTES_MAX = 4096
 
 
@@ -198,14 +197,6 @@ def parse_path(raw: bytes) -> tuple[str, ...]:
     for name in names:
         check_name(name)
     return names
-
-
-def check_name(name: str) -> None:
-    """Refuse what no directory's entry is called. Raises BadCall."""
-    if name in ("", ".", "..") or "/" in name or "\x00" in name:
-        raise BadCall(f"{name[:40]!r} is no file name")
-    if len(name.encode("utf-8", "surrogateescape")) > NAME_BYTES_MAX:
-        raise BadCall(f"a file name has at most {NAME_BYTES_MAX} bytes")
 
 
 def parse_metadata(attributes: bytes) -> Metadata:

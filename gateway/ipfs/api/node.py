@@ -13,7 +13,7 @@ from typing import Any
 import base58
 
 from chain.cids import Cid
-from chain.clock import Clock
+from chain.clock import Clock, Entropy
 from chain.net.transport import Buffer
 from gateway.catalog.interface import Catalog
 from gateway.errors import BucketAlreadyOwnedByYou, NoSuchBucket
@@ -21,10 +21,12 @@ from gateway.ipfs.api.call import Call, Reply, Value
 from gateway.ipfs.api.errors import ApiError
 from gateway.ipfs.api.paths import parse_cid
 from gateway.ipfs.blocks import BlockIndex
+from gateway.ipfs.collect import Collector
 from gateway.ipfs.dagpb import Link
 from gateway.ipfs.ipns.keybook import KeyBook
 from gateway.ipfs.mfs import Mfs
 from gateway.ipfs.packs import Packs
+from gateway.ipfs.pins import Pins
 from gateway.ipfs.reader import BlockReader
 from gateway.ipfs.request import ContentPath
 from gateway.ipfs.serving import NameSystem
@@ -45,12 +47,45 @@ class Node:
     catalog: Catalog
     index: BlockIndex
     packs: Packs
+    pins: Pins
+    collector: Collector
     tokens: Tokens
     clock: Clock
     owner: Callable[[], Account | None]  # the first account: the default bucket is its own
     public_key: bytes  # of the network's identity, Ed25519
     names: NameSystem
     keys: KeyBook  # of IPNS
+
+    @classmethod
+    def over(
+        cls,
+        objects: ObjectService,
+        catalog: Catalog,
+        clock: Clock,
+        entropy: Entropy,
+        *,
+        owner: Callable[[], Account | None],
+        public_key: bytes,
+        names: NameSystem,
+        keys: KeyBook,
+    ) -> "Node":
+        """All parts over an object service and its catalog."""
+        index = BlockIndex(objects, catalog)
+        packs = Packs(objects, index, clock, entropy)
+        return cls(
+            objects,
+            catalog,
+            index,
+            packs,
+            Pins(catalog, index, packs, clock, entropy),
+            Collector(objects, catalog, index, packs, clock, entropy),
+            Tokens(catalog, clock, entropy),
+            clock,
+            owner,
+            public_key,
+            names,
+            keys,
+        )
 
     async def root(self, path: ContentPath) -> Cid:
         """The CID at the beginning of a path; of a name, where it leads. Raises IpfsError."""
@@ -71,7 +106,7 @@ class Node:
     @property
     def mfs(self) -> Mfs:
         """The trees of buckets."""
-        return Mfs(self.catalog, self.packs, self.block)
+        return Mfs(self.catalog, self.packs, self.pins, self.block)
 
     async def block(self, cid: Cid) -> bytes:
         """A block's bytes. Raises NotFound, StoreError."""

@@ -7,6 +7,8 @@ from gateway.ipfs.api.call import Call
 from gateway.ipfs.api.errors import BadCall
 from gateway.ipfs.request import SEGMENTS_MAX, ContentPath
 
+DEPTH_MAX = 128
+NAME_BYTES_MAX = 255
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -24,6 +26,30 @@ def content_path(text: str) -> ContentPath:
         raise BadCall("invalid path: too many segments")
     names = tuple(name for name in segments[1:] if name)
     return ContentPath(namespace, segments[0], names, segments[-1] == "")
+
+
+def check_name(name: str) -> None:
+    """Refuse what no directory's entry is called. Raises BadCall."""
+    if name in ("", ".", "..") or "/" in name or "\x00" in name:
+        raise BadCall(f"{name[:40]!r} is no file name")
+    if len(name.encode("utf-8", "surrogateescape")) > NAME_BYTES_MAX:
+        raise BadCall(f"a file name has at most {NAME_BYTES_MAX} bytes")
+
+
+def mfs_path(text: str) -> tuple[str, ...]:
+    """An absolute path as its names; `.` and `..` are followed. Raises BadCall."""
+    if not text.startswith("/"):
+        raise BadCall("paths must start with a leading slash")
+    names: list[str] = []
+    for name in text.split("/"):
+        if name == "..":
+            names[-1:] = []
+        elif name not in ("", "."):
+            check_name(name)
+            names.append(name)
+    if len(names) > DEPTH_MAX:
+        raise BadCall(f"a path has at most {DEPTH_MAX} names")
+    return tuple(names)
 
 
 def parse_cid(text: str) -> Cid:

@@ -36,11 +36,11 @@ async def respond(serving: Serving, request: GatewayRequest, resolved: Resolved)
     }
     if etag_matches(request.headers.get(b"if-none-match", b""), [tag]):
         return not_modified(out)
-    archive = _Archive(serving.walker, str(cid))
+    archive = Archive(serving.walker, str(cid))
     return Reply(HTTPStatus.OK, out, _in_pieces(archive.parts(resolved.entity)))
 
 
-class _Archive:
+class Archive:
     """The parts of one tar, depth first."""
 
     def __init__(self, walker: Walker, top: str) -> None:
