@@ -199,6 +199,10 @@ class Config:
         ("localhost",), parse_texts, "ipfs.subdomain_hosts"
     )
     ipfs_dns_resolver: str = _row("off", parse_resolver, "ipfs.dns_resolver")
+    ipfs_denylist: tuple[Path, ...] = _row((), parse_paths, "ipfs.denylist")
+    ipfs_timeout: float = _row(30.0, parse_period, "ipfs.timeout")
+    ipfs_requests_max: int = _row(1024, parse_between(1, 1 << 20), "ipfs.requests_max")
+    ipfs_client_requests_max: int = _row(256, parse_between(1, 1 << 20), "ipfs.client_requests_max")
     ipfs_offline: bool = _row(True, parse_bool, "ipfs.offline")
     ipfs_fetch_from: tuple[str, ...] = _row((), parse_texts, "ipfs.fetch_from")
     edge_port: int = _row(8081, parse_port, "edge.port", "--edge-port", "the edge's HTTP face")

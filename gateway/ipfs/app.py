@@ -7,6 +7,7 @@ Rules: own content in the open only (docs/specs/unixfs-index.md); headers are kn
 byte is sent; what breaks later ends the connection, never a short 200.
 """
 
+import asyncio
 from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import parse_qsl, quote, urlencode
@@ -16,8 +17,10 @@ from chain.clock import Clock
 from gateway.catalog.interface import Catalog, CatalogUnavailable
 from gateway.errors import StoreError
 from gateway.ipfs import sniff
+from gateway.ipfs.admission import Admission
 from gateway.ipfs.blocks import BlockIndex
-from gateway.ipfs.errors import BadRequest, BlockError, IpfsError, NotFound
+from gateway.ipfs.deny_files import DenyFiles
+from gateway.ipfs.errors import BadRequest, BlockError, Busy, IpfsError, NotFound, TakesTooLong
 from gateway.ipfs.formats import Format
 from gateway.ipfs.reader import BlockReader
 from gateway.ipfs.replies import Reply, refusal, text, told_of, with_charset
@@ -46,19 +49,36 @@ class IpfsApp:
         config: IpfsConfig,
         clock: Clock,
         names: NameSystem | None = None,
+        deny: DenyFiles | None = None,
     ) -> None:
         self._clock = clock
         self._names = names or NoNames()
         self._config = config
-        self._index = BlockIndex(objects, catalog)
+        self._index = BlockIndex(objects, catalog, deny)
+        self._admission = Admission(config.requests_max, config.client_requests_max)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
         began = self._clock.monotonic()
-        headers = {name.lower(): value for name, value in scope["headers"]}
-        reply = await self._answer(scope, headers)
-        reply.headers["Server-Timing"] = f"total;dur={(self._clock.monotonic() - began) * 1e3:.2f}"
-        await send_reply(reply, scope["method"] == "HEAD", receive, send)
+        is_head = scope["method"] == "HEAD"
+        client = scope.get("client") or ("",)
+        try:
+            with self._admission.request(client[0]):
+                headers = {name.lower(): value for name, value in scope["headers"]}
+                reply = await self._in_time(scope, headers)
+                took = (self._clock.monotonic() - began) * 1e3
+                reply.headers["Server-Timing"] = f"total;dur={took:.2f}"
+                await send_reply(reply, is_head, receive, send, self._config.timeout)
+        except Busy as error:
+            reply = refusal(error, only_if_cached=False)
+            await send_reply(reply, is_head, receive, send, self._config.timeout)
+
+    async def _in_time(self, scope: Scope, headers: dict[bytes, bytes]) -> Reply:
+        try:
+            async with asyncio.timeout(self._config.timeout):
+                return await self._answer(scope, headers)
+        except TimeoutError:
+            return refusal(TakesTooLong("the content was not had in time"), only_if_cached=False)
 
     async def _answer(self, scope: Scope, headers: dict[bytes, bytes]) -> Reply:
         method = scope["method"]
@@ -108,6 +128,9 @@ class IpfsApp:
         serving = Serving(Walker(reader), self._config)
         path = request.content
         if request.root is None:
+            deny = self._index.deny
+            if deny is not None:
+                deny.check_name(path.root, path.segments)
             named = await self._names.resolve(path)
             path, request = named.path, replace(request, ttl=named.ttl)
         try:

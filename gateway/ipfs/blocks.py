@@ -11,6 +11,7 @@ from chain.net.transport import Buffer
 from gateway.catalog.interface import Catalog, Space
 from gateway.errors import NoSuchBucket, NoSuchKey
 from gateway.ipfs import rows
+from gateway.ipfs.deny_files import DenyFiles
 from gateway.ipfs.unixfs import LEAF_BYTES
 from gateway.model import ObjectVersion
 from gateway.objects import ObjectService
@@ -55,15 +56,21 @@ Known = dict[bytes, Published | None]  # by the version's uid
 class BlockIndex:
     """Look-ups over one catalog. Every answer is public now."""
 
-    def __init__(self, objects: ObjectService, catalog: Catalog) -> None:
+    def __init__(
+        self, objects: ObjectService, catalog: Catalog, deny: DenyFiles | None = None
+    ) -> None:
+        """With `deny`, look-ups raise Denied for what it blocks."""
         self._objects = objects
         self._catalog = catalog
+        self.deny = deny
 
     def find(self, cid: Cid, known: Known | None = None) -> File | Inline | Leaf | None:
         """What the CID names: a whole file where it is the root of one, else a block.
 
         `known` keeps what was found of versions, for whoever looks up many blocks of few.
         """
+        if self.deny is not None:
+            self.deny.check_block(cid)
         if cid.hash_code == IDENTITY:
             return Inline(cid, cid.digest)
         block: Inline | Leaf | None = None
@@ -91,6 +98,8 @@ class BlockIndex:
 
     def block(self, cid: Cid, known: Known | None = None) -> Inline | Leaf | None:
         """Where the block's bytes are, if they may be seen."""
+        if self.deny is not None:
+            self.deny.check_block(cid)
         if cid.hash_code == IDENTITY:
             return Inline(cid, cid.digest)
         for holder, place, value in self._holders(cid):

@@ -68,3 +68,29 @@ class TakesTooLong(IpfsError):
     """The request walks through more blocks, or for longer, than one may."""
 
     status = HTTPStatus.GATEWAY_TIMEOUT
+
+
+class Denied(IpfsError):
+    """A denylist blocks the content."""
+
+    status = HTTPStatus.GONE
+
+
+class DeniedByLaw(Denied):
+    """A denylist blocks the content, for a legal reason."""
+
+    status = HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS
+
+
+class RulesUnknown(IpfsError):
+    """There are denylists and they cannot be read."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "10"}
+
+
+class Busy(IpfsError):
+    """More requests at once than this worker, or this client, may have."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}

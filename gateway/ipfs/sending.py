@@ -76,8 +76,11 @@ async def _chain(first: Buffer, rest: AsyncGenerator[Buffer, None]) -> AsyncGene
                 yield part
 
 
-async def send_reply(reply: Reply, head: bool, receive: Receive, send: Send) -> None:
-    """Send the response; a HEAD's body is left out."""
+async def send_reply(reply: Reply, head: bool, receive: Receive, send: Send, stall: float) -> None:
+    """Send the response; a HEAD's body is left out.
+
+    A part of the body that is not had within `stall` seconds ends it.
+    """
     if isinstance(reply.body, bytes) and reply.status != HTTPStatus.NOT_MODIFIED:
         # A HEAD may say a length without having the body.
         reply.headers.setdefault("Content-Length", str(len(reply.body)))
@@ -92,10 +95,12 @@ async def send_reply(reply: Reply, head: bool, receive: Receive, send: Send) -> 
         body = b"" if head or not isinstance(reply.body, bytes) else reply.body
         await send({"type": "http.response.body", "body": body})
         return
-    await _stream(reply.body, receive, send)
+    await _stream(reply.body, receive, send, stall)
 
 
-async def _stream(body: AsyncGenerator[Buffer, None], receive: Receive, send: Send) -> None:
+async def _stream(
+    body: AsyncGenerator[Buffer, None], receive: Receive, send: Send, stall: float
+) -> None:
     """Send the parts; stop when the client goes; break off when a part cannot be had."""
 
     async def leave_with_client(sender: asyncio.Task[None]) -> None:
@@ -104,17 +109,21 @@ async def _stream(body: AsyncGenerator[Buffer, None], receive: Receive, send: Se
         sender.cancel()
 
     async with asyncio.TaskGroup() as group:
-        sender = group.create_task(_send_parts(body, send))
+        sender = group.create_task(_send_parts(body, send, stall))
         watcher = group.create_task(leave_with_client(sender))
         sender.add_done_callback(lambda _: watcher.cancel())
 
 
-async def _send_parts(body: AsyncGenerator[Buffer, None], send: Send) -> None:
+async def _send_parts(body: AsyncGenerator[Buffer, None], send: Send, stall: float) -> None:
     try:
         async with aclosing(body):
-            async for part in body:
+            while True:
+                async with asyncio.timeout(stall):
+                    part = await anext(body, None)
+                if part is None:
+                    break
                 await send({"type": "http.response.body", "body": part, "more_body": True})
-    except (IpfsError, StoreError, CatalogUnavailable, BlockError) as error:
+    except (IpfsError, StoreError, CatalogUnavailable, BlockError, TimeoutError) as error:
         # Returning without the last chunk makes the server cut the connection.
         log.warning("a response was broken off: %s", error)
         return

@@ -18,6 +18,10 @@ class IpfsConfig:
 
     listing_entries_max: int = 10_000
     walk_blocks_max: int = BLOCKS_MAX  # that one request may touch
+    # Seconds to the first byte of an answer, and from one of its parts to the next.
+    timeout: float = 30.0
+    requests_max: int = 1024  # at once, of one worker
+    client_requests_max: int = 256  # of them from one address
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,10 @@ class Walker:
         roots, passed = [root], list[tuple[Cid, bytes]]()
         entity = await self.entity(root)
         at = 0
+        deny = self.reader.index.deny
         while at < len(path):
+            if deny is not None:
+                deny.check_path(entity.cid, path[at:])
             if isinstance(entity, Node):
                 link, used = follow(entity.cid, entity.block, path[at:])
                 # Segments within a block stand for the block (X-Ipfs-Roots has one CID each).

@@ -27,6 +27,7 @@ from gateway.ipfs.api.app import ApiApp
 from gateway.ipfs.api.commands import COMMANDS
 from gateway.ipfs.api.node import Node
 from gateway.ipfs.app import IpfsApp
+from gateway.ipfs.deny_files import DenyFiles
 from gateway.ipfs.ipns.store import IpnsRecords
 from gateway.ipfs.names import Names
 from gateway.ipfs.serving import IpfsConfig
@@ -95,6 +96,7 @@ async def _worker(
             config.logging_roll_seconds,
             owner=f"{clock.now_ns()}-{os.getpid()}",
         )
+        deny = DenyFiles(config.ipfs_denylist, clock)
         names = _names(config, catalog, fetcher, clock)
         apps: dict[str, Any] = {
             "s3": S3App(
@@ -120,7 +122,18 @@ async def _worker(
                 ),
                 access=access,
             ),
-            "ipfs": IpfsApp(objects, catalog, IpfsConfig(), clock, names),
+            "ipfs": IpfsApp(
+                objects,
+                catalog,
+                IpfsConfig(
+                    timeout=config.ipfs_timeout,
+                    requests_max=config.ipfs_requests_max,
+                    client_requests_max=config.ipfs_client_requests_max,
+                ),
+                clock,
+                names,
+                deny,
+            ),
             "ipfs_api": ApiApp(
                 Node.over(
                     objects,
@@ -131,6 +144,7 @@ async def _worker(
                     public_key=bytes(keys.identity("gateway", system_entropy).id),
                     names=names,
                     keys=key_book(catalog, keys, clock),
+                    deny=deny,
                 ),
                 COMMANDS,
                 open=is_loopback(sockets["ipfs_api"]),
@@ -153,6 +167,7 @@ async def _worker(
                 steadily("reports", lambda: reports.run(links.owner, clock), clock)
             )
             logging_access = group.create_task(access.run())
+            denying = group.create_task(deny.run())
             async with asyncio.TaskGroup() as ports:
                 for face, listener in sockets.items():
                     ports.create_task(
@@ -167,6 +182,7 @@ async def _worker(
                     )
             reporting.cancel()
             logging_access.cancel()
+            denying.cancel()
 
 
 def _readiness(network: Network, links: Links) -> Callable[[], Any]:

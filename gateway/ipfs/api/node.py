@@ -23,6 +23,7 @@ from gateway.ipfs.api.paths import parse_cid
 from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.collect import Collector
 from gateway.ipfs.dagpb import Link
+from gateway.ipfs.deny_files import DenyFiles
 from gateway.ipfs.ipns.keybook import KeyBook
 from gateway.ipfs.mfs import Mfs
 from gateway.ipfs.packs import Packs
@@ -68,14 +69,18 @@ class Node:
         public_key: bytes,
         names: NameSystem,
         keys: KeyBook,
+        deny: DenyFiles | None = None,
     ) -> "Node":
-        """All parts over an object service and its catalog."""
+        """All parts over an object service and its catalog.
+
+        What `deny` blocks is not read; pins and collections see what is there.
+        """
         index = BlockIndex(objects, catalog)
         packs = Packs(objects, index, clock, entropy)
         return cls(
             objects,
             catalog,
-            index,
+            BlockIndex(objects, catalog, deny),
             packs,
             Pins(catalog, index, packs, clock, entropy),
             Collector(objects, catalog, index, packs, clock, entropy),
