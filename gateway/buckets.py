@@ -48,6 +48,7 @@ ID_BYTES = 16
 # Paths of the IPFS gateway under the same host.
 RESERVED = frozenset({"ipfs", "ipns"})
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_PAIRS = ("..", ".-", "-.")  # each label is one of the DNS
 _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _PREFIXES = ("xn--", "sthree-", "amzn-s3-demo-")
 _SUFFIXES = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
@@ -57,7 +58,7 @@ def check_name(name: str) -> None:
     """AWS's rules for general purpose buckets. Raises InvalidBucketName."""
     if (
         not _NAME.fullmatch(name)
-        or ".." in name
+        or any(pair in name for pair in _PAIRS)
         or _ADDRESS.fullmatch(name)
         or name.startswith(_PREFIXES)
         or name.endswith(_SUFFIXES)

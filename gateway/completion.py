@@ -270,11 +270,15 @@ class _Step:
 
 
 def choose(stored: dict[int, PartRow], named: Sequence[CompletedPart]) -> list[Part]:
-    """The named parts. Raises InvalidPartOrder, InvalidPart, EntityTooSmall, InvalidRequest."""
+    """The named parts; of one that is named again, as after a part was sent twice, the last word.
+
+    Raises InvalidPartOrder, InvalidPart, EntityTooSmall, InvalidRequest.
+    """
     if not 1 <= len(named) <= PARTS_MAX:
         raise InvalidRequest("You must specify at least one part")
-    if any(later.number <= before.number for before, later in pairwise(named)):
+    if any(later.number < before.number for before, later in pairwise(named)):
         raise InvalidPartOrder
+    named = list({want.number: want for want in named}.values())
     chosen: list[Part] = []
     for want in named:
         part = stored.get(want.number)

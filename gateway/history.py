@@ -64,6 +64,8 @@ from gateway.versions import (
     unpublish,
 )
 
+_ANY_VERSION = WriteCondition(if_match="*")
+
 
 class History:
     """One key's versions in a transaction's snapshot, and the one step that it makes with them."""
@@ -327,7 +329,9 @@ def delete(
     """Delete a key, or a version of it for good; None if there was nothing to do.
 
     A condition on a key that was never there holds: there is nothing to lose. On one that a marker
-    hides it does not. Raises PreconditionFailed, AccessDenied (locked), InvalidArgument.
+    hides it does not, but for If-Match: *, which any version meets.
+
+    Raises PreconditionFailed, AccessDenied (locked), InvalidArgument.
     """
     history = History(store, transaction, bucket, key)
     if version is not None:
@@ -340,7 +344,7 @@ def delete(
         history.hold()
         if history.live is not None:
             judge(condition, history.live)
-        elif condition.asks_for_one and history.hidden:
+        elif condition.asks_for_one and condition != _ANY_VERSION and history.hidden:
             raise PreconditionFailed
     return history.hide()
 

@@ -210,7 +210,7 @@ def _resource(text: str, kind: Kind) -> str:
 
 # What a Principal may hold beside AWS: the field and the check of its values.
 _OTHERS = {
-    Kind.RESOURCE: ("CanonicalUser",),
+    Kind.RESOURCE: ("CanonicalUser", "Service"),
     Kind.TRUST: ("Federated", "Service"),
 }
 

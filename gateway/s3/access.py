@@ -82,7 +82,7 @@ class Decision(NamedTuple):
 
 _OWNER = Decision(True, "the bucket's owner")
 _PUBLIC = Decision(True, "the bucket is open as a whole")
-_GRANTED = Decision(True, "an access control list grants it")
+GRANTED = Decision(True, "an access control list grants it")
 _INITIATOR = Decision(True, "who began the upload")
 _SERVICE = Decision(True, "an account's own service")
 _PREFLIGHT = Decision(True, "preflights are answered to anybody")
@@ -238,7 +238,7 @@ def _by_lists(case: _Case) -> Decision:
     listed = found if action in _OF_OBJECT else rules.acl
     acl = private(bucket.owner.id) if listed is None else listed
     granted = right is not None and grants_right(acl, who, right, ignore_public=ignore)
-    return _GRANTED if granted else _NOTHING
+    return GRANTED if granted else _NOTHING
 
 
 def _of_service(

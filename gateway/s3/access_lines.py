@@ -29,27 +29,36 @@ _OF_OBJECTS = {
 }  # fmt: skip
 _BUCKET_PARAMETERS = BUCKET_PARAMETERS | SETTINGS.keys() | KINDS.keys()
 _SECRET = frozenset(("X-Amz-Signature", "Signature", "X-Amz-Security-Token"))
+_OPERATION, _SIZE, _VERSION = 6, 12, 17  # places of fields
 _SAFE = "!#$&'()*+,/:;=?@[]~% "  # inside of quotation marks
 
 
 class Served(msgspec.Struct, frozen=True):
-    """How a request was served: its names; when it came and its reply went out, ns since 1970."""
+    """How a request was served: its names; when it came and its reply went out, ns since 1970.
+
+    `by_list`: no policy or ownership allowed it, but an access control list.
+    """
 
     request_id: str
     host_id: str
     began_ns: int
     ended_ns: int
+    by_list: bool = False
 
 
-def access_line(
+def access_lines(
     request: Request, reply: Reply, bucket: Bucket, requester: str, served: Served
-) -> str:
-    """One request's line, without its end. `requester`: account or user; "" for nobody."""
+) -> list[str]:
+    """One request's line, without its end, and one for each object of a batch.
+
+    `requester`: account or user; "" for nobody. A last field that AWS added, the region that a
+    request came from, is left out: nobody knows it here, and readers of old count 26 fields.
+    """
     headers = {name.decode().lower(): value.decode("latin-1") for name, value in reply.headers}
     spent = str((served.ended_ns - served.began_ns) // 1_000_000)
     came = datetime.fromtimestamp(served.began_ns // 1_000_000_000, UTC)
     scheme, kind = _authentication(request)
-    fields = (
+    fields = [
         bucket.owner.id,
         bucket.name,
         f"[{came:%d/%b/%Y:%H:%M:%S} +0000]",
@@ -75,10 +84,18 @@ def access_line(
         _word(request.headers.get("host", "")),
         "",  # the version of TLS
         "",  # an access point
-        "",  # whether it took an ACL
-        bucket.region or "us-east-1",
-    )
-    return " ".join(field or "-" for field in fields)
+        "Yes" if served.by_list else "",
+    ]
+    lines = [fields]
+    for part in reply.parts:
+        one = list(fields)
+        one[_OPERATION : _SIZE + 1] = (
+            "BATCH.DELETE.OBJECT", quote(part.key, safe="/-_.~"), "", str(part.status), part.error,
+            "", "",
+        )  # fmt: skip
+        one[_VERSION] = _word(part.version_id)
+        lines.append(one)
+    return [" ".join(field or "-" for field in one) for one in lines]
 
 
 def operation_of(request: Request) -> str:

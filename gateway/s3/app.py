@@ -33,7 +33,7 @@ from gateway.model import Bucket
 from gateway.replication.rules import REPLICA
 from gateway.s3 import cors, xml
 from gateway.s3.access import WITH_ROW, Action
-from gateway.s3.access_lines import Served, access_line
+from gateway.s3.access_lines import Served, access_lines
 from gateway.s3.acls import GIVEN
 from gateway.s3.attributes import REPLICATED, Headers
 from gateway.s3.auth import Authenticator, Caller
@@ -47,6 +47,8 @@ from gateway.s3.operations import (
     DeleteObjects,
     Operation,
     PostObject,
+    PutObjectLegalHold,
+    PutObjectRetention,
     PutObjectTagging,
     PutSetting,
     name_of,
@@ -78,6 +80,8 @@ SERVER = b"Cumulus"
 # Longer bodies are worth a watch for a client that has gone.
 WATCHED_BYTES = 4 << 20
 _NO_BODY = (204, 304)
+# Policies may ask for what is in their bodies.
+_BY_BODY = DeleteObjects | PutObjectTagging | PutObjectRetention | PutObjectLegalHold
 
 
 class S3App:
@@ -147,7 +151,7 @@ class S3App:
         reading.began_ns = now_ns = self._clock.now_ns()
         now = now_ns / 1e9
         if request.site:
-            return await serve_site(request, self._objects, self._config, now)
+            return await serve_site(request, self._objects, self._config, now, self._keep_pace)
         caller = reading.caller = self._authenticator.authenticate(request, now)
         if request.query:
             request = with_query_headers(request)
@@ -159,10 +163,8 @@ class S3App:
         bucket = None
         if handler.action is not Action.SERVICE:
             bucket = reading.bucket = self._objects.bucket(request.bucket)
-            if bucket.limited:
-                settings = self._objects.settings(bucket)
-                self._pace.check(bucket, settings, self._clock.monotonic())
-        permission = Permission(request, caller, self._objects, now)
+            self._keep_pace(bucket)
+        permission = reading.permission = Permission(request, caller, self._objects, now)
         _check_access(permission, handler.action, operation, bucket, request)
         if bucket is not None:
             check_expected_owner(request.headers, bucket, "x-amz-expected-bucket-owner")
@@ -172,6 +174,12 @@ class S3App:
             request, caller, body, self._objects, self._config, bucket, permission, now_ns
         )
         return await _answer(handler, exchange, operation)
+
+    def _keep_pace(self, bucket: Bucket) -> None:
+        """Count a request against the bucket's limits. Raises SlowDown."""
+        if bucket.limited:
+            settings = self._objects.settings(bucket)
+            self._pace.check(bucket, settings, self._clock.monotonic())
 
     def _cross_origin(self, request: Request) -> Headers:
         """What the bucket's rules let a page of another origin see of a reply, also of an error."""
@@ -184,7 +192,10 @@ class S3App:
             return []
         if raw is None:
             return []
-        return cors.reply_headers(cors.decode_rules(raw), request.headers["origin"], request.method)
+        headers = request.headers
+        # Some pages say what they ask for with the request itself, and not in a preflight.
+        method = headers.get("access-control-request-method", request.method)
+        return cors.reply_headers(cors.decode_rules(raw), headers["origin"], method)
 
     def _note_access(self, reading: "_Tracked", reply: Reply, identifier: str) -> None:
         """A line for the bucket's access log, if it has one."""
@@ -202,10 +213,14 @@ class S3App:
         if bucket.logged:
             ended_ns = self._clock.now_ns()
             served = Served(
-                identifier, _host_id(identifier), reading.began_ns or ended_ns, ended_ns
+                identifier,
+                _host_id(identifier),
+                reading.began_ns or ended_ns,
+                ended_ns,
+                reading.permission is not None and reading.permission.by_list,
             )
-            line = access_line(request, reply, bucket, _requester(caller), served)
-            self._access.note(bucket, served.began_ns, line)
+            for line in access_lines(request, reply, bucket, _requester(caller), served):
+                self._access.note(bucket, served.began_ns, line)
 
     # -------------------------------------------------------------- errors
     def _failure(self, error: Exception, scope: Mapping[str, Any], identifier: str) -> Reply:
@@ -281,7 +296,7 @@ class S3App:
 class _Tracked:
     """Remembers what is known of the request, and whether its body was asked for."""
 
-    __slots__ = ("_receive", "began_ns", "bucket", "caller", "request", "started")
+    __slots__ = ("_receive", "began_ns", "bucket", "caller", "permission", "request", "started")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -290,6 +305,7 @@ class _Tracked:
         self.began_ns = 0
         self.caller: Caller | None = None
         self.bucket: Bucket | None = None
+        self.permission: Permission | None = None
 
     async def receive(self) -> Any:
         self.started = True
@@ -306,7 +322,7 @@ async def _answer(handler: Handler, exchange: Exchange, operation: Operation) ->
         reply = await serving
     except (NoSuchKey, NoSuchVersion):
         if bucket is not None:
-            permission.hide_missing(bucket)
+            permission.hide_missing(bucket, exchange.request.key)
         raise
     if not permission.judged:
         raise RuntimeError(f"{name_of(operation)} was served without asking whether it may be")
@@ -328,7 +344,7 @@ def _check_access(
     if not permission.asks_policies(bucket):
         permission.check(action, bucket, "")
         return
-    if isinstance(operation, DeleteObjects | PutObjectTagging):
+    if isinstance(operation, _BY_BODY):
         return
     version_id = getattr(operation, "version_id", None)
     permission.check(action, bucket, name_of(operation), request.key, version_id)

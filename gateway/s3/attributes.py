@@ -107,7 +107,7 @@ def read_attributes(headers: Mapping[str, str]) -> Attributes:
         # `aws-chunked` describes this transfer, not the object.
         kept = [c.strip() for c in encoding.split(",") if c.strip().lower() != "aws-chunked"]
         if any(kept):
-            system["content-encoding"] = ",".join(kept)
+            system["content-encoding"] = ", ".join(kept)
     if system.get("x-amz-storage-class") == "STANDARD":
         del system["x-amz-storage-class"]
     content_type = headers.get("content-type") or "binary/octet-stream"

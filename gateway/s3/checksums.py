@@ -52,13 +52,13 @@ def parse_algorithm(name: str) -> Algorithm:
 
 
 def parse_digest(algorithm: Algorithm, text: str) -> bytes:
-    """Base64 of a digest. Raises InvalidRequest."""
+    """Base64 of a digest. Raises BadDigest: what is none is not the body's either."""
     try:
         digest = b64decode(text.encode("latin-1", "replace"), validate=True)
     except (Base64Error, ValueError):
         digest = b""
     if len(digest) != DIGEST_BYTES[algorithm]:
-        raise InvalidRequest(f"Value for {HEADER_OF[algorithm]} header is invalid.")
+        raise BadDigest(f"Value for {HEADER_OF[algorithm]} header is invalid.")
     return digest
 
 

@@ -119,16 +119,17 @@ def _iso_seconds(text: str) -> int | None:
 
 
 def write_condition(headers: Mapping[str, str]) -> WriteCondition:
-    """If-Match and If-None-Match of a write.
+    """If-Match and If-None-Match of a write: one entity tag, or `*`.
 
-    Raises NotImplementedHere: as on AWS, If-None-Match takes only `*`.
+    AWS takes only `*` of If-None-Match; a tag means what RFC 9110 says: the latest version has
+    another one, or there is none. Raises NotImplementedHere for lists of tags.
     """
     match, none_match = headers.get("if-match"), headers.get("if-none-match")
     if match is None and none_match is None:
         return ANY
-    if none_match is not None and none_match.strip().strip('"') != "*":
+    if none_match is not None and "," in none_match:
         raise NotImplementedHere(Header="If-None-Match")
     return WriteCondition(
         if_match=None if match is None else match.strip().strip('"'),
-        if_none_match=None if none_match is None else "*",
+        if_none_match=None if none_match is None else none_match.strip().strip('"'),
     )

@@ -184,7 +184,7 @@ async def answer_preflight(exchange: Exchange, operation: ops.Preflight) -> Repl
     """OPTIONS, for anybody: a browser signs no preflight."""
     del operation
     headers = exchange.request.headers
-    if "origin" not in headers:
+    if "origin" not in headers or "access-control-request-method" not in headers:
         raise CorsWithoutOrigin
     raw = exchange.objects.setting(exchange.bucket, "cors")
     if raw is None:

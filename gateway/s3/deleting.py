@@ -10,7 +10,7 @@ from gateway.s3 import xml
 from gateway.s3.access import Action
 from gateway.s3.attributes import Headers
 from gateway.s3.conditions import delete_condition, of_one
-from gateway.s3.exchange import Exchange, Reply, xml_reply
+from gateway.s3.exchange import Exchange, Part, Reply, xml_reply
 from gateway.s3.object_lock import may_bypass
 from gateway.s3.xml_requests import DOCUMENT_MAX, DeleteEntry, parse_delete
 from gateway.transaction import unavailable
@@ -61,18 +61,24 @@ async def delete_objects(exchange: Exchange, operation: ops.DeleteObjects) -> Re
     entries, quiet = parse_delete(await exchange.document(DOCUMENT_MAX))
     slots = asyncio.Semaphore(DELETES_AT_ONCE)
     rows = [""] * len(entries)
+    parts: list[Part] = []
 
     async def remove(index: int, entry: DeleteEntry) -> None:
         async with slots:
-            rows[index] = await _delete_entry(exchange, entry, quiet=quiet)
+            rows[index], part = await _delete_entry(exchange, entry, quiet=quiet)
+        if exchange.bucket.logged:
+            parts.append(part)
 
     async with asyncio.TaskGroup() as group:
         for index, entry in enumerate(entries):
             group.create_task(remove(index, entry))
-    return xml_reply(xml.document("DeleteResult", "".join(rows)))
+    reply = xml_reply(xml.document("DeleteResult", "".join(rows)))
+    reply.parts = parts
+    return reply
 
 
-async def _delete_entry(exchange: Exchange, entry: DeleteEntry, *, quiet: bool) -> str:
+async def _delete_entry(exchange: Exchange, entry: DeleteEntry, *, quiet: bool) -> tuple[str, Part]:
+    """The entry's row of the reply, and what the access log is told."""
     bucket = exchange.bucket
     version = "" if entry.version_id is None else (
         f"<VersionId>{xml.escape(entry.version_id)}</VersionId>"
@@ -97,11 +103,13 @@ async def _delete_entry(exchange: Exchange, entry: DeleteEntry, *, quiet: bool) 
         if isinstance(error, InvalidArgument) and entry.version_id is not None:
             error = NoSuchVersion()  # as AWS says it in a batch
         text = f"<Code>{error.code}</Code><Message>{xml.escape(error.text)}</Message>"
-        return f"<Error>{name}{text}</Error>"
+        part = Part(entry.key, entry.version_id or "", int(error.status), error.code)
+        return f"<Error>{name}{text}</Error>", part
+    part = Part(entry.key, entry.version_id or "", 204)
     if quiet:
-        return ""
+        return "", part
     shown, marker = _outcome(entry.version_id, deletion)
     if marker and bucket.versioning:
         name += "<DeleteMarker>true</DeleteMarker>"
         name += f"<DeleteMarkerVersionId>{shown}</DeleteMarkerVersionId>"
-    return f"<Deleted>{name}</Deleted>"
+    return f"<Deleted>{name}</Deleted>", part

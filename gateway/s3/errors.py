@@ -255,7 +255,7 @@ class InvalidTag(ProtocolError):
 class TooManyTags(ProtocolError):
     """More tags than an object may have."""
 
-    code = "BadRequest"
+    code = "InvalidTag"
     message = "Object tags cannot be greater than 10"
 
 
@@ -265,11 +265,18 @@ class InvalidCorsRule(ProtocolError):
     message = "The CORS configuration is invalid."
 
 
+class CopyRangeOutside(ProtocolError):
+    """A range of a copy's source that is not all inside of it."""
+
+    code = "InvalidRange"
+    message = "The requested range is not inside of the source object."
+
+
 class CorsWithoutOrigin(ProtocolError):
-    """A preflight that does not say where it comes from."""
+    """A preflight that does not say where it comes from, or what it is about."""
 
     code = "BadRequest"
-    message = "Insufficient information. Origin request header needed."
+    message = "Insufficient information. Origin and Access-Control-Request-Method headers needed."
 
 
 class CorsForbidden(ProtocolError):

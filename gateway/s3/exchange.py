@@ -1,6 +1,6 @@
 """What a handler gets and what it gives back."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 XML_TYPE = (b"content-type", b"application/xml")
 
 
+class Part(msgspec.Struct, frozen=True):
+    """What became of one object of a request that is about many: for the access log."""
+
+    key: str
+    version_id: str
+    status: int
+    error: str = ""  # its code
+
+
 class Reply(msgspec.Struct):
     """A status, headers, and a body: `body`, then what `stream` gives (`length` bytes in all)."""
 
@@ -33,6 +42,7 @@ class Reply(msgspec.Struct):
     body: Buffer = b""
     stream: AsyncGenerator[Buffer] | None = None
     length: int | None = None
+    parts: Sequence[Part] = ()
 
 
 def xml_reply(document: bytes, headers: Headers | None = None) -> Reply:

@@ -1,5 +1,6 @@
 """Handlers of lists: objects V1 and V2, versions, and uploads in progress."""
 
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
@@ -72,10 +73,23 @@ def optional(name: str, text: str, *, url: bool) -> str:
     return xml.text_element(name, text, url=url) if text else ""
 
 
-def list_head(bucket: str, prefix: str, max_keys: int, *, truncated: bool, url: bool) -> str:
-    """What all lists of objects begin with."""
+_DECODES_TO_ANOTHER = re.compile(r"[%+\r\0-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
+
+
+def list_head(
+    bucket: str, prefix: str, max_keys: int, *, truncated: bool, url: bool, raw: bool = False
+) -> str:
+    """What all lists of objects begin with.
+
+    `raw`: the prefix is only encoded where it has to be. boto3 decodes all that V1 encodes but the
+    prefix; others decode it: both read a text the same that means itself when it is decoded.
+    """
+    if raw and not _DECODES_TO_ANOTHER.search(prefix):
+        shown = xml.text_element("Prefix", prefix, url=False)
+    else:
+        shown = xml.text_element("Prefix", prefix, url=url)
     return (
-        f"<Name>{xml.escape(bucket)}</Name>{xml.text_element('Prefix', prefix, url=url)}"
+        f"<Name>{xml.escape(bucket)}</Name>{shown}"
         f"<MaxKeys>{max_keys}</MaxKeys>"
         f"<IsTruncated>{'true' if truncated else 'false'}</IsTruncated>"
         + ("<EncodingType>url</EncodingType>" if url else "")
@@ -89,7 +103,7 @@ async def list_objects(exchange: Exchange, operation: ops.ListObjects) -> Reply:
     start = start_after(op.marker, op.prefix, op.delimiter)
     page = _page(exchange, op.prefix, op.delimiter, start, op.max_keys)
     truncated = page.next_start is not None
-    body = list_head(op.bucket, op.prefix, op.max_keys, truncated=truncated, url=url)
+    body = list_head(op.bucket, op.prefix, op.max_keys, truncated=truncated, url=url, raw=True)
     body += xml.text_element("Marker", op.marker, url=url) + optional(
         "Delimiter", op.delimiter, url=url
     )
@@ -105,7 +119,7 @@ async def list_objects(exchange: Exchange, operation: ops.ListObjects) -> Reply:
 async def list_objects_v2(exchange: Exchange, operation: ops.ListObjectsV2) -> Reply:
     """V2: the token is a position, so a page costs the same wherever it starts."""
     op, url = operation, operation.url_encoded
-    if op.continuation_token is not None:
+    if op.continuation_token:  # an empty one is none, and is echoed
         start = read_token(op.continuation_token)
     else:
         start = start_after(op.start_after, op.prefix, op.delimiter)

@@ -4,7 +4,7 @@ What a lock means is gateway/retention.py; here are its documents and headers.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
@@ -127,11 +127,13 @@ async def get_retention(exchange: Exchange, operation: ops.GetObjectRetention) -
 
 async def put_retention(exchange: Exchange, operation: ops.PutObjectRetention) -> Reply:
     """Replace it, as far as the one that there is allows; an empty one takes it away."""
+    judge = _judged_early(exchange, operation, "PutObjectRetention")
     _check_lockable(exchange.bucket)
     tree = parse_document(await exchange.document(_DOCUMENT_MAX), "Retention")
     mode, until = child_text(tree, "Mode"), child_text(tree, "RetainUntilDate")
     if (mode is None) is not (until is None) or (mode is not None and mode not in MODES):
         raise MalformedXML
+    judge({MODE: mode, UNTIL: until} if mode is not None and until is not None else {})
     until_ns = _future(exchange, retained_until(until)) if until is not None else 0
     bypass = may_bypass(exchange, operation.key)
 
@@ -151,14 +153,36 @@ async def get_legal_hold(exchange: Exchange, operation: ops.GetObjectLegalHold) 
 
 async def put_legal_hold(exchange: Exchange, operation: ops.PutObjectLegalHold) -> Reply:
     """Set it."""
+    judge = _judged_early(exchange, operation, "PutObjectLegalHold")
     _check_lockable(exchange.bucket)
     tree = parse_document(await exchange.document(_DOCUMENT_MAX), "LegalHold")
     status = (child_text(tree, "Status") or "").strip()
     if status not in ("ON", "OFF"):
         raise MalformedXML
+    judge({HOLD: status})
     return await _amend(
         exchange, operation.key, operation.version_id, lambda lock: hold(lock, on=status == "ON")
     )
+
+
+def _judged_early(
+    exchange: Exchange, operation: ops.PutObjectRetention | ops.PutObjectLegalHold, name: str
+) -> Callable[[Mapping[str, str]], None]:
+    """Ask whether it may be; where a policy asks for what the body says, by the function returned.
+
+    That takes the body's lock as the headers of an upload. Raises AccessDenied.
+    """
+    permission, bucket = exchange.permission, exchange.bucket
+    asked = (Action.CONFIGURE, bucket, name, operation.key, operation.version_id)
+    if not permission.asks_given_lock(bucket):
+        permission.check(*asked)
+        return lambda _: None
+
+    def judge(given: Mapping[str, str]) -> None:
+        permission.given_lock = given
+        permission.check(*asked)
+
+    return judge
 
 
 def _lock_of(exchange: Exchange, key: str, version_id: str | None) -> Lock | None:

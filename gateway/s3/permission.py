@@ -18,7 +18,6 @@ from gateway.errors import (
     NoSuchKey,
     NoSuchUpload,
     NoSuchVersion,
-    NotImplementedHere,
 )
 from gateway.iam.identity import Identity
 from gateway.kms import key_arn
@@ -40,7 +39,7 @@ from gateway.policy.document import Policy
 from gateway.policy.evaluation import Asked
 from gateway.policy.kept import kept_policy
 from gateway.policy.patterns import Context
-from gateway.s3.access import Action, Decision, PublicAccessBlock, Rules, decide
+from gateway.s3.access import GRANTED, Action, Decision, PublicAccessBlock, Rules, decide
 from gateway.s3.addressing import parse_copy_source
 from gateway.s3.auth import Caller
 from gateway.s3.grants import Acl, Ownership, unpack
@@ -64,7 +63,7 @@ _HEADERS = (
 )  # fmt: skip
 _LISTS = ("prefix", "delimiter", "max-keys")
 _ENCRYPTION = "s3:x-amz-server-side-encryption"
-_LOCK, _LOCKS = "s3:object-lock-", frozenset({"retention", "legal-hold"})
+_LOCK = "s3:object-lock-"
 _STORED_TAG = "s3:existingobjecttag/"
 _GIVEN_TAG = "s3:requestobjecttag"
 # What parts have from their upload: its list and its encryption.
@@ -94,8 +93,8 @@ class Permission:
     """One request's: made for each, and asked at least once."""
 
     __slots__ = (
-        "_account", "_context", "_identity", "_now", "_objects", "_request", "charged",
-        "given_tags", "judged",
+        "_account", "_context", "_identity", "_missing", "_now", "_objects", "_request", "by_list",
+        "charged", "given_lock", "given_tags", "judged",
     )  # fmt: skip
 
     def __init__(
@@ -108,8 +107,11 @@ class Permission:
         self._now = now
         self._context: dict[str, tuple[str, ...]] | None = None
         self.judged = False  # was it asked at all?
+        self.by_list = False  # an access control list allowed it
         self.charged = False  # the caller pays for the request
+        self._missing = ""  # the key that is not there, of which a list is asked for
         self.given_tags: Mapping[str, str] | None = None  # of a body that was read already
+        self.given_lock: Mapping[str, str] | None = None  # the same, as headers of an upload
 
     @property
     def is_identity(self) -> bool:
@@ -183,6 +185,7 @@ class Permission:
 
         pays = self._request.headers.get(_PAYER) == _REQUESTER
         decision = decide(account, action, bucket, rules, asked, identity, found=acl, pays=pays)
+        self.by_list |= decision is GRANTED
         if rules is not None and rules.requester_pays and bucket is not None:
             others = account is None or account.id != bucket.owner.id
             self.charged |= decision.allowed and others
@@ -209,14 +212,18 @@ class Permission:
         except (NoSuchKey, NoSuchVersion, MarkerNamed):
             if self.decide(action, bucket, operation, key, version_id).explicit:
                 raise AccessDenied from None
-            self.hide_missing(bucket)
+            self.hide_missing(bucket, key)
             raise
         decision = self.decide(action, bucket, operation, key, version_id, version)
         self._require(decision, operation, key)
         return version
 
-    def hide_missing(self, bucket: Bucket) -> None:
-        """Raises AccessDenied when the caller may not know which keys there are."""
+    def hide_missing(self, bucket: Bucket, key: str) -> None:
+        """Raises AccessDenied when the caller may not know which keys there are.
+
+        That is a question of a list of that key alone: for a policy, s3:prefix is the key.
+        """
+        self._missing = key
         self.check(Action.LIST, bucket, "ListObjectsV2")
 
     # ------------------------------------------------------------------ context
@@ -236,15 +243,16 @@ class Permission:
             "aws:resourceaccount": (owner.id,),
             "s3:resourceaccount": (owner.id,),
         }
+        if self._missing:
+            context["s3:prefix"] = (self._missing,)
         if version_id is not None:
             context["s3:versionid"] = (version_id,)
         names = _keys_of(policies)
-        locks = any(name.startswith(_LOCK) for name in names)
-        if locks and not _LOCKS.isdisjoint(self._request.query):
-            # They come in the body, which nobody reads before the decision.
-            raise NotImplementedHere("A policy with s3:object-lock keys on retention or hold.")
         if self.given_tags is not None:
             context |= _of_given_tags(self.given_tags)
+        if self.given_lock is not None:
+            lock = lock_context(self.given_lock, self._now)
+            context |= {name: (value,) for name, value in lock.items()}
         if bucket is None or not key:
             return context
         if "uploadId" in self._request.query and any(n.startswith(_OF_UPLOAD) for n in names):
@@ -255,10 +263,17 @@ class Permission:
 
     def asks_given_tags(self, bucket: Bucket) -> bool:
         """Whether a policy asks for the tags that a request brings."""
+        return self._asks(bucket, _GIVEN_TAG)
+
+    def asks_given_lock(self, bucket: Bucket) -> bool:
+        """Whether a policy asks for the retention or hold that a request brings."""
+        return self._asks(bucket, _LOCK)
+
+    def _asks(self, bucket: Bucket, prefix: str) -> bool:
         if not self.asks_policies(bucket):
             return False
         names = _keys_of(self._policies(rules_of(self._objects, bucket)))
-        return any(name.startswith(_GIVEN_TAG) for name in names)
+        return any(name.startswith(prefix) for name in names)
 
     def _stored_tags(
         self,

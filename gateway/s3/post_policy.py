@@ -20,7 +20,8 @@ SIZE_MAX = 1 << 62
 _FREE = frozenset({
     "policy", "signature", "awsaccesskeyid", "x-amz-signature", "file", "submit", "bucket",
 })  # fmt: skip
-_IGNORED = "x-ignore-"
+# Nor those that begin so: what checks the file takes nothing from the signer.
+_IGNORED = ("x-ignore-", "x-amz-checksum-")
 _EXPIRATION = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
 
 

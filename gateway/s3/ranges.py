@@ -3,6 +3,7 @@
 import re
 
 from gateway.errors import InvalidArgument, InvalidRange
+from gateway.s3.errors import CopyRangeOutside
 
 _RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*", re.IGNORECASE)
 _COPY_RANGE = re.compile(r"bytes=([0-9]{1,19})-([0-9]{1,19})")
@@ -31,7 +32,10 @@ def parse_range(value: str | None, size: int) -> tuple[int, int] | None:
 
 
 def parse_copy_range(value: str, size: int) -> tuple[int, int]:
-    """x-amz-copy-source-range: both ends must be given and lie inside. Raises InvalidArgument."""
+    """x-amz-copy-source-range: both ends must be given and lie inside.
+
+    Raises InvalidArgument, CopyRangeOutside.
+    """
     match = _COPY_RANGE.fullmatch(value)
     if match is None or int(match.group(1)) > int(match.group(2)):
         raise InvalidArgument(
@@ -42,7 +46,7 @@ def parse_copy_range(value: str, size: int) -> tuple[int, int]:
         )
     start, end = int(match.group(1)), int(match.group(2)) + 1
     if end > size:
-        raise InvalidArgument(
+        raise CopyRangeOutside(
             f"Range specified is not valid for source object of size: {size}",
             ArgumentName="x-amz-copy-source-range",
             ArgumentValue=value,

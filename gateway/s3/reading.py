@@ -1,6 +1,6 @@
 """Handlers of GET, HEAD and GetObjectAttributes."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 
 from chain.net.transport import Buffer
@@ -137,6 +137,7 @@ async def _closing(stream: AsyncGenerator[Buffer]) -> AsyncGenerator[Buffer]:
             yield piece
 
 
+PARTS_PAGE = 1000
 _ATTRIBUTE_NAMES = frozenset({"ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"})
 
 
@@ -158,7 +159,7 @@ async def get_attributes(exchange: Exchange, operation: ops.GetObjectAttributes)
     if "Checksum" in names and version.checksum is not None:
         body += f"<Checksum>{xml.checksum(version.checksum)}</Checksum>"
     if "ObjectParts" in names and version.parts:
-        body += _object_parts(version)
+        body += _object_parts(version, exchange.request.headers)
     if "StorageClass" in names:
         storage = version.attributes.headers.get("x-amz-storage-class", "STANDARD")
         body += f"<StorageClass>{xml.escape(storage)}</StorageClass>"
@@ -169,16 +170,32 @@ async def get_attributes(exchange: Exchange, operation: ops.GetObjectAttributes)
     return xml_reply(xml.document("GetObjectAttributesResponse", body), headers)
 
 
-def _object_parts(version: ObjectVersion) -> str:
+def _object_parts(version: ObjectVersion, headers: Mapping[str, str]) -> str:
+    """A page of the parts behind x-amz-part-number-marker, at most x-amz-max-parts."""
+    most = _whole(headers, "x-amz-max-parts", PARTS_PAGE)
+    after = _whole(headers, "x-amz-part-number-marker", 0)
+    behind = [part for part in version.parts if part.number > after]
+    page = behind[: min(most, PARTS_PAGE)]
     rows = "".join(
         [
             f"<Part><PartNumber>{part.number}</PartNumber><Size>{part.size}</Size>"
             f"{xml.checksum(part.checksum, with_type=False)}</Part>"
-            for part in version.parts
+            for part in page
         ]
     )
-    count = len(version.parts)
+    more = len(behind) > len(page) > 0
+    following = f"<NextPartNumberMarker>{page[-1].number}</NextPartNumberMarker>" if page else ""
     return (
-        f"<ObjectParts><IsTruncated>false</IsTruncated><MaxParts>{count}</MaxParts>"
-        f"<PartsCount>{count}</PartsCount>{rows}</ObjectParts>"
+        f"<ObjectParts><IsTruncated>{'true' if more else 'false'}</IsTruncated>"
+        f"<MaxParts>{most}</MaxParts>{following}<PartNumberMarker>{after}</PartNumberMarker>"
+        f"<PartsCount>{len(version.parts)}</PartsCount>{rows}</ObjectParts>"
     )
+
+
+def _whole(headers: Mapping[str, str], name: str, default: int) -> int:
+    text = headers.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise InvalidArgument(ArgumentName=name, ArgumentValue=text)
+    return int(text)

@@ -178,6 +178,12 @@ def _route_list(bucket: str, query: Mapping[str, str]) -> Operation:
     limit = _integer(query, "max-keys", PAGE_MAX, most=PAGE_MAX)
     encoded = _url_encoded(query)
     kind = query.get("list-type", "")
+    if delimiter and query.get("allow-unordered", "") == "true":
+        raise InvalidArgument(
+            "Lists with a delimiter are in order.",
+            ArgumentName="allow-unordered",
+            ArgumentValue="true",
+        )
     if not kind:
         return ops.ListObjects(bucket, prefix, delimiter, query.get("marker", ""), limit, encoded)
     if kind != "2":

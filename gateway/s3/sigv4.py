@@ -457,8 +457,8 @@ def _check_expiry(signed_at: int, expires: str, now: float) -> None:
     if not (expires.isascii() and expires.isdigit()) or len(expires) > 9:
         raise refuse("X-Amz-Expires should be a non-negative number")
     seconds = int(expires)
-    if not 0 < seconds <= EXPIRES_MAX:
-        raise refuse("X-Amz-Expires must be between 1 and 604800 seconds")
+    if seconds > EXPIRES_MAX:  # 0 is a URL that has expired when it is made
+        raise refuse("X-Amz-Expires must be at most 604800 seconds")
     if signed_at - now > SKEW_SECONDS:
         raise RequestTimeTooSkewed(MaxAllowedSkewMilliseconds="900000")
     if now > signed_at + seconds:

@@ -4,6 +4,7 @@ A site answers at BUCKET.s3-website.DOMAIN on the S3 port, over GET and HEAD. Wh
 is what an anonymous request may.
 """
 
+from collections.abc import Callable
 from html import escape
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -37,13 +38,18 @@ _OF_ONE_PAGE = ("range", "if-range", "if-match", "if-none-match", "if-modified-s
 
 
 async def serve_site(
-    request: Request, objects: "ObjectService", config: S3Config, now: float
+    request: Request,
+    objects: "ObjectService",
+    config: S3Config,
+    now: float,
+    keep_pace: Callable[[Bucket], None],
 ) -> Reply:
     """The page, a redirect, or a page that says what is wrong. Raises what is not a StoreError."""
     try:
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed(Method=request.method)
         bucket = objects.bucket(request.bucket)
+        keep_pace(bucket)
         raw = objects.setting(bucket, "website")
         if raw is None:
             raise NoSuchWebsiteConfiguration(BucketName=request.bucket)

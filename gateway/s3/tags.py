@@ -75,9 +75,9 @@ def _is_text(text: str) -> bool:
 
 
 def tags_document(tags: Mapping[str, str]) -> bytes:
-    """The inverse of `parse_tags`."""
+    """The inverse of `parse_tags`, in order of the keys."""
     rows = "".join(
         f"<Tag><Key>{xml.escape(key)}</Key><Value>{xml.escape(value)}</Value></Tag>"
-        for key, value in tags.items()
+        for key, value in sorted(tags.items())
     )
     return xml.document("Tagging", f"<TagSet>{rows}</TagSet>")

@@ -66,7 +66,7 @@ def check_before_body(exchange: Exchange, key: str, condition: WriteCondition) -
         if condition.if_match is not None:
             raise
         return
-    if condition.if_none_match is not None:
+    if condition.if_none_match in ("*", etag):
         raise failed("If-None-Match")
     if condition.if_match not in (None, "*", etag):
         raise failed("If-Match")

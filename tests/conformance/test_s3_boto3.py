@@ -280,7 +280,7 @@ def test_what_is_not_configured_is_said_as_aws_says_it(s3: Any) -> None:
 
 def test_a_bucket_s_tags_are_kept_replaced_and_removed(s3: Any) -> None:
     where = {"Bucket": "test-bucket"}
-    for tags in ({"team": "storage", "cost:centre": "é 1"}, {"other": ""}):
+    for tags in ({"cost:centre": "é 1", "team": "storage"}, {"other": ""}):
         rows = [{"Key": key, "Value": value} for key, value in tags.items()]
         s3.put_bucket_tagging(**where, Tagging={"TagSet": rows})
         assert s3.get_bucket_tagging(**where)["TagSet"] == rows
@@ -345,7 +345,7 @@ def test_copies_and_uploads_have_the_tags_that_were_asked_for(s3: Any) -> None:
 def test_tags_that_cannot_be_are_refused_and_nothing_is_stored(s3: Any) -> None:
     where = {"Bucket": "test-bucket", "Key": "k"}
     eleven = "&".join(f"k{n}=v" for n in range(11))
-    for tagging, code in ((eleven, "BadRequest"), ("a=1&a=2", "InvalidTag"),
+    for tagging, code in ((eleven, "InvalidTag"), ("a=1&a=2", "InvalidTag"),
                           ("k=%", "InvalidArgument"), ("aws:k=v", "InvalidTag"),
                           ("k=" + "v" * 257, "InvalidTag")):  # fmt: skip
         assert refused(s3.put_object, **where, Body=b"x", Tagging=tagging) == code
@@ -355,7 +355,7 @@ def test_tags_that_cannot_be_are_refused_and_nothing_is_stored(s3: Any) -> None:
     assert refused(s3.delete_object_tagging, **where) == "NoSuchKey"
     s3.put_object(**where, Body=b"x")
     many = tag_set(**{f"k{n}": "" for n in range(11)})
-    assert refused(s3.put_object_tagging, **where, Tagging=many) == "BadRequest"
+    assert refused(s3.put_object_tagging, **where, Tagging=many) == "InvalidTag"
     assert refused(s3.put_object_tagging, **where, Tagging=tag_set(**{"<": "v"})) == "InvalidTag"
     assert tags_of(s3, "k") == {}
 

@@ -254,7 +254,32 @@ async def test_a_policy_may_deny_bypassing_and_ask_for_a_mode(call: Call) -> Non
     headers = {name.replace("_", "-"): value for name, value in locked.items()}
     assert (await call("PUT", "/bucket/k", MD5 | headers, b"1")).status == 403
     await put(call)
-    # What comes in a body cannot be asked for: no hole is left open.
-    assert (
-        await call("PUT", "/bucket/k?retention", {}, retention("GOVERNANCE", SOON))
-    ).status == 501
+
+
+@pytest.mark.parametrize(
+    ("parameter", "key", "allowed", "denied"),
+    [
+        ("retention", "object-lock-mode", ("GOVERNANCE", SOON), ("COMPLIANCE", SOON)),
+        ("legal-hold", "object-lock-legal-hold", "OFF", "ON"),
+    ],
+)
+async def test_a_policy_sees_the_lock_that_comes_in_a_body(
+    call: Call, parameter: str, key: str, allowed: Any, denied: Any
+) -> None:
+    def body(given: Any) -> bytes:
+        if parameter == "retention":
+            return retention(*given)
+        return f"<LegalHold><Status>{given}</Status></LegalHold>".encode()
+
+    wrong = denied if isinstance(denied, str) else denied[0]
+    action = {"retention": "PutObjectRetention", "legal-hold": "PutObjectLegalHold"}[parameter]
+    await put(call)
+    policy = (
+        '{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Principal": "*",'
+        f'"Action": "s3:{action}", "Resource": "arn:aws:s3:::bucket/*",'
+        f'"Condition": {{"StringEquals": {{"s3:{key}": "{wrong}"}}}}}}]}}'
+    )
+    assert (await call("PUT", "/bucket?policy", {}, policy.encode())).status == 204
+    assert (await call("PUT", f"/bucket/k?{parameter}", {}, body(denied))).status == 403
+    assert (await call("GET", f"/bucket/k?{parameter}")).status == 404
+    assert (await call("PUT", f"/bucket/k?{parameter}", {}, body(allowed))).status == 200

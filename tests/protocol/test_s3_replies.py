@@ -143,7 +143,7 @@ async def put(app: S3App, headers: dict[str, str], body: list[bytes], **options:
         ({"content-length": "3", "content-md5": "nonsense"}, "InvalidDigest"),
         ({"content-length": "3", "content-md5": b64encode(bytes(16)).decode()}, "BadDigest"),
         ({"content-length": "3", "x-amz-checksum-crc32": "AAAAAA=="}, "BadDigest"),
-        ({"content-length": "3", "x-amz-checksum-crc32": "AAAA"}, "InvalidRequest"),
+        ({"content-length": "3", "x-amz-checksum-crc32": "AAAA"}, "BadDigest"),
         ({"content-length": "3", "x-amz-checksum-sha512": "AAAA"}, "NotImplemented"),
         ({"content-length": "3", "x-amz-checksum-nonsense": "AAAA"}, "InvalidRequest"),
         ({"content-length": "3", "x-amz-storage-class": "GLACIER"}, "InvalidStorageClass"),
@@ -157,7 +157,7 @@ async def put(app: S3App, headers: dict[str, str], body: list[bytes], **options:
         ({"content-length": "3", "x-amz-server-side-encryption": "AES256"}, "200"),
         ({"content-length": "3", "x-amz-server-side-encryption": "aws:kms"}, "200"),
         ({"content-length": "3", "x-amz-server-side-encryption": "aes:kms"}, "InvalidArgument"),
-        ({"content-length": "3", "if-none-match": '"x"'}, "NotImplemented"),
+        ({"content-length": "3", "if-none-match": '"x", "y"'}, "NotImplemented"),
         ({"content-length": "3", "if-match": '"x"'}, "NoSuchKey"),
     ],
 )
@@ -186,7 +186,7 @@ async def test_an_unsigned_trailer_is_verified(app: S3App) -> None:
     }
     target, signed = sign("PUT", "/bucket/new", headers)
     signed["content-length"] = "99"
-    for value, code in (("NSRBwg==", ""), ("AAAAAA==", "BadDigest"), ("", "InvalidRequest")):
+    for value, code in (("NSRBwg==", ""), ("AAAAAA==", "BadDigest"), ("", "BadDigest")):
         body = b"3\r\nabc\r\n0\r\nx-amz-checksum-crc32:" + value.encode() + b"\r\n\r\n"
         assert (await call(app, "PUT", target, signed, [body])).code == code
     missing = await call(app, "PUT", target, signed, [b"3\r\nabc\r\n0\r\n\r\n"])

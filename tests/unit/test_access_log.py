@@ -14,10 +14,10 @@ from gateway.access_log import AccessLog, AccessLogDelivery, kept_logging
 from gateway.errors import SlowDown, StoreError
 from gateway.model import Account, Bucket
 from gateway.records import JobRow
-from gateway.s3.access_lines import Served, access_line, operation_of
+from gateway.s3.access_lines import Served, access_lines, operation_of
 from gateway.s3.bucket_logging import logging_document, parse_logging
 from gateway.s3.errors import MalformedXML
-from gateway.s3.exchange import Reply
+from gateway.s3.exchange import Part, Reply
 from tests.protocol.s3_asgi import as_request
 from tests.unit.object_parts import World
 
@@ -26,7 +26,7 @@ FIELDS = re.compile(r'\[[^\]]*\]|"[^"]*"|[^ ]+')
 NAMES = (
     "owner", "bucket", "time", "address", "requester", "request", "operation", "key", "uri",
     "status", "error", "sent", "size", "total", "turn", "referer", "agent", "version", "host_id",
-    "signature", "cipher", "auth", "host", "tls", "access_point", "acl", "region",
+    "signature", "cipher", "auth", "host", "tls", "access_point", "acl",
 )  # fmt: skip
 
 
@@ -46,7 +46,8 @@ def line(method: str, target: str, headers: dict[str, str], reply: Reply) -> dic
     made = Bucket("photos", bytes(16), Account("ann", "Ann"), 0)
     served = Served("R1", "H1", 1_549_411_238_000_000_000, 1_549_411_238_070_000_000)
     request = as_request(method, target, {"host": "s3.test:9000"} | headers)
-    fields = FIELDS.findall(access_line(request, reply, made, "ann", served))
+    [one] = access_lines(request, reply, made, "ann", served)
+    fields = FIELDS.findall(one)
     assert len(fields) == len(NAMES), fields
     return dict(zip(NAMES, fields, strict=True))
 
@@ -65,8 +66,23 @@ def test_a_line_has_the_fields_that_readers_expect() -> None:
         "status": "206", "error": "-", "sent": "10", "size": "1000", "total": "70", "turn": "70",
         "referer": '"http://x/%E4 b"', "agent": '"curl %227%22"', "version": "v1", "host_id": "H1",
         "signature": "SigV4", "cipher": "-", "auth": "AuthHeader", "host": "s3.test:9000",
-        "tls": "-", "access_point": "-", "acl": "-", "region": "us-east-1",
+        "tls": "-", "access_point": "-", "acl": "-",
     }  # fmt: skip
+
+
+def test_a_batch_has_a_line_for_each_object_and_a_list_is_told() -> None:
+    made = Bucket("photos", bytes(16), Account("ann", "Ann"), 0)
+    served = Served("R1", "H1", 1_549_411_238_000_000_000, 1_549_411_238_070_000_000, by_list=True)
+    parts = [Part("a b", "v1", 204), Part("c", "", 403, "AccessDenied")]
+    request = as_request("POST", "/photos?delete", {})
+    whole, *each = access_lines(request, Reply(200, parts=parts), made, "bob", served)
+    assert FIELDS.findall(whole)[6] == "REST.POST.MULTI_OBJECT_DELETE"
+    rows = [dict(zip(NAMES, FIELDS.findall(one), strict=True)) for one in each]
+    shown = ("operation", "key", "uri", "status", "error", "version", "request", "acl")
+    assert [[row[name] for name in shown] for row in rows] == [
+        ["BATCH.DELETE.OBJECT", "a%20b", "-", "204", "-", "v1", "R1", "Yes"],
+        ["BATCH.DELETE.OBJECT", "c", "-", "403", "AccessDenied", "-", "R1", "Yes"],
+    ]
 
 
 def test_an_error_has_its_code_and_a_put_its_size() -> None:
