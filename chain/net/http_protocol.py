@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
 import httptools
 from uvicorn.config import Config
@@ -13,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from chain.net.http_exchange import App, ErrorBody, Exchange
+from chain.net.http_target import RefusedRequest, decode_path, split_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,9 @@ class HttpLimits:
     linger_bytes: int = 16 << 20
     connections: int = 4096
     pipeline: int = 64
+    # CONNECT opens a tunnel whose far end is this server, whatever it names: a client that uses a
+    # gateway as its proxy speaks HTTP to it all the same.
+    tunnels: bool = False
     # Less than chain/process.py STOP_SECONDS, which ends the process hard.
     shutdown: float = 6.0
     # How often all of these times are looked at.
@@ -78,6 +81,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._linger_until: float | None = None
         self._lingered = 0
         self._stopping = False
+        self._tunnelling = self._tunnelled = False
 
     # ------------------------------------------------------------------ transport
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -121,7 +125,10 @@ class HttpProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
+        except httptools.HttpParserUpgrade as end:
+            if self._tunnelling:
+                self._enter(data[end.args[0] :])
+                return
             # No other protocol is spoken here: answer this request, read nothing behind it.
             if self.cycle is not None:
                 self.cycle.keep_alive = False
@@ -129,7 +136,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         except httptools.HttpParserError as error:
             cause = error.__context__
-            if isinstance(cause, _Refused):
+            if isinstance(cause, RefusedRequest):
                 self._fail(*cause.failure)
             else:
                 self._fail(400, "BadRequest", "The request is not valid HTTP.")
@@ -150,7 +157,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._in_head:
             self._head_bytes += len(name) + len(value)
             if self._head_bytes > self.limits.head_bytes:
-                raise _Refused(*_HEAD_TOO_LARGE)
+                raise RefusedRequest(*_HEAD_TOO_LARGE)
             return
         self.headers.append((name.lower(), value))
 
@@ -159,11 +166,17 @@ class HttpProtocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         method = self.parser.get_method().decode("ascii")
         if version not in {"1.1", "1.0"}:
-            raise _Refused(505, "HttpVersionNotSupported", "This server speaks HTTP/1.1.")
+            raise RefusedRequest(505, "HttpVersionNotSupported", "This server speaks HTTP/1.1.")
         remaining = self._check_headers(version)
         if len(self.waiting) >= self.limits.pipeline:
-            raise _Refused(400, "BadRequest", "Too many requests in a pipeline.")
-        raw_path, query = _split_target(self.url, method)
+            raise RefusedRequest(400, "BadRequest", "Too many requests in a pipeline.")
+        if method == "CONNECT" and self.limits.tunnels and remaining == 0 and self._may_tunnel():
+            self._tunnelling = True
+            return
+        raw_path, query, authority = split_target(self.url, method)
+        if authority:
+            others = [header for header in self.headers if header[0] != b"host"]
+            self.headers = [(b"host", authority), *others]
         scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -173,7 +186,7 @@ class HttpProtocol(HttpToolsProtocol):
             "scheme": self.scheme,
             "method": method,
             "root_path": "",
-            "path": _decode_path(raw_path),
+            "path": decode_path(raw_path),
             "raw_path": raw_path,
             "query_string": query,
             "headers": self.headers,
@@ -211,6 +224,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A request is complete."""
+        if self._tunnelling:
+            return
         self._in_head = True
         self._head_started = False
         self._head_bytes = 0
@@ -218,6 +233,21 @@ class HttpProtocol(HttpToolsProtocol):
         self.cycle.end_body()
         if self.cycle.response_complete and not self.cycle.keep_alive:
             self.transport.close()
+
+    # ------------------------------------------------------------------ tunnels
+    def _may_tunnel(self) -> bool:
+        return not (self._tunnelled or self._stopping or self.active is not None)
+
+    def _enter(self, rest: bytes) -> None:
+        """The far end of a client's tunnel is here: go on with a new parser, once."""
+        self._tunnelling, self._tunnelled = False, True
+        self.transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        self.parser = httptools.HttpRequestParser(self)
+        self._head_started = False
+        self._head_bytes = 0
+        self._since = self.loop.time()
+        if rest:
+            self.data_received(rest)
 
     # ------------------------------------------------------------------ exchanges
     def _start(self, exchange: Exchange) -> None:
@@ -366,45 +396,19 @@ class HttpProtocol(HttpToolsProtocol):
                 length = int(value) if length is not None else None
             elif name == b"transfer-encoding":
                 if value.strip().lower() != b"chunked":
-                    raise _Refused(501, "NotImplemented", "Only chunked transfer coding is known.")
+                    raise RefusedRequest(
+                        501, "NotImplemented", "Only chunked transfer coding is known."
+                    )
                 length = None
             elif name == b"expect":
                 if value.strip().lower() != b"100-continue":
-                    raise _Refused(417, "ExpectationFailed", "Only 100-continue is known.")
+                    raise RefusedRequest(417, "ExpectationFailed", "Only 100-continue is known.")
                 self.expect_100_continue = True
         if size > self.limits.head_bytes:
-            raise _Refused(*_HEAD_TOO_LARGE)
+            raise RefusedRequest(*_HEAD_TOO_LARGE)
         if hosts > 1 or (not hosts and version == "1.1"):
-            raise _Refused(400, "BadRequest", "A request has one Host header.")
+            raise RefusedRequest(400, "BadRequest", "A request has one Host header.")
         return length
 
 
 _HEAD_TOO_LARGE = (431, "RequestHeaderSectionTooLarge", "The request's head is too large.")
-
-
-class _Refused(Exception):
-    """Raised through the parser: (status, code, message)."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.failure = (status, code, message)
-
-
-def _split_target(target: bytes, method: str) -> tuple[bytes, bytes]:
-    """Path and query of a request target, byte for byte. Origin form, absolute form or `*`."""
-    if not target.startswith(b"/"):
-        scheme, mark, rest = target.partition(b"://")
-        if mark and scheme.lower() in {b"http", b"https"}:
-            cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=-1)
-            target = rest[cut:] if cut >= 0 else b"/"
-            if target.startswith(b"?"):
-                target = b"/" + target
-        elif target != b"*" or method != "OPTIONS":
-            raise _Refused(400, "BadRequest", "The request target is not valid.")
-    path, _, query = target.partition(b"?")
-    return path, query
-
-
-def _decode_path(raw: bytes) -> str:
-    text = raw.decode("utf-8", "replace")
-    return unquote(text) if "%" in text else text

@@ -175,7 +175,7 @@ async def _worker(
                             apps[face],
                             [listener],
                             tls=tls,
-                            limits=HttpLimits(),
+                            limits=HttpLimits(tunnels=face == "ipfs"),
                             stop=stop,
                             error_body=protocol_error if face == "s3" else plain_error,
                         )

@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime
 import re
 import socket
@@ -323,6 +324,28 @@ async def test_the_target_arrives_as_it_was_sent(plain: Running, target: str) ->
         assert scope["query_string"] == query.encode()
         await site.exchange(head("GET", f"http://h:1{target}", "connection: close"))
         assert site.scopes[1]["raw_path"] == path.encode()
+        # Of a whole URL the host counts, whatever the Host header says (RFC 9112 section 3.2.2).
+        assert [v for n, v in site.scopes[1]["headers"] if n == b"host"] == [b"h:1"]
+
+
+async def test_a_tunnel_ends_here_once_and_only_where_it_may(plain: Running) -> None:
+    connect, inside = head("CONNECT", "elsewhere:443"), head("GET", "/x", "connection: close")
+    limits = dataclasses.replace(FAST, tunnels=True)
+    async with plain(limits=limits) as site:
+        for request in (connect + inside, inside):
+            got = await site.exchange(request)
+            assert got.count(b"HTTP/1.1 200 ") == 1 + (request != inside)
+        assert [scope["raw_path"] for scope in site.scopes] == [b"/x", b"/x"]
+        again = await site.exchange(connect * 3)
+        assert again.count(b"HTTP/1.1 200 OK\r\n\r\n") == 1
+        assert again.count(b"HTTP/1.1 400 ") == 1
+        body = await site.exchange(head("CONNECT", "x:1", "content-length: 3") + b"abc")
+        assert body.startswith(b"HTTP/1.1 400 ")
+        behind = await site.exchange(head("GET", "/y") + connect)
+        assert behind.count(b"HTTP/1.1 400 ") == 1
+    async with plain() as site:
+        assert (await site.exchange(connect + inside)).startswith(b"HTTP/1.1 400 ")
+        assert site.scopes == []
 
 
 async def test_an_oversize_head_is_431_however_it_comes(running: Running) -> None:
