@@ -9,8 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any
-from urllib.parse import parse_qs, quote, quote_from_bytes, urlsplit
+from urllib.parse import quote, quote_from_bytes
 
 from chain.cids import Cid, InvalidCid
 from chain.clock import Clock
@@ -20,7 +19,7 @@ from gateway.ipfs.formats import MEDIA_TYPES, Format
 from gateway.ipfs.ipns.name import InvalidName, IpnsName
 from gateway.ipfs.ipns.store import IpnsRecords
 from gateway.ipfs.replies import Reply, disposition, not_modified
-from gateway.ipfs.request import ContentPath, GatewayRequest, Target
+from gateway.ipfs.request import ContentPath, GatewayRequest, Target, corrected
 from gateway.ipfs.serving import Named, Rewrite, Serving
 from gateway.ipfs.sites import hosts
 from gateway.ipfs.sites.dnslink import DnsLinks
@@ -160,11 +159,8 @@ class Names:
                 return replace(inside, gateway=shown)
             case _:
                 pass
-        elsewhere = _protocol_handler(target) or _superfluous(target)
-        if elsewhere is not None:
-            return elsewhere
         namespace, root, rest = _split(target.path)
-        if not namespace or not root:
+        if not namespace or not root or corrected(target) is not None:
             return target
         if isinstance(place, Gateway):
             where = hosts.subdomain_url(scheme, place.host, namespace, root, rest, target.query)
@@ -227,35 +223,6 @@ def _canonical(target: Target, namespace: str, root: str, rest: bytes) -> Reply 
     except InvalidName:
         return None
     return _moved(f"/ipns/{name}" + _tail(rest, target.query), HTTPStatus.FOUND)
-
-
-def _superfluous(target: Target) -> Reply | None:
-    """`/ipfs/ipfs/CID` and `/ipfs/ipns/NAME`: the first namespace is one too many."""
-    if not target.path.startswith((b"/ipfs/ipfs/", b"/ipfs/ipns/")):
-        return None
-    return _moved(_tail(target.path[len(b"/ipfs") :], target.query))
-
-
-def _protocol_handler(target: Target) -> Reply | None:
-    """`/ipfs/?uri=ipfs://…`: where browsers send the URLs that a page registered for.
-
-    Raises BadRequest.
-    """
-    if b"uri=" not in target.query or target.path.strip(b"/") not in (b"ipfs", b"ipns"):
-        return None
-    values: dict[str, list[str]] = parse_qs(target.query.decode("latin-1"), max_num_fields=32)
-    uri = values.get("uri", [""])[0]
-    if not uri:
-        return None
-    try:
-        parts: Any = urlsplit(uri)
-    except ValueError:
-        raise BadRequest("the uri query parameter is no URI") from None
-    if parts.scheme not in ("ipfs", "ipns") or not parts.netloc:
-        raise BadRequest("uri query parameter scheme must be ipfs or ipns")
-    path = quote(parts.path, safe=hosts.SAFE)
-    asked = "?" + quote(parts.query, safe=hosts.SAFE + "?[]") if parts.query else ""
-    return _moved(f"/{parts.scheme}/{quote(parts.netloc, safe='')}{path}{asked}")
 
 
 def _tail(path: bytes, query: bytes) -> str:

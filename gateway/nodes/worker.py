@@ -27,9 +27,12 @@ from gateway.ipfs.api.app import ApiApp
 from gateway.ipfs.api.commands import COMMANDS
 from gateway.ipfs.api.node import Node
 from gateway.ipfs.app import IpfsApp
+from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.deny_files import DenyFiles
+from gateway.ipfs.ipns.keys import name_of_identity
 from gateway.ipfs.ipns.store import IpnsRecords
 from gateway.ipfs.names import Names
+from gateway.ipfs.routing import Routing
 from gateway.ipfs.serving import IpfsConfig
 from gateway.ipfs.sites.dnslink import DnsLinks
 from gateway.listeners import is_loopback
@@ -122,17 +125,24 @@ async def _worker(
                 ),
                 access=access,
             ),
-            "ipfs": IpfsApp(
-                objects,
-                catalog,
-                IpfsConfig(
-                    timeout=config.ipfs_timeout,
-                    requests_max=config.ipfs_requests_max,
-                    client_requests_max=config.ipfs_client_requests_max,
+            "ipfs": Routing(
+                IpfsApp(
+                    objects,
+                    catalog,
+                    IpfsConfig(
+                        timeout=config.ipfs_timeout,
+                        requests_max=config.ipfs_requests_max,
+                        client_requests_max=config.ipfs_client_requests_max,
+                    ),
+                    clock,
+                    names,
+                    deny,
                 ),
-                clock,
+                BlockIndex(objects, catalog, deny),
+                IpnsRecords(catalog, clock),
                 names,
-                deny,
+                name_of_identity(keys.identity("gateway", system_entropy).id),
+                clock,
             ),
             "ipfs_api": ApiApp(
                 Node.over(

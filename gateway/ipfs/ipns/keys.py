@@ -171,6 +171,11 @@ def name_of(key: PrivateKey) -> IpnsName:
     return IpnsName.of_key(key.public)
 
 
+def name_of_identity(public: bytes) -> IpnsName:
+    """The name of an Ed25519 public key of 32 bytes."""
+    return IpnsName.of_key(uint_field(1, ED25519) + bytes_field(2, public))
+
+
 def _parse(serialised: bytes) -> tuple[int, bytes]:
     if len(serialised) > SERIALISED_MAX:
         raise InvalidKey("a key is too long")
