@@ -18,11 +18,12 @@ CBOR, RAW, DAG_PB, DAG_CBOR, LIBP2P_KEY = 0x51, 0x55, 0x70, 0x71, 0x72
 DAG_JSON, JSON = 0x0129, 0x0200
 IDENTITY, SHA2_256, SHA2_512, BLAKE3 = 0x00, 0x12, 0x13, 0x1E
 
+# How nearly all CIDs start: version 1, such a codec, SHA2-256, 32 bytes. They need no parsing.
+_USUAL = {bytes([1, codec, SHA2_256, 32]): codec for codec in (RAW, DAG_PB, DAG_CBOR)}
+
 # Longer text is not a CID that anyone uses: an identity CID may hold 128 bytes (IPIP-512).
 TEXT_MAX = 512
 _DIGEST_MAX = 128
-# How nearly all CIDs start: version 1, raw or DAG-PB, SHA2-256, 32 bytes. They need no parsing.
-_USUAL = (b"\x01\x55\x12\x20", b"\x01\x70\x12\x20")
 
 
 @lru_cache(maxsize=64)
@@ -62,6 +63,10 @@ class Cid:
     @classmethod
     def parse(cls, text: str) -> "Cid":
         """Read a CID in any multibase, or a CIDv0. Raises InvalidCid."""
+        return cls(_parsed(text))
+
+    @classmethod
+    def _parse(cls, text: str) -> "Cid":
         if not text or len(text) > TEXT_MAX or not text.isascii():
             raise InvalidCid("not a CID")
         if text[0] in "bB":
@@ -83,6 +88,8 @@ class Cid:
     def parts(self) -> tuple[int, int, int, bytes]:
         """(version, codec, hash code, digest). Raises InvalidCid."""
         raw = self.raw
+        if len(raw) == 36 and (codec := _USUAL.get(raw[:4])) is not None:
+            return 1, codec, SHA2_256, raw[4:]
         if len(raw) == 34 and raw[:2] == b"\x12\x20":
             return 0, DAG_PB, SHA2_256, raw[2:]
         version, at = varint.decode(raw, 0, InvalidCid)
@@ -114,6 +121,8 @@ class Cid:
     @property
     def multihash(self) -> bytes:
         """Hash code, length and digest: what names a block whatever its codec."""
+        if len(self.raw) == 36 and self.raw[:4] in _USUAL:
+            return self.raw[2:]
         _, _, hash_code, digest = self.parts()
         return varint.encode(hash_code) + varint.encode(len(digest)) + digest
 
@@ -129,7 +138,18 @@ class Cid:
         return hash_code == IDENTITY and data == digest
 
     def __str__(self) -> str:
-        if self.raw[:2] == b"\x12\x20":
-            text: str = py_cid.make_cid(0, "dag-pb", self.raw).encode().decode()
-            return text
-        return "b" + base64.b32encode(self.raw).decode().rstrip("=").lower()
+        return _text(self.raw)
+
+
+# Requests name the same CIDs again and again, each in several headers: base32 in Python is slow.
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> bytes:
+    return Cid._parse(text).raw
+
+
+@lru_cache(maxsize=4096)
+def _text(raw: bytes) -> str:
+    if raw[:2] == b"\x12\x20":
+        text: str = py_cid.make_cid(0, "dag-pb", raw).encode().decode()
+        return text
+    return "b" + base64.b32encode(raw).decode().rstrip("=").lower()

@@ -90,6 +90,25 @@ def _field(block: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _link(body: bytes) -> Link:
+    # What nearly every link is: a CIDv1 of 36 bytes, a name of up to 127, a size.
+    if body[:2] == b"\x0a\x24" and len(body) > 41 and body[38] == 0x12 and body[39] < 0x80:
+        at = 40 + body[39]
+        if body[at : at + 1] == _TSIZE:
+            size, end = varint.decode(body, at + 1, BlockError)
+            if end == len(body):
+                name = body[40:at].decode("utf-8", "surrogateescape")
+                return Link(_cid(body[2:38]), name, size)
+    return _any_link(body)
+
+
+def _cid(raw: bytes) -> Cid:
+    try:
+        return Cid.from_bytes(raw)
+    except InvalidCid as error:
+        raise BlockError(f"a link: {error}") from None
+
+
+def _any_link(body: bytes) -> Link:
     raw: bytes | None = None
     name: bytes | None = None
     size: int | None = None
@@ -106,8 +125,4 @@ def _link(body: bytes) -> Link:
             raise BlockError("a link has unknown fields, or one twice")
     if raw is None:
         raise BlockError("a link without a hash")
-    try:
-        cid = Cid.from_bytes(raw)
-    except InvalidCid as error:
-        raise BlockError(f"a link: {error}") from None
-    return Link(cid, (name or b"").decode("utf-8", "surrogateescape"), size or 0)
+    return Link(_cid(raw), (name or b"").decode("utf-8", "surrogateescape"), size or 0)
