@@ -8,7 +8,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -126,13 +126,33 @@ class CatalogStore:
                 return Index.create(path, identifier, FIRST, map_bytes=self.settings.map_bytes)
             except lmdb.Error as error:
                 logger.warning("the index does not open (%s); making it again", error)
-        shutil.rmtree(path, ignore_errors=True)
-        self.disk.make_directory(path)
-        restored = self._checkpoints.restore(path / "data.mdb")
+        return self._make_index(path, identifier)
+
+    def _make_index(self, path: Path, identifier: bytes) -> Index:
+        """Made elsewhere and open before it gets its name.
+
+        Readers try to open `path` all the time. One that found the old data before they went, and
+        then made the lock file of the new ones, would hand the old environment's last transaction
+        to the writer: every second time the restored index looked empty.
+        """
+        made, old = path.with_name("index-new"), path.with_name("index-old")
+        for leftover in (made, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            path.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
+        self.disk.make_directory(made)
+        restored = self._checkpoints.restore(made / "data.mdb")
         logger.info("making the index again from %s", restored or "the log alone")
-        index = Index.create(path, identifier, FIRST, map_bytes=self.settings.map_bytes)
-        index.rename(identifier)
-        self.disk.sync_directory(path)
+        index = Index.create(made, identifier, FIRST, map_bytes=self.settings.map_bytes)
+        try:
+            index.rename(identifier)
+            self.disk.reached("name made index")
+            made.rename(path)
+            self.disk.sync_directory(path)
+        except BaseException:
+            index.close()
+            raise
         return index
 
     def _replay(self, *, salvage: bool) -> Position:

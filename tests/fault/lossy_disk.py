@@ -155,7 +155,8 @@ class LossyDisk(Disk):
     def sync_index(self, environment: Any) -> None:
         self._call(fails=False)
         super().sync_index(environment)
-        self._durable(Path(environment.path()) / "data.mdb")
+        # One that was made again is opened before it gets its name.
+        self._durable(Path(environment.path()).with_name("index") / "data.mdb")
 
     def reached(self, step: str) -> None:
         del step

@@ -5,10 +5,11 @@ import struct
 import zlib
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from gateway.catalog.compaction import CompactionSettings, Compactor
-from gateway.catalog.index import Tally
+from gateway.catalog.index import Index, Tally
 from gateway.catalog.interface import (
     Batch,
     CatalogDamaged,
@@ -386,11 +387,35 @@ def test_a_kill_while_a_checkpoint_is_unpacked_leaves_no_half_index(tmp_path: Pa
     disk.crash_at = "name restored index"
     with pytest.raises(Crash):
         open_store(tmp_path, disk, boot="second")
-    assert (tmp_path / "index" / "new").stat().st_size > 200 * 300
-    assert not (tmp_path / "index" / "data.mdb").exists()
+    assert (tmp_path / "index-new" / "new").stat().st_size > 200 * 300
+    assert not (tmp_path / "index").exists()
     store = open_store(tmp_path, boot="second")
     assert count(store, LIVE) == 200
-    assert not (tmp_path / "index" / "new").exists()
+    assert not list(tmp_path.glob("index-[no]*"))
+    store.close()
+
+
+def test_an_index_is_made_again_where_no_reader_can_leave_a_lock_file(tmp_path: Path) -> None:
+    """A reader that opened the old data before they went would hand on its last transaction."""
+    store = open_store(tmp_path)
+    store.commit([put(LIVE, b"a", b"1")])
+    store.checkpoint()
+    store.abandon()
+    disk = FailingDisk()
+    for step in ("name restored index", "name made index"):
+        disk.crash_at = step
+        with pytest.raises(Crash):
+            open_store(tmp_path, disk, boot=step)
+        assert not (tmp_path / "index").exists()
+        with pytest.raises(lmdb.Error):
+            Index.open_readonly(tmp_path / "index")
+        assert not (tmp_path / "index").exists()
+    assert sorted(one.name for one in (tmp_path / "index-new").iterdir()) == [
+        "data.mdb",
+        "lock.mdb",
+    ]
+    store = open_store(tmp_path, boot="third")
+    assert row(store, LIVE, b"a") == b"1"
     store.close()
 
 
