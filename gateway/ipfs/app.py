@@ -23,7 +23,7 @@ from gateway.ipfs.deny_files import DenyFiles
 from gateway.ipfs.errors import BadRequest, BlockError, Busy, IpfsError, NotFound, TakesTooLong
 from gateway.ipfs.formats import Format
 from gateway.ipfs.reader import BlockReader
-from gateway.ipfs.replies import Reply, refusal, text, told_of, with_charset
+from gateway.ipfs.replies import Reply, for_browser, refusal, text, told_of, with_charset
 from gateway.ipfs.request import (
     ContentPath,
     GatewayRequest,
@@ -66,6 +66,8 @@ class IpfsApp:
             with self._admission.request(client[0]):
                 headers = {name.lower(): value for name, value in scope["headers"]}
                 reply = await self._in_time(scope, headers)
+                if reply.sentence and b"text/html" in headers.get(b"accept", b""):
+                    for_browser(reply)
                 took = (self._clock.monotonic() - began) * 1e3
                 reply.headers["Server-Timing"] = f"total;dur={took:.2f}"
                 await send_reply(reply, is_head, receive, send, self._config.timeout)

@@ -10,7 +10,9 @@ from chain.cids import Cid, InvalidCid
 from chain.net.transport import Buffer
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import StoreError
+from gateway.ipfs import error_page
 from gateway.ipfs.errors import BlockError, IpfsError, NotFound, NotHere
+from gateway.ipfs.pages import HEADERS
 from gateway.ipfs.request import ContentPath, GatewayRequest
 
 _IMMUTABLE = "public, max-age=29030400, immutable"
@@ -25,6 +27,7 @@ class Reply:
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: AsyncGenerator[Buffer, None] | bytes = b""
+    sentence: str = ""  # what went wrong, in the words of `body`
 
 
 def text(status: HTTPStatus, sentence: str, **headers: str) -> Reply:
@@ -39,7 +42,15 @@ def text(status: HTTPStatus, sentence: str, **headers: str) -> Reply:
             **headers,
         },
         safe,
+        sentence,
     )
+
+
+def for_browser(reply: Reply) -> None:
+    """Make a page of a sentence that says what went wrong."""
+    if reply.sentence and reply.status >= HTTPStatus.BAD_REQUEST:
+        reply.headers |= HEADERS
+        reply.body = error_page.page(reply.status, reply.sentence)
 
 
 def refusal(error: Exception, only_if_cached: bool) -> Reply:

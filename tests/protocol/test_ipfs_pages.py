@@ -311,3 +311,29 @@ async def test_data_that_is_no_unixfs_has_no_tar(site: IpfsSite) -> None:
     await site.put([root, block])
     for cid in (block[0], root[0]):
         assert (await site.get(f"/ipfs/{cid}?format=tar")).status_code == 406
+
+
+# ---------------------------------------------------------------------- errors
+async def test_browsers_get_a_page_of_what_went_wrong_and_programs_a_sentence(
+    site: IpfsSite,
+) -> None:
+    missing = raw(b"not here")[0]
+    for path, status in (
+        (f"/ipfs/{missing}", 404),
+        ("/ipfs/<b>", 400),
+        (f"/ipfs/{missing}?format=x", 406),
+    ):
+        text = await site.get(path)
+        assert (text.status_code, text.headers["content-type"]) == (
+            status,
+            "text/plain; charset=utf-8",
+        )
+        page = await site.get(path, Accept="text/html,*/*;q=0.8")
+        assert page.status_code == status
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert page.headers["cache-control"] == "no-store"
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert f"<strong>{status} " in page.text
+        assert "<b>" not in page.text
+        head = await site.get(path, "HEAD", Accept="text/html")
+        assert head.headers["content-length"] == str(len(page.content))
