@@ -15,4 +15,6 @@ SCRIPTS = sorted((Path(__file__).parent / "scripts").iterdir())
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_a_library_works_unchanged(network: RunningNetwork, script: Path) -> None:
     runner = sys.executable if script.suffix == ".py" else program("node")
-    network.run_with_keys(runner, script, BUCKET=script.stem.replace("_", "-"))
+    network.run_with_keys(
+        runner, script, BUCKET=script.stem.replace("_", "-"), IPFS_GATEWAY=network.url("ipfs")
+    )
