@@ -28,6 +28,12 @@ class NotFound(IpfsError):
     status = HTTPStatus.NOT_FOUND
 
 
+class Unresolved(IpfsError):
+    """The name leads nowhere: no record, none that lives, or names without an end."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 class Incomplete(IpfsError):
     """A DAG that is to be here as a whole lacks a block."""
 

@@ -14,7 +14,7 @@ from urllib.parse import quote, quote_from_bytes
 from chain.cids import Cid, InvalidCid
 from chain.clock import Clock
 from gateway.ipfs.conditions import etag_matches
-from gateway.ipfs.errors import BadRequest, IpfsError, NotFound
+from gateway.ipfs.errors import BadRequest, NotFound, Unresolved
 from gateway.ipfs.formats import MEDIA_TYPES, Format
 from gateway.ipfs.ipns.name import InvalidName, IpnsName
 from gateway.ipfs.ipns.store import IpnsRecords
@@ -30,12 +30,6 @@ DEPTH_MAX = 32  # names that lead to names
 SEGMENTS_MAX = 512
 _RECORD = MEDIA_TYPES[Format.IPNS_RECORD]
 _HOST_BYTES_MAX = 256
-
-
-class Unresolved(IpfsError):
-    """The name leads nowhere: no record, none that lives, or names without an end."""
-
-    status = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import mimetypes
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import quote
@@ -11,7 +12,8 @@ from chain.net.transport import Buffer
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import StoreError
 from gateway.ipfs import error_page
-from gateway.ipfs.errors import BlockError, IpfsError, NotFound, NotHere
+from gateway.ipfs.errors import BlockError, IpfsError, NotFound, NotHere, Unresolved
+from gateway.ipfs.ipns.name import InvalidName, IpnsName
 from gateway.ipfs.pages import HEADERS
 from gateway.ipfs.request import ContentPath, GatewayRequest
 
@@ -56,7 +58,7 @@ def for_browser(reply: Reply) -> None:
 def refusal(error: Exception, only_if_cached: bool) -> Reply:
     """The reply to what could not be served."""
     match error:
-        case NotFound() if only_if_cached:
+        case NotFound() | Unresolved() if only_if_cached:
             return text(NotHere.status, str(error))
         case IpfsError():
             return text(error.status, str(error), **error.headers)
@@ -106,8 +108,10 @@ def told_of(content: ContentPath) -> dict[str, str]:
 
 
 def canonical_root(content: ContentPath) -> str | None:
-    """The authority of an Ipfs-Uri: a CIDv1 in base32, or a host name in small letters."""
+    """The authority of an Ipfs-Uri: a CIDv1 in base32, a key, or a host name in small letters."""
     if content.namespace == "ipns":
+        with suppress(InvalidName):
+            return str(IpnsName.parse(content.root))
         name = content.root.lower().rstrip(".")
         return name if "." in name and name.isascii() and ".." not in name else None
     try:

@@ -133,6 +133,7 @@ async def test_a_name_is_served_as_its_record_says_and_cached_for_its_ttl_not_fo
         got = await known.get(f"/ipns/{CACHED}/{path}")
         assert (got.status_code, got.content) == (200, b"hello\n")
         assert got.headers["x-ipfs-path"] == f"/ipns/{CACHED}/{path}"
+        assert got.headers["ipfs-uri"] == f"ipns://{CACHED}/{path}"
         wanted = [*roots, page] if path.endswith("l") else roots
         assert got.headers["x-ipfs-roots"] == ",".join(map(str, wanted))
         assert "immutable" not in got.headers["cache-control"]
@@ -220,6 +221,9 @@ async def test_names_that_lead_nowhere_are_errors_of_their_kind(
     got = await site.get(path)
     assert got.status_code == status
     assert "max-age" not in got.headers.get("cache-control", "")
+    if status in (404, 500):
+        cached = await site.get(path, Cache_Control="only-if-cached")
+        assert cached.status_code == 412
 
 
 async def test_only_a_newer_record_replaces_one_and_a_dead_one_is_nothing(site: NamedSite) -> None:
