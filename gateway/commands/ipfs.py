@@ -6,6 +6,7 @@ from pathlib import Path
 from chain.net.transport import Payload
 from gateway.commands.failures import WrongUse
 from gateway.commands.import_car import add_import_car
+from gateway.commands.ipfs_names import add_names
 from gateway.commands.options import Parsers, action, group
 from gateway.commands.session import ask, network_of, show
 from gateway.ipfs.ipns.record import RECORD_BYTES_MAX
@@ -42,6 +43,7 @@ def add(parsers: Parsers) -> None:
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("file", metavar="FILE", type=Path)
     add_import_car(actions)
+    add_names(actions)
     tokens = group(
         actions, "token", "tokens of the IPFS API", "cumulus ipfs token create --bucket photos"
     )

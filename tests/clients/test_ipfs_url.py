@@ -173,3 +173,62 @@ def test_a_car_of_other_software_is_served_under_its_own_cids(
     assert wrong.value.response["Error"]["Code"] == "InvalidRequest"
     assert wrong.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
     assert "CAR" in wrong.value.response["Error"]["Message"]
+
+
+def test_a_website_has_a_name_that_follows_its_changes_on_hosts_of_its_own(
+    plain_network: RunningNetwork, tmp_path: Path
+) -> None:
+    def cumulus(*words: str) -> str:
+        """What `cumulus ipfs …` prints."""
+        return plain_network.cumulus("ipfs", *words).stdout.strip()
+
+    client = plain_network.boto()
+    client.create_bucket(Bucket="www")
+    cumulus("publish", "www", "on")
+    client.put_object(Bucket="www", Key="_redirects", Body=b"/old /new.html\n/* /index.html 200")
+    cumulus("key", "gen", "site")
+
+    def published(page: bytes) -> tuple[str, str]:
+        """(CID of the site, its name) once the page is the site's first."""
+        client.put_object(Bucket="www", Key="index.html", Body=page)
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            state = json.loads(cumulus("status", "www", "--json"))
+            if state["pending"] == 0 and state["objects"] == 2:
+                break
+            time.sleep(0.1)
+        said = cumulus("name", "publish", f"/ipfs/{state['cid']}", "--key", "site")
+        return state["cid"], said.split("/ipns/")[1].split(" ")[0]
+
+    port = plain_network.url("ipfs").rpartition(":")[2]
+
+    def page(host: str, path: str = "/", *options: str) -> bytes:
+        """A page of a host that this machine's resolver need not know."""
+        at = ("--resolve", f"{host}:{port}:127.0.0.1")
+        return plain_network.curl(f"http://{host}:{port}{path}", *at, *options)
+
+    first, name = published(b"first")
+    assert page(f"{name}.ipns.localhost") == page(f"{first}.ipfs.localhost", "/any") == b"first"
+    moved = page(f"{first}.ipfs.localhost", "/old", "-o", "/dev/null", "-w", "%{redirect_url}")
+    assert moved.decode() == f"http://{first}.ipfs.localhost:{port}/new.html"
+    second, same = published(b"second")
+    assert (second != first, same) == (True, name)
+    assert page(f"{name}.ipns.localhost") == b"second"
+    assert cumulus("name", "resolve", name) == f"/ipfs/{second}"
+    record = tmp_path / "site.ipns-record"
+    record.write_bytes(
+        plain_network.curl(f"{plain_network.url('ipfs')}/ipns/{name}?format=ipns-record")
+    )
+    assert name in cumulus("import-ipns", name, str(record))
+    # The gateway is its own proxy for names that only it knows, by CONNECT too.
+    for options in ((), ("--proxytunnel",)):
+        got = plain_network.curl(
+            f"http://{name}.ipns.localhost/", "--proxy", plain_network.url("ipfs"), *options
+        )
+        assert got == b"second"
+    key = tmp_path / "site.key"
+    cumulus("key", "export", "site", str(key))
+    assert key.stat().st_mode & 0o777 == 0o600
+    cumulus("key", "rm", "site")
+    assert cumulus("key", "import", "again", str(key)) == name
+    assert f"again  {name}" in cumulus("key", "list")
