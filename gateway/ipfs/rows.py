@@ -209,6 +209,11 @@ def hold_key(bucket_id: bytes, began_ns: int, chance: bytes) -> bytes:
     return holds_prefix(bucket_id) + began_ns.to_bytes(8, "big") + chance
 
 
+def requests_prefix(bucket_id: bytes) -> bytes:
+    """Requests of the pinning service, oldest first."""
+    return b"\x09" + bucket_id
+
+
 def mfs_key(bucket_id: bytes) -> bytes:
     """The root directory of a bucket's MFS."""
     return b"\x06" + bucket_id
@@ -244,38 +249,39 @@ def pack(row: msgspec.Struct) -> bytes:
 
 def published_version(value: bytes) -> PublishedVersion:
     """Raises CorruptRecord."""
-    return _unpack(value, PublishedVersion)
+    return unpacked(value, PublishedVersion)
 
 
 def tree_row(value: bytes) -> TreeRow:
     """Raises CorruptRecord."""
-    return _unpack(value, TreeRow)
+    return unpacked(value, TreeRow)
 
 
 def directory_root(value: bytes) -> DirectoryRoot:
     """Raises CorruptRecord."""
-    return _unpack(value, DirectoryRoot)
+    return unpacked(value, DirectoryRoot)
 
 
 def pin(value: bytes) -> Pin:
     """Raises CorruptRecord."""
-    return _unpack(value, Pin)
+    return unpacked(value, Pin)
 
 
 def pin_state(value: bytes | None) -> PinState:
     """Raises CorruptRecord."""
-    return PinState() if value is None else _unpack(value, PinState)
+    return PinState() if value is None else unpacked(value, PinState)
 
 
 def bucket_job(value: bytes) -> BucketJob:
     """Raises CorruptRecord."""
-    return _unpack(value, BucketJob)
+    return unpacked(value, BucketJob)
 
 
 R = TypeVar("R", bound=msgspec.Struct)
 
 
-def _unpack(value: bytes, kind: type[R]) -> R:
+def unpacked(value: bytes, kind: type[R]) -> R:
+    """A row of this kind. Raises CorruptRecord."""
     if value[:1] != FORMAT:
         raise CorruptRecord(f"{kind.__name__} of unknown format {value[:1].hex()}")
     try:
@@ -286,7 +292,7 @@ def _unpack(value: bytes, kind: type[R]) -> R:
 
 def sweep_job(value: bytes) -> SweepJob:
     """Raises CorruptRecord."""
-    return _unpack(value, SweepJob)
+    return unpacked(value, SweepJob)
 
 
 def place_of(key: bytes, multihash: bytes) -> tuple[bytes, bytes]:

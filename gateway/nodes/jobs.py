@@ -5,7 +5,8 @@ smallest share of buffers. There is one in a network, and none with `--backgroun
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -20,6 +21,11 @@ from gateway.ipfs.collect import Collector
 from gateway.ipfs.collection_job import CollectionJob
 from gateway.ipfs.ipns.renewal import IpnsRenewal
 from gateway.ipfs.packs import Packs
+from gateway.ipfs.pinning.fetching import Foreign
+from gateway.ipfs.pinning.requests import Requests
+from gateway.ipfs.pinning.trustless import TrustlessGateway
+from gateway.ipfs.pinning.worker import PinWorker
+from gateway.ipfs.pins import Pins
 from gateway.jobs import Job, JobRunner
 from gateway.lifecycle.rules import Calendar
 from gateway.lifecycle.sweep import Sweep
@@ -40,6 +46,7 @@ from gateway.objects import ObjectService
 from gateway.replication.replicator import replicate
 
 _RATE, _FULL_RATE = 500.0, 5000.0  # objects that expire a second, at most
+_FETCHES = 16  # waits for gateways that blocks are fetched from, at once
 _SHARES = 64  # of the machine's buffers it takes one: the least that serves
 
 
@@ -53,13 +60,29 @@ def run(arguments: list[str]) -> int:
     return run_node(main, name="jobs", lifeline=options.lifeline)
 
 
-def _collection(
-    objects: ObjectService, catalog: Catalog, clock: Clock, day_seconds: float
-) -> CollectionJob:
-    index = BlockIndex(objects, catalog)
-    packs = Packs(objects, index, clock, system_entropy)
-    collector = Collector(objects, catalog, index, packs, clock, system_entropy)
-    return CollectionJob(collector, catalog, clock, day_seconds)
+class _Ipfs:
+    """What is done in the background for the blocks of the API."""
+
+    def __init__(self, objects: ObjectService, catalog: Catalog, clock: Clock) -> None:
+        index = BlockIndex(objects, catalog)
+        packs = Packs(objects, index, clock, system_entropy)
+        pins = Pins(catalog, index, packs, clock, system_entropy)
+        self._parts = objects, catalog, clock
+        self._index, self._packs, self._pins = index, packs, pins
+        self._requests = Requests(catalog, pins, clock, system_entropy)
+
+    def collection(self, day_seconds: float) -> CollectionJob:
+        """Drops what nothing pins."""
+        objects, catalog, clock = self._parts
+        collector = Collector(objects, catalog, self._index, self._packs, clock, system_entropy)
+        return CollectionJob(collector, catalog, clock, day_seconds)
+
+    def pinning(self, gateways: Sequence[str], threads: Executor) -> PinWorker:
+        """Works off the pinning service's requests."""
+        objects, _, clock = self._parts
+        sources = [TrustlessGateway(url, threads, clock) for url in gateways]
+        foreign = Foreign(self._index, self._packs, sources)
+        return PinWorker(objects, self._requests, self._pins, foreign, clock)
 
 
 async def _jobs(network: Network, stop: asyncio.Event) -> None:
@@ -70,6 +93,10 @@ async def _jobs(network: Network, stop: asyncio.Event) -> None:
         pool = storage_pool(catalog, links.miners, links.peers, clock, reports)
         objects = object_service(network, catalog, pool, pool, clock, shares=_SHARES)
         stack.callback(objects.close)
+        threads = ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch")
+        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        ipfs = _Ipfs(objects, catalog, clock)
+        pinning = ipfs.pinning(config.ipfs_fetch_from, threads)
         # Jobs that go through the catalog step by step; a line each.
         logs, roll = config.data_dir / ACCESS_DIR, config.logging_roll_seconds
         calendar = Calendar(round(config.lifecycle_day_seconds * 1e9))
@@ -78,7 +105,7 @@ async def _jobs(network: Network, stop: asyncio.Event) -> None:
             Sweep(objects, catalog, clock, calendar, rate=rate),
             AccessLogDelivery(objects, logs, clock, roll),
             InventoryJob(objects, catalog, clock, config.lifecycle_day_seconds),
-            _collection(objects, catalog, clock, config.lifecycle_day_seconds),
+            ipfs.collection(config.lifecycle_day_seconds),
             IpnsRenewal(key_book(catalog, keystore(config.data_dir / "keys"), clock), clock),
         ]
 
@@ -89,6 +116,7 @@ async def _jobs(network: Network, stop: asyncio.Event) -> None:
             "reports": lambda: reports.run(links.owner, clock),
             "notifications": lambda: notify(catalog, config.notify, clock, keep),
             "replication": lambda: replicate(objects, catalog, config.replication, clock, keep),
+            "pinning": pinning.run,
             **{job.name: JobRunner(job, catalog, clock).run for job in stepwise},
         }
         await work_until(stop, endless, catalog, clock)

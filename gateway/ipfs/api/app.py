@@ -1,4 +1,4 @@
-"""The API port as a raw ASGI 3 application: Kubo's RPC, docs/ipfs-api.md.
+"""The API port as a raw ASGI 3 application: Kubo's RPC, docs/ipfs-api.md, and `/psa`.
 
 Rules: POST only; no browser on a loopback bind, where nobody needs a token; elsewhere a token,
 always. A reply's status is sent with its first part; what breaks later ends the connection.
@@ -17,6 +17,8 @@ from gateway.errors import StoreError
 from gateway.ipfs.api.call import Call, Lines, Reply, Value, parse_command, parse_query
 from gateway.ipfs.api.errors import TOLD, ApiError, BadCall, Refused, UnknownCommand
 from gateway.ipfs.api.node import Node
+from gateway.ipfs.pinning.app import PREFIX as PSA
+from gateway.ipfs.pinning.app import PinningApp
 from gateway.ipfs.sending import Headers, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
@@ -26,7 +28,7 @@ Handler = Callable[[Node, Call], Awaitable[Reply]]
 _EXPOSED = b"X-Stream-Output, X-Chunked-Output, X-Content-Length"
 _PREFLIGHT: Headers = [
     (b"access-control-allow-origin", b"*"),
-    (b"access-control-allow-methods", b"POST, OPTIONS"),
+    (b"access-control-allow-methods", b"GET, POST, DELETE, OPTIONS"),
     (b"access-control-allow-headers", b"Authorization, Content-Type, X-Requested-With"),
     (b"access-control-max-age", b"600"),
 ]
@@ -39,6 +41,7 @@ class ApiApp:
         self._node = node
         self._commands = commands
         self._open = open
+        self._pinning = PinningApp(node.requests, self._admit, node.bucket_named)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
@@ -48,6 +51,9 @@ class ApiApp:
             if method == "OPTIONS" and not self._open:
                 await _send_head(send, HTTPStatus.NO_CONTENT, _PREFLIGHT)
                 await send({"type": "http.response.body", "body": b""})
+                return
+            if scope["path"].startswith(f"{PSA}/"):
+                await self._pinning(scope, receive, send)
                 return
             bucket = self._admit(headers)
             command = parse_command(scope.get("raw_path") or scope["path"].encode())

@@ -27,6 +27,7 @@ from gateway.ipfs.deny_files import DenyFiles
 from gateway.ipfs.ipns.keybook import KeyBook
 from gateway.ipfs.mfs import Mfs
 from gateway.ipfs.packs import Packs
+from gateway.ipfs.pinning.requests import Requests
 from gateway.ipfs.pins import Pins
 from gateway.ipfs.reader import BlockReader
 from gateway.ipfs.request import ContentPath
@@ -50,6 +51,7 @@ class Node:
     packs: Packs
     pins: Pins
     collector: Collector
+    requests: Requests  # of the pinning service
     tokens: Tokens
     clock: Clock
     owner: Callable[[], Account | None]  # the first account: the default bucket is its own
@@ -77,13 +79,15 @@ class Node:
         """
         index = BlockIndex(objects, catalog)
         packs = Packs(objects, index, clock, entropy)
+        pins = Pins(catalog, index, packs, clock, entropy)
         return cls(
             objects,
             catalog,
             BlockIndex(objects, catalog, deny),
             packs,
-            Pins(catalog, index, packs, clock, entropy),
+            pins,
             Collector(objects, catalog, index, packs, clock, entropy),
+            Requests(catalog, pins, clock, entropy),
             Tokens(catalog, clock, entropy),
             clock,
             owner,
@@ -137,19 +141,23 @@ class Node:
         return content(self.reader(), entity, start, end)
 
     async def bucket(self, call: Call) -> Bucket:
-        """The bucket that a call writes to: its token's, else the default, made on first use.
+        """The bucket that a call writes to. Raises as `bucket_named`."""
+        return await self.bucket_named(call.bucket)
+
+    async def bucket_named(self, name: str) -> Bucket:
+        """The bucket of a token, else ("") the default, made on first use.
 
         Raises ApiError: it publishes nothing, so nothing could be read back; StoreError.
         """
-        name = call.bucket or API_BUCKET
+        chosen, name = name, name or API_BUCKET
         owner = self.owner()
         try:
             bucket = self.objects.bucket(name)
         except NoSuchBucket:
-            if call.bucket or owner is None:
+            if chosen or owner is None:
                 raise
             bucket = await self._made(owner)
-        if not call.bucket and (owner is None or bucket.owner.id != owner.id):
+        if not chosen and (owner is None or bucket.owner.id != owner.id):
             raise ApiError(f"bucket {name} belongs to another account: name one by a token")
         if not bucket.publishes:
             raise ApiError(f"bucket {name} does not publish: cumulus ipfs publish {name} on")
