@@ -22,7 +22,7 @@ from gateway.ipfs.replies import Reply, disposition, not_modified
 from gateway.ipfs.request import ContentPath, GatewayRequest, Target, corrected
 from gateway.ipfs.serving import Named, Rewrite, Serving
 from gateway.ipfs.sites import hosts
-from gateway.ipfs.sites.dnslink import DnsLinks
+from gateway.ipfs.sites.dnslink import DnsLinks, ResolverFailed
 from gateway.ipfs.sites.hosts import Gateway, Other, Subdomain
 from gateway.ipfs.sites.pages import missing_page
 
@@ -69,13 +69,13 @@ class Names:
                 ttls.append(step.ttl)
             _, namespace, root, *rest = step.path.split("/")
             segments = (*(part for part in rest if part), *segments)
-            path = "/".join(["", namespace, root, *segments])
-            if namespace == "ipfs" or not recursive:
-                return Destination(path, min(ttls, default=0))
             if len(segments) > SEGMENTS_MAX:
                 break
+            if namespace == "ipfs" or not recursive:
+                path = "/".join(["", namespace, root, *segments])
+                return Destination(path, min(ttls, default=0))
             name = root
-        raise Unresolved(f"failed to resolve /ipns/{name}: names lead to names without an end")
+        raise Unresolved(f"failed to resolve /ipns/{name}: names, or a path, without an end")
 
     async def _step(self, name: str) -> Destination:
         try:
@@ -148,7 +148,7 @@ class Names:
         match place:
             case Subdomain():
                 return await self._below(target, place, scheme)
-            case Other(name=name, host=shown) if name and await self._is_dnslink(name):
+            case Other(name=name, host=shown) if name and await self._is_dnslink(name, target):
                 inside = _inside(target, b"/ipns/" + name.encode())
                 return replace(inside, gateway=shown)
             case _:
@@ -161,8 +161,14 @@ class Names:
             return _moved(where)
         return _canonical(target, namespace, root, rest) or target
 
-    async def _is_dnslink(self, name: str) -> bool:
-        return await self._links.link(name) is not None
+    async def _is_dnslink(self, name: str, target: Target) -> bool:
+        """Raises ResolverFailed, but not for what a path gateway serves under any name."""
+        try:
+            return await self._links.link(name) is not None
+        except ResolverFailed:
+            if target.path.startswith((b"/ipfs/", b"/ipns/")):
+                return False
+            raise
 
     async def _below(self, target: Target, place: Subdomain, scheme: str) -> Target | Reply:
         """One content root on a host of its own."""

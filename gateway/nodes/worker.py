@@ -100,7 +100,9 @@ async def _worker(
             owner=f"{clock.now_ns()}-{os.getpid()}",
         )
         deny = DenyFiles(config.ipfs_denylist, clock)
-        names = _names(config, catalog, fetcher, clock)
+        lookups = Fetcher(clock)
+        stack.callback(lookups.close)
+        names = _names(config, catalog, lookups, clock)
         apps: dict[str, Any] = {
             "s3": S3App(
                 objects,

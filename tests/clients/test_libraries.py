@@ -16,5 +16,9 @@ SCRIPTS = sorted((Path(__file__).parent / "scripts").iterdir())
 def test_a_library_works_unchanged(network: RunningNetwork, script: Path) -> None:
     runner = sys.executable if script.suffix == ".py" else program("node")
     network.run_with_keys(
-        runner, script, BUCKET=script.stem.replace("_", "-"), IPFS_GATEWAY=network.url("ipfs")
+        runner,
+        script,
+        BUCKET=script.stem.replace("_", "-"),
+        IPFS_GATEWAY=network.url("ipfs"),
+        IPFS_API=network.url("ipfs_api"),
     )

@@ -40,6 +40,7 @@ LINKS = {
     "dnslink-subpath.example.org": f"/ipfs/{CACHE_ROOT}/root2",
     "dnslink-test.example.org": f"/ipfs/{HELLO_V1}",
     "en.wikipedia-on-ipfs.example.org": f"/ipfs/{CACHE_ROOT}",
+    "deep.example.org": "/ipfs/bafkqaaa" + "/x" * 600,
     "round.example.org": "/ipns/and-round.example.org",
     "and-round.example.org": "/ipns/round.example.org",
 }
@@ -211,6 +212,7 @@ async def test_the_record_itself_is_served_and_verifies(known: NamedSite) -> Non
         ("/ipns/k2k4r8ol4m8kkcqz509c1rcjwunebj02gcnm5excpx842u736nja8ger", 500),
         ("/ipns/nothing.example.org", 500),
         ("/ipns/round.example.org", 500),
+        ("/ipns/deep.example.org", 500),
         ("/ipns/no%20name", 500),
         ("/ipns/", 400),
     ],
@@ -683,3 +685,22 @@ async def test_records_are_had_by_name_and_put_only_by_who_holds_a_known_key(
 )
 def test_a_host_is_an_address_that_others_can_dial(host: str, scheme: str, address: str) -> None:
     assert multiaddr(host, scheme) == address
+
+
+async def test_a_resolver_that_fails_stops_websites_and_not_the_path_gateway(
+    known: NamedSite,
+) -> None:
+    async def fetch(_url: str) -> bytes:
+        raise OSError("no route")
+
+    known.names._links = DnsLinks(LINKS, FakeClock(), "https://dns.example/q", fetch)
+    for host, path, status in (
+        ("elsewhere.example", f"/ipfs/{HELLO_V1}", 200),
+        ("elsewhere.example", "/", 502),
+        ("dnslink-test.example.org", "/", 200),
+        ("gateway", "/ipns/elsewhere.example", 502),
+        ("127.0.0.1", "/", 404),
+    ):
+        got = await known.at_host(host, path)
+        assert got.status_code == status, (host, path)
+        assert status == 200 or got.headers["cache-control"] == "no-store"

@@ -1,5 +1,6 @@
 """Claims about `_redirects`, hosts and DNSLink answers: pure parts, bytes of strangers."""
 
+import asyncio
 import json
 from urllib.parse import urlsplit
 
@@ -223,6 +224,9 @@ async def test_the_map_comes_first_and_answers_are_kept_for_their_time() -> None
     assert len(urls) == 3
     with pytest.raises(ResolverFailed):
         await links.link("bad.example")
+    with pytest.raises(ResolverFailed):  # a failure is not kept
+        await links.link("bad.example")
+    assert len(urls) == 5
     off = DnsLinks({}, clock, "off", fetch)
     assert await off.link("site.example") is None
 
@@ -231,3 +235,41 @@ def test_ten_thousand_rules_are_matched_in_bounded_time() -> None:
     rules = parse(b"/a /b\n" * (redirects.FILE_BYTES_MAX // 6))
     assert len(rules) > 10_000
     assert answer(rules, ("b",) * 200, "") is None
+
+
+async def test_a_name_is_asked_for_once_at_a_time_and_floods_of_names_are_refused() -> None:
+    gate, urls = asyncio.Event(), list[str]()
+
+    async def fetch(url: str) -> bytes:
+        urls.append(url)
+        await gate.wait()
+        if "bad" in url:
+            raise OSError("no route")
+        return doh((16, "dnslink=/ipfs/a", 100))
+
+    links = DnsLinks({}, FakeClock(), "https://dns.example/q", fetch)
+    found: list[Link | None] = []
+    failed = list[str]()
+
+    async def look(name: str) -> None:
+        try:
+            found.append(await links.link(name))
+        except ResolverFailed as error:
+            failed.append(str(error))
+
+    async with asyncio.TaskGroup() as group:
+        for name in ("site.example", "bad.example"):
+            for _ in range(3):
+                group.create_task(look(name))
+        left = group.create_task(look("left.example"))
+        for number in range(20):
+            group.create_task(look(f"n{number}.example"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert sum("too many" in text for text in failed) == 7
+        left.cancel()
+        gate.set()
+    assert len(urls) == len(set(urls)) == 16
+    assert sum("no route" in text for text in failed) == 3
+    assert found == [Link("/ipfs/a", 100)] * 16
+    assert await links.link("left.example") == Link("/ipfs/a", 100)

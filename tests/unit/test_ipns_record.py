@@ -3,6 +3,8 @@
 import random
 
 import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -209,3 +211,24 @@ def test_keys_that_are_none_are_told() -> None:
         with pytest.raises(InvalidKey):
             generate(kind, bits, random.Random(1).randbytes)
     assert repr(KEY).count(KEY.secret.hex()) == 0
+
+
+@pytest.mark.parametrize(("kind", "curve"), [(2, ec.SECP256K1()), (3, ec.SECP256R1())])
+def test_records_of_keys_of_other_curves_verify(kind: int, curve: ec.EllipticCurve) -> None:
+    key = ec.derive_private_key(0x1234567890ABCDEF, curve)
+    encoding, form = (
+        (serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint)
+        if kind == 2
+        else (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    public = uint_field(1, kind) + bytes_field(2, key.public_key().public_bytes(encoding, form))
+    name = IpnsName.of_key(public)
+    data = dict(fields(RECORD.raw))[9]
+    assert isinstance(data, bytes)
+    signature = key.sign(b"ipns-signature:" + data, ec.ECDSA(hashes.SHA256()))
+    embedded = b"" if name.inlined else bytes_field(7, public)
+    raw = embedded + bytes_field(8, signature) + bytes_field(9, data)
+    assert parse(raw, name, NOW).value == VALUE
+    with pytest.raises(InvalidRecord):
+        parse(raw.replace(signature[-8:], bytes(8)), name, NOW)
+    assert (name.inlined is not None) == (kind == 2)

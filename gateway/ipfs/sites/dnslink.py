@@ -20,6 +20,7 @@ from gateway.ipfs.errors import IpfsError
 KEPT_MAX = 4096
 # Bounds of the time an answer is kept, whatever its TTL says; and for how long "none" is.
 KEPT_LEAST, KEPT_LONGEST, NONE_KEPT = 5, 86_400, 60
+# Questions on their way at once: whoever comes when all are has no answer.
 _AT_ONCE = 16
 _TXT, _NO_SUCH_DOMAIN = 16, 3
 _MARK = "dnslink="
@@ -57,7 +58,7 @@ class DnsLinks:
         self._resolver = resolver if resolver != "off" and fetch is not None else ""
         self._fetch = fetch
         self._kept: OrderedDict[str, tuple[float, Link | None]] = OrderedDict()
-        self._asking = asyncio.Semaphore(_AT_ONCE)
+        self._asking: dict[str, asyncio.Future[Link | ResolverFailed | None]] = {}
 
     async def link(self, name: str) -> Link | None:
         """Where the domain name leads; None: it is no DNSLink. Raises ResolverFailed."""
@@ -67,18 +68,40 @@ class DnsLinks:
             return Link(found, 0)
         if not self._resolver or "." not in name:
             return None
-        now = self._clock.monotonic()
         kept = self._kept.get(name)
-        if kept is not None and now < kept[0]:
+        if kept is not None and self._clock.monotonic() < kept[0]:
             return kept[1]
-        async with self._asking:
-            link = await self._asked(name)
+        return await self._learn(name)
+
+    async def _learn(self, name: str) -> Link | None:
+        """Ask, once for all who want to know the same name at the same time."""
+        asking = self._asking.get(name)
+        if asking is not None:
+            outcome = await asyncio.shield(asking)
+            if isinstance(outcome, ResolverFailed):
+                raise outcome
+            return outcome
+        if len(self._asking) >= _AT_ONCE:
+            raise ResolverFailed(f"DNSLink of {name}: too many names are being looked up")
+        asking = self._asking[name] = asyncio.get_running_loop().create_future()
+        outcome = ResolverFailed(f"DNSLink of {name}: nobody waits for it any more")
+        try:
+            outcome = await self._asked(name)
+        except ResolverFailed as error:
+            outcome = error
+            raise
+        finally:
+            del self._asking[name]
+            asking.set_result(outcome)
+        self._keep(name, outcome)
+        return outcome
+
+    def _keep(self, name: str, link: Link | None) -> None:
         seconds = NONE_KEPT if link is None else max(KEPT_LEAST, min(link.ttl, KEPT_LONGEST))
         self._kept[name] = (self._clock.monotonic() + seconds, link)
         self._kept.move_to_end(name)
         if len(self._kept) > KEPT_MAX:
             self._kept.popitem(last=False)
-        return link
 
     async def _asked(self, name: str) -> Link | None:
         assert self._fetch is not None

@@ -68,6 +68,7 @@ class Page:
     path: tuple[str, ...]
 
 
+@lru_cache(maxsize=64)
 def parse(data: bytes) -> tuple[Rule, ...]:
     """The rules in order. Raises BadRedirects."""
     if len(data) > FILE_BYTES_MAX:

@@ -1,4 +1,4 @@
-// @helia/verified-fetch: published objects by CID from a gateway that is not believed.
+// @helia/verified-fetch: published objects by CID and IPNS name from a gateway that is not believed.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import {
@@ -30,6 +30,13 @@ try {
     const whole = await fetch(`ipfs://${cid}`);
     assert.equal(whole.status, 200);
     assert.ok(Buffer.from(await whole.arrayBuffer()).equals(Body));
+    const named = await globalThis.fetch(
+      `${process.env.IPFS_API}/api/v0/name/publish?arg=/ipfs/${cid}&ttl=1ms`, { method: "POST" },
+    );
+    const { Name } = await named.json();
+    const again = await fetch(`ipns://${Name}`);
+    assert.equal(again.status, 200);
+    assert.ok(Buffer.from(await again.arrayBuffer()).equals(Body));
   }
 } finally {
   await fetch.stop();
