@@ -58,14 +58,15 @@ async def begun(
 async def _gathered(body: AsyncGenerator[Buffer, None]) -> AsyncGenerator[Buffer, None]:
     """The same bytes in pieces of at least 64 KiB, the last one excepted."""
     async with aclosing(body):
-        pieces, size = list[Buffer](), 0
+        held, size = list[Buffer](), 0
         async for part in body:
-            pieces.append(part)
             size += len(part)
-            if size >= _GATHERED:
-                yield b"".join(pieces) if len(pieces) > 1 else part
-                pieces, size = [], 0
-        yield b"".join(pieces)
+            if size < _GATHERED:
+                held.append(bytes(part))  # a buffer is good until the next one is asked for
+                continue
+            yield b"".join([*held, part]) if held else part
+            held, size = [], 0
+        yield b"".join(held)
 
 
 async def _chain(first: Buffer, rest: AsyncGenerator[Buffer, None]) -> AsyncGenerator[Buffer, None]:
@@ -95,7 +96,13 @@ async def send_reply(reply: Reply, head: bool, receive: Receive, send: Send, sta
         body = b"" if head or not isinstance(reply.body, bytes) else reply.body
         await send({"type": "http.response.body", "body": body})
         return
-    await _stream(reply.body, receive, send, stall)
+    first = await anext(reply.body, b"")  # it is there: `begun` fetched it
+    if str(len(first)) == reply.headers.get("Content-Length"):
+        # Nothing is waited for: no task that watches whether the client goes.
+        async with aclosing(reply.body):
+            await send({"type": "http.response.body", "body": first})
+        return
+    await _stream(_chain(first, reply.body), receive, send, stall)
 
 
 async def _stream(

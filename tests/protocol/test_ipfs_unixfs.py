@@ -1,16 +1,19 @@
 """Claims about files and directories that are laid out otherwise than ours."""
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import pytest
 
 from chain.cids import BLAKE3, DAG_PB, IDENTITY, RAW, SHA2_256, SHA2_512, Cid
+from chain.net.transport import Buffer
 from gateway.ipfs import dagpb, unixfs
 from gateway.ipfs.app import IpfsApp
 from gateway.ipfs.car import CarReader
 from gateway.ipfs.dagpb import Link
 from gateway.ipfs.directory import MURMUR3_X64_64, hash_bytes
+from gateway.ipfs.sending import begun
 from gateway.ipfs.serving import IpfsConfig
 from gateway.ipfs.unixfs import Data, Kind
 from tests.protocol.ipfs_site import IpfsSite
@@ -304,3 +307,43 @@ async def test_small_blocks_of_a_pack_are_read_in_windows(site: IpfsSite) -> Non
     got = await site.get(f"/ipfs/{root}?format=car")
     assert len(list(CarReader().feed(got.content))) == 1001
     assert len(site.world.pool.reads) < 12
+
+
+async def test_blocks_with_any_byte_changed_are_never_a_failure_of_ours(site: IpfsSite) -> None:
+    rng = random.Random(20)
+    good = Dag()
+    leaf = good.raw(b"leaf")
+    roots = [
+        good.file([(leaf, 4), (good.raw(b"more"), 4)], own=b"own"),
+        good.directory(a=leaf, b=good.directory(c=leaf)),
+        good.hamt(16, {f"n{i}": leaf for i in range(20)}),
+        good.node(Data(Kind.SYMLINK, b"target", mtime=(5, 6))),
+    ]
+    dag = Dag()
+    dag.blocks = dict(good.blocks)
+    changed = []
+    for root in roots:
+        for _ in range(40):
+            block = bytearray(good.blocks[root])
+            block[rng.randrange(len(block))] = rng.randrange(256)
+            changed.append(dag.add(bytes(block[: rng.randint(1, 2 * len(block))])))
+    await dag.hold(site)
+    for cid in changed:
+        for path in (f"{cid}", f"{cid}/", f"{cid}/a/c", f"{cid}?format=car&entity-bytes=2:-2"):
+            status = (await site.messages(f"/ipfs/{path}"))[0]["status"]
+            assert status < 500, (path, good.blocks, dag.blocks[cid].hex())
+
+
+async def test_small_pieces_are_sent_together_though_their_buffer_is_used_again() -> None:
+    async def pieces() -> AsyncGenerator[Buffer, None]:
+        buffer = bytearray(1000)
+        for number in range(200):
+            buffer[:] = bytes([number]) * 1000
+            yield memoryview(buffer)
+
+    body, first = await begun(pieces(), -1)
+    assert not isinstance(body, bytes)
+    sent = [bytes(part) async for part in body]
+    assert len(sent[0]) == len(first) >= 1 << 16
+    assert len(sent) < 5
+    assert b"".join(sent) == b"".join(bytes([number]) * 1000 for number in range(200))
