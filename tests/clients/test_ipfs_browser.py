@@ -31,6 +31,7 @@ def shown(url: str) -> tuple[str, str]:
                 "--headless",
                 "--no-sandbox",
                 "--disable-gpu",
+                "--disable-dev-shm-usage",
                 "--disable-background-networking",
                 "--disable-component-update",
                 "--enable-logging=stderr",

@@ -196,6 +196,8 @@ def test_a_page_stays_small_whatever_the_block() -> None:
         page = dag_page.page(cid, Place("ipfs", str(cid)), data)
         Page(page)
         assert len(page) < 300_000
+    cid, data = block(deep)
+    assert dag_page.page(cid, Place("ipfs", str(cid)), data).count(b"<dl>") == 24
 
 
 @given(data=st.binary(max_size=64))

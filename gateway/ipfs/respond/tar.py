@@ -8,7 +8,7 @@ from chain.net.transport import Buffer
 from gateway.ipfs import dagpb, tar, unixfs
 from gateway.ipfs.conditions import etag_matches
 from gateway.ipfs.dagpb import Link
-from gateway.ipfs.errors import BlockError, NotAcceptable, NotFound
+from gateway.ipfs.errors import BlockError, NotAcceptable
 from gateway.ipfs.formats import MEDIA_TYPES, Format
 from gateway.ipfs.replies import Reply, caching, disposition, not_modified
 from gateway.ipfs.request import GatewayRequest
@@ -90,8 +90,7 @@ class Archive:
                 async for piece in pieces:
                     left -= len(piece)
                     yield piece
-            if left:
-                raise NotFound(f"{entity.cid} is not as long as it says")
+            assert not left, "a stream of content is as long as its size"
             yield tar.padding(size)
 
 
