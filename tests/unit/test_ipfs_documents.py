@@ -1,8 +1,10 @@
 """Claims about docs/ipfs-compatibility.md and docs/ipfs-api.md: what they list is what there is."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
+from gateway.config import Config
 from gateway.ipfs.api.commands import COMMANDS
 from gateway.ipfs.formats import Format
 from gateway.ipfs.respond.table import RESPONDERS
@@ -55,6 +57,16 @@ def test_what_the_document_says_is_not_served_is_not() -> None:
     for name in names - {"cumulus/status"}:
         assert name not in served
         assert not any(command.startswith(f"{name}/") for command in served)
+
+
+def test_the_settings_of_operations_are_those_that_there_are() -> None:
+    settings = (
+        (DOCS / "operations.md").read_text().partition("[ipfs]\n")[2].partition("[catalog]")[0]
+    )
+    listed = set(re.findall(r"^([a-z_]+) = ", settings, re.M))
+    tables = set(re.findall(r"^\[ipfs\.([a-z_]+)\]", settings, re.M))
+    rows = [str(field.metadata.get("toml", "")) for field in fields(Config)]
+    assert listed | tables == {row.removeprefix("ipfs.") for row in rows if row.startswith("ipfs.")}
 
 
 def test_links_of_the_documents_lead_to_files() -> None:
