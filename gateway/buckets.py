@@ -140,8 +140,8 @@ class Buckets:
             transaction.expect(Space.META, settings_key(bucket.id), settings)
             if settings is not None:
                 transaction.delete(Space.META, settings_key(bucket.id))
-            if bucket.limited:
-                transaction.delete(Space.COUNTERS, bytes_counter(bucket.id))
+            if transaction.reader.get(Space.COUNTERS, bytes_counter(bucket.id)) is not None:
+                transaction.delete(Space.COUNTERS, bytes_counter(bucket.id))  # also of a past limit
             transaction.expect(Space.BUCKETS, bucket.name.encode(), raw)
             transaction.delete(Space.BUCKETS, bucket.name.encode())
             transaction.delete(Space.OWNED, owned_prefix(bucket.owner.id) + bucket.name.encode())

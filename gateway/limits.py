@@ -8,11 +8,13 @@ what is there. docs/adr/186-limits.md
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from functools import lru_cache
 
 import msgspec
 
 from gateway.catalog.interface import Add, Batch, Reader, Space
+from gateway.errors import NoSuchBucket
 from gateway.listing import after_prefix
 from gateway.model import ACCOUNT_LIMITS, BUCKET_LIMITS, LIMITING, Account, Bucket
 from gateway.records import (
@@ -121,9 +123,11 @@ class LimitBook:
 
         async with self._lock:
             await commit(self._store.catalog, self._store.pool, build)
-            buckets = self._owned(account)
-            for bucket in buckets:
-                await self._change(bucket, ACCOUNT_LIMITS, lambda _: _packed(limits))
+            buckets = []
+            for bucket in self._owned(account):
+                with suppress(NoSuchBucket):  # deleted meanwhile: it has nothing to count
+                    await self._change(bucket, ACCOUNT_LIMITS, lambda _: _packed(limits))
+                    buckets.append(bucket)
             await self._calibrate(bytes_counter(account.id.encode()), buckets, limits)
 
     def bucket(self, bucket: Bucket) -> Usage:

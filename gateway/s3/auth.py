@@ -57,7 +57,7 @@ class Authenticator:
         if request.method == "OPTIONS":
             # A browser signs no preflight: the query may be of the URL that it is about to use.
             return Caller()
-        header = request.headers.get("authorization")
+        header = request.headers.get("authorization") or None  # empty: nobody
         query = request.query
         v4_query = not query.keys().isdisjoint(_V4_PARAMETERS)
         v2_query = "AWSAccessKeyId" in query or ("Signature" in query and not v4_query)

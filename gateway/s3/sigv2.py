@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
+from gateway.errors import InvalidArgument
 from gateway.model import Credential
 from gateway.s3.errors import (
     AuthError,
@@ -42,10 +43,14 @@ SIGNED_PARAMETERS = frozenset(
 
 
 def parse_authorization(value: str) -> tuple[str, str]:
-    """`AWS KEY:SIGNATURE` -> (access key, signature). Raises AccessDenied."""
+    """`AWS KEY:SIGNATURE` -> (access key, signature). Raises InvalidArgument."""
     access_key, mark, signature = value[len("AWS ") :].strip().rpartition(":")
     if not mark or not access_key or not signature:
-        raise AuthError("AWS authorization header is invalid. Expected AwsAccessKeyId:signature")
+        raise InvalidArgument(
+            "AWS authorization header is invalid.  Expected AwsAccessKeyId:signature",
+            ArgumentName="Authorization",
+            ArgumentValue=value[:64],
+        )
     return access_key, signature
 
 

@@ -213,7 +213,7 @@ def parse_authorization(value: str) -> Claim:
 
 @lru_cache(maxsize=1024)
 def timestamp_seconds(text: str) -> int | None:
-    """Seconds since the epoch of `20261123T003923Z`; None if it is not such a time."""
+    """Seconds since the epoch of `20261123T003923Z`; None if it is not such a time, or before."""
     if not _DATE.fullmatch(text):
         return None
     try:
@@ -223,7 +223,8 @@ def timestamp_seconds(text: str) -> int | None:
         )  # fmt: skip
     except ValueError:
         return None
-    return int(moment.timestamp())
+    seconds = int(moment.timestamp())
+    return seconds if seconds >= 0 else None
 
 
 def request_timestamp(headers: Mapping[str, str]) -> str:
@@ -337,8 +338,8 @@ class SigV4:
         headers = request.headers
         claim = parse_authorization(headers["authorization"])
         timestamp = request_timestamp(headers)
-        self._check_scope(claim.scope, timestamp, AuthorizationHeaderMalformed)
         _check_skew(timestamp, now)
+        self._check_scope(claim.scope, timestamp, AuthorizationHeaderMalformed)
         payload = payload or headers.get("x-amz-content-sha256")
         if payload is None:
             raise AuthorizationHeaderMalformed(

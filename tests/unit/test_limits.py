@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from gateway.catalog.interface import Space
 from gateway.errors import QuotaExceeded, SlowDown
 from gateway.limits import Limits, _bytes_of, bytes_counter
 from gateway.model import ENABLED, LIMITING, Attributes, CompletedPart
@@ -160,3 +161,22 @@ async def test_no_more_holders_are_remembered_than_there_is_room_for(world: Worl
     for number in range(HOLDERS_MAX + 10):
         pace.check(replace(world.bucket, id=number.to_bytes(16, "big")), settings, 1.0)
     assert len(pace._left) <= HOLDERS_MAX
+
+
+async def test_a_deleted_bucket_leaves_no_counter_and_ends_no_change(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = bytes_counter(world.bucket.id)
+    stale = world.bucket  # from before it had a limit, as another worker may hold it
+    await limit(world, Limits(bytes=3000))
+    await put(world, "a", 10)
+    await world.objects.delete(world.bucket, "a")
+    await world.objects.delete_bucket(stale)
+    with world.catalog.read() as reader:
+        assert reader.get(Space.COUNTERS, counter) is None
+    kept = await world.objects.create_bucket(world.bucket.owner, "kept")
+    book = world.objects.limits
+    monkeypatch.setattr(book, "_owned", lambda _: [stale, kept])
+    await book.set_account(kept.owner, Limits(bytes=5))
+    with pytest.raises(QuotaExceeded):
+        await world.objects.put(world.objects.bucket("kept"), "b", stream(bytes(6)), A)
