@@ -88,11 +88,14 @@ class Names:
         return Destination(record.value, record.cache_seconds(self._clock.now_ns()))
 
     async def _dnslink(self, name: str) -> Destination:
-        link = await self._links.link(name) if hosts.is_domain(name.lower()) else None
+        if not hosts.is_domain(name.lower()):
+            raise BadRequest(
+                f"invalid path: {name[:80]!r} is neither an IPNS key nor a domain name"
+            )
+        link = await self._links.link(name)
         if link is None:
             raise Unresolved(
-                f"failed to resolve /ipns/{name[:128]}: neither an IPNS key nor a domain name "
-                "with a DNSLink that is known here"
+                f"failed to resolve /ipns/{name[:128]}: no DNSLink of this name is known here"
             )
         if not link.path.startswith(("/ipfs/", "/ipns/")):
             raise Unresolved(f"failed to resolve /ipns/{name}: its DNSLink is no content path")

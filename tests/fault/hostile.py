@@ -55,7 +55,8 @@ class Attacker:
             self.garbage, self.mutated, self.bad_authorization, self.bad_presigned,
             self.bad_chunks, self.bad_document, self.bad_range, self.bad_key, self.bad_header,
             self.bad_query, self.truncated, self.huge_head, self.pipelined, self.ipfs_path,
-            self.ipfs_options, self.bad_framing, self.bad_multipart, self.bad_form,
+            self.ipfs_options, self.ipfs_host, self.ipfs_routing, self.bad_framing,
+            self.bad_multipart, self.bad_form,
         ]  # fmt: skip
 
     def draw(self) -> Hostile:
@@ -413,6 +414,42 @@ class Attacker:
             lines.insert(0, "Host: x")
         path = f"/ipfs/{CID}?{query}"
         return Hostile("ipfs options", self.target.ipfs, head(self._get(), path, lines))
+
+    def ipfs_host(self) -> Hostile:
+        """Hosts and names at the gateway: subdomains, DNSLink, proxies, tunnels."""
+        odd, key = self.header_text(), "k2k4r8m7xvggw5pxxk3abrkwyer625hg01hfyggrai7lk1m63fuihi7w"
+        host = self.chance.choice([
+            odd, f"{CID}.ipfs.localhost", f"{CID}.ipfs.localhost:{odd}", f"{odd}.ipfs.localhost",
+            f"{odd}.ipns.localhost", f"{key}.ipns.localhost", "linked.example", "localhost",
+            "round.example", ".ipfs.localhost", "a" * 70 + ".ipns.localhost", f"{odd}.localhost",
+        ])  # fmt: skip
+        path = quote(self.bare_text(), safe="/%?=")
+        path = self.chance.choice([
+            f"/{path}", f"/ipfs/{CID}/{path}", f"/ipns/{key}/{path}", f"/ipns/{path}",
+            f"/ipfs/?uri={path}", f"/ipns/?uri=ipns://{path}", "/ipns/round.example",
+            f"http://{quote(odd, safe='')}/ipfs/{CID}", f"http://{CID}.ipfs.localhost/{path}",
+        ])  # fmt: skip
+        lines = [f"Host: {host}", f"X-Forwarded-Proto: {self.header_text()}"]
+        request = head(self._get(), path, lines)
+        if self.chance.random() < 0.2:
+            request = head("CONNECT", self.chance.choice(["x:1", path]), lines) + request
+        return Hostile("ipfs host", self.target.ipfs, request)
+
+    def ipfs_routing(self) -> Hostile:
+        """Delegated routing, and records that nobody signed."""
+        odd = quote(self.bare_text(), safe="/%?=")
+        key = self.chance.choice(["12D3KooWLQzUv2FHWGVPXTXSZpdHs7oHbXub2G5WC8Tx4NQhyd2d", CID, odd])
+        kind = self.chance.choice(["providers", "peers", "ipns", "ipns", odd])
+        if self.chance.random() < 0.5:
+            lines = ["Host: x", f"accept: {self.header_text()}"]
+            return Hostile(
+                "routing", self.target.ipfs, head(self._get(), f"/routing/v1/{kind}/{key}", lines)
+            )
+        body = self.chance.randbytes(self.chance.choice([0, 1, 300, 11_000]))
+        lines = ["Host: x", f"Content-Length: {len(body)}",
+                 "Content-Type: application/vnd.ipfs.ipns-record"]  # fmt: skip
+        path = f"/routing/v1/ipns/{key}"
+        return Hostile("routing", self.target.ipfs, head("PUT", path, lines) + body)
 
     def _get(self) -> str:
         return self.chance.choice(["GET", "GET", "GET", "HEAD", "OPTIONS", "POST"])

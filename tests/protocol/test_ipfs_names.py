@@ -213,7 +213,7 @@ async def test_the_record_itself_is_served_and_verifies(known: NamedSite) -> Non
         ("/ipns/nothing.example.org", 500),
         ("/ipns/round.example.org", 500),
         ("/ipns/deep.example.org", 500),
-        ("/ipns/no%20name", 500),
+        ("/ipns/no%20name", 400),
         ("/ipns/", 400),
     ],
 )
