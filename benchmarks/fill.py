@@ -8,7 +8,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from benchmarks.objects import MemoryPool
@@ -19,6 +19,7 @@ from gateway.catalog.client import CatalogClient
 from gateway.catalog.compaction import Compactor
 from gateway.catalog.interface import CatalogUnavailable, Space
 from gateway.catalog.local import LocalCatalog
+from gateway.ipfs.publish import IpfsPublisher
 from gateway.keys import FileOwnerKeys, KeyRing
 from gateway.model import Algorithm, Attributes
 from gateway.objects import ObjectService
@@ -36,14 +37,24 @@ def key_of(number: int) -> str:
     return f"users/{number * 7919 % 4000:04}/2026/{number % 12 + 1:02}/photo-{number:08}.jpg"
 
 
-def fill(data_dir: Path, bucket: str, count: int, size: int, *, first: int = 0) -> float:
+def fill(
+    data_dir: Path,
+    bucket: str,
+    count: int,
+    size: int,
+    *,
+    first: int = 0,
+    key: Callable[[int], str] = key_of,
+) -> float:
     """Put objects `first`.. in an order drawn at random; returns CPU seconds of this process."""
     begun = time.process_time()
-    asyncio.run(_fill(data_dir, bucket, range(first, first + count), size))
+    asyncio.run(_fill(data_dir, bucket, range(first, first + count), size, key))
     return time.process_time() - begun
 
 
-async def _fill(data_dir: Path, name: str, numbers: range, size: int) -> None:
+async def _fill(
+    data_dir: Path, name: str, numbers: range, size: int, key: Callable[[int], str]
+) -> None:
     catalog = LocalCatalog.open(data_dir / "catalog")
     compactor = Compactor(catalog)
     pool = MemoryPool()  # what is inline never gets there
@@ -57,6 +68,7 @@ async def _fill(data_dir: Path, name: str, numbers: range, size: int) -> None:
         clock=SystemClock(),
         entropy=system_entropy,
         settings=StoreSettings(),
+        publisher=IpfsPublisher(),
     )
     assert size <= StoreSettings().inline_max
     bucket = objects.bucket(name)
@@ -67,7 +79,7 @@ async def _fill(data_dir: Path, name: str, numbers: range, size: int) -> None:
         for number in share:
             await objects.put(
                 bucket,
-                key_of(number),
+                key(number),
                 _body(os.urandom(size)),
                 Attributes("image/jpeg"),
                 length=size,

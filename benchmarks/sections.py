@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import ledger, memory, repair, scale, tail
+from benchmarks import ipfs, ledger, memory, repair, scale, tail
 from benchmarks.figures import Figure
 
 SECTIONS: dict[str, Callable[..., list[Figure]]] = {
@@ -13,6 +13,7 @@ SECTIONS: dict[str, Callable[..., list[Figure]]] = {
     "tail": tail.measure,
     "memory": memory.measure,
     "scale": scale.measure,
+    "ipfs": ipfs.measure,
 }
 
 

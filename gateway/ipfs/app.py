@@ -23,6 +23,7 @@ from gateway.ipfs.deny_files import DenyFiles
 from gateway.ipfs.errors import BadRequest, BlockError, Busy, IpfsError, NotFound, TakesTooLong
 from gateway.ipfs.formats import Format
 from gateway.ipfs.reader import BlockReader
+from gateway.ipfs.recent import RecentLeaves
 from gateway.ipfs.replies import Reply, for_browser, refusal, text, told_of, with_charset
 from gateway.ipfs.request import (
     ContentPath,
@@ -55,6 +56,7 @@ class IpfsApp:
         self._names = names or NoNames()
         self._config = config
         self._index = BlockIndex(objects, catalog, deny)
+        self._recent = RecentLeaves()
         self._admission = Admission(config.requests_max, config.client_requests_max)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,7 +129,7 @@ class IpfsApp:
 
     async def _resolved(self, request: GatewayRequest) -> Reply:
         reader = BlockReader(self._index, self._clock, self._config.walk_blocks_max)
-        serving = Serving(Walker(reader), self._config)
+        serving = Serving(Walker(reader), self._config, self._recent)
         path = request.content
         if request.root is None:
             deny = self._index.deny

@@ -6,7 +6,7 @@ opened as a whole anyway: a CAR of a thousand small blocks out of a pack is one 
 
 import asyncio
 
-from chain.cids import Cid
+from chain.cids import RAW, Cid
 from chain.clock import Clock
 from gateway.ipfs.blocks import BlockIndex, File, Inline, Known, Leaf
 from gateway.ipfs.errors import NotFound, TakesTooLong
@@ -53,6 +53,8 @@ class BlockReader:
         """Where the block that was found is. Raises NotFound."""
         if not isinstance(found, File):
             return found
+        if found.cid.codec == RAW:
+            return Leaf(found.cid, found.version, 0, found.version.size)
         block = self._index.block(found.cid, self._known)
         if block is None:
             raise NotFound(f"block {found.cid} is not held by this network")

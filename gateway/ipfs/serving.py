@@ -7,6 +7,7 @@ from typing import Protocol
 from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.errors import NotSupported
 from gateway.ipfs.reader import BLOCKS_MAX, BlockReader
+from gateway.ipfs.recent import RecentLeaves
 from gateway.ipfs.replies import Reply
 from gateway.ipfs.request import ContentPath, GatewayRequest, Target
 from gateway.ipfs.walk import Resolved, Walker
@@ -30,6 +31,7 @@ class Serving:
 
     walker: Walker
     config: IpfsConfig
+    recent: RecentLeaves
 
     @property
     def reader(self) -> BlockReader:

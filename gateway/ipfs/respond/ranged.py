@@ -5,7 +5,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from http import HTTPStatus
 
+from chain.cids import RAW
 from chain.net.transport import Buffer
+from gateway.ipfs import sniff
+from gateway.ipfs.blocks import File, Leaf
 from gateway.ipfs.conditions import (
     ByteRange,
     Unsatisfiable,
@@ -15,7 +18,7 @@ from gateway.ipfs.conditions import (
     parse_ranges,
 )
 from gateway.ipfs.reader import BlockReader
-from gateway.ipfs.replies import Reply, not_modified, text
+from gateway.ipfs.replies import Reply, not_modified, text, with_charset
 from gateway.ipfs.request import GatewayRequest
 from gateway.ipfs.serving import Serving
 from gateway.ipfs.stream import content, size_of
@@ -52,7 +55,7 @@ def ranged(
         return reply
     if not found:
         out["Content-Length"] = str(size)
-        return Reply(HTTPStatus.OK, out, content(reader, entity, 0, size))
+        return Reply(HTTPStatus.OK, out, _whole(serving, entity, size, out))
     if len(found) > 1:
         return _several(reader, entity, size, found, out)
     [part] = found
@@ -60,6 +63,23 @@ def ranged(
     out["Content-Length"] = str(part.end - part.start)
     body = content(reader, entity, part.start, part.end)
     return Reply(HTTPStatus.PARTIAL_CONTENT, out, body)
+
+
+def _whole(
+    serving: Serving, entity: Content, size: int, out: dict[str, str]
+) -> AsyncGenerator[Buffer, None] | bytes:
+    """All bytes; of a leaf that is asked for often from memory."""
+    body = content(serving.reader, entity, 0, size)
+    if isinstance(entity, File) and entity.cid.codec == RAW:
+        entity = Leaf(entity.cid, entity.version, 0, size)
+    if not isinstance(entity, Leaf):
+        return body
+    whole = serving.recent.get(entity)
+    if whole is None:
+        return serving.recent.through(entity, body)
+    if "Content-Type" not in out:
+        out["Content-Type"] = with_charset(sniff.media_type(whole))
+    return whole
 
 
 def has_range(request: GatewayRequest, tag: str) -> bool:

@@ -8,6 +8,7 @@ import ipaddress
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote_from_bytes
 
 from chain.cids import DAG_PB, Cid, InvalidCid
@@ -64,6 +65,7 @@ def place(host: str, gateways: Collection[str]) -> Gateway | Subdomain | Other:
     return Other(lower if is_domain(lower) else "", lower + port)
 
 
+@lru_cache(maxsize=1024)
 def is_domain(name: str) -> bool:
     """Whether it is a domain name, so not an address and not an IPNS key."""
     if not _DOMAIN.fullmatch(name) or is_key(name):
