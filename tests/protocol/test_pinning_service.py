@@ -137,6 +137,8 @@ async def test_a_request_is_told_in_the_words_of_the_specification(service: Serv
     assert set(made) == {"requestid", "status", "created", "pin", "delegates", "info"}
     assert made["status"] == "queued"
     assert made["created"].endswith("Z")
+    [delegate] = made["delegates"]  # the specification's schema wants one
+    assert delegate.startswith("/p2p/12D3KooW")
     assert made["pin"] == {"cid": str(TOP[0]), "name": "top", "meta": meta, "origins": origins}
     assert await service.status(made["requestid"]) == made
     assert await service.list() == []  # only what is pinned, where nothing is asked for
@@ -155,6 +157,10 @@ async def test_lists_are_filtered_and_counted_newest_first(service: Service) -> 
 
     assert await names() == ["alphabet", "beta", "Alpha"]
     assert await names(limit=1) == ["alphabet"]
+    assert await service.list(name="beta") == [made[1]]
+    assert await service.list(before=made[2]["created"]) == []
+    both = f"pins?cid={LEAVES[0][0]}&cid={LEAVES[1][0]}&status=queued&status=failed"
+    assert (await service.http.get(both)).json()["count"] == 2
     assert (await service.http.get("pins?status=queued&limit=1")).json()["count"] == 3
     assert await names(name="alpha") == []
     assert await names(name="alpha", match="iexact") == ["Alpha"]

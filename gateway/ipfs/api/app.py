@@ -16,7 +16,7 @@ from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import StoreError
 from gateway.ipfs.api.call import Call, Lines, Reply, Value, parse_command, parse_query
 from gateway.ipfs.api.errors import TOLD, ApiError, BadCall, Refused, UnknownCommand
-from gateway.ipfs.api.node import Node
+from gateway.ipfs.api.node import Node, peer_id
 from gateway.ipfs.pinning.app import PREFIX as PSA
 from gateway.ipfs.pinning.app import PinningApp
 from gateway.ipfs.sending import Headers, Receive, Scope, Send
@@ -41,7 +41,8 @@ class ApiApp:
         self._node = node
         self._commands = commands
         self._open = open
-        self._pinning = PinningApp(node.requests, self._admit, node.bucket_named)
+        delegate = f"/p2p/{peer_id(node.public_key)}"
+        self._pinning = PinningApp(node.requests, self._admit, node.bucket_named, delegate)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"

@@ -44,17 +44,22 @@ class _NotAllowed(Exception):
 
 
 class PinningApp:
-    """`admit` gives the bucket of a request's token, or raises Refused; `bucket_of` finds it."""
+    """`admit` gives the bucket of a request's token, or raises Refused; `bucket_of` finds it.
+
+    `delegate`: the multiaddress of this node, without any transport.
+    """
 
     def __init__(
         self,
         requests: Requests,
         admit: Callable[[Mapping[bytes, bytes]], str],
         bucket_of: Callable[[str], Awaitable[Bucket]],
+        delegate: str,
     ) -> None:
         self._requests = requests
         self._admit = admit
         self._bucket_of = bucket_of
+        self._delegate = delegate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.lower(): value for name, value in scope["headers"]}
@@ -103,15 +108,15 @@ class PinningApp:
             if wanted.shows(row.wanted, row.status, row.created_ns):
                 count += 1
                 if len(found) < wanted.limit:
-                    found.append(_status(request))
+                    found.append(self._status(request))
         return HTTPStatus.OK, results_object(count, found)
 
     async def _add(self, bucket: Bucket, _: Scope, receive: Receive) -> tuple[HTTPStatus, Any]:
         request = await self._requests.create(bucket, parse_pin(await _body(receive)))
-        return HTTPStatus.ACCEPTED, _status(request)
+        return HTTPStatus.ACCEPTED, self._status(request)
 
     async def _get(self, bucket: Bucket, scope: Scope, _: Receive) -> tuple[HTTPStatus, Any]:
-        return HTTPStatus.OK, _status(self._requests.get(bucket, _id(scope)))
+        return HTTPStatus.OK, self._status(self._requests.get(bucket, _id(scope)))
 
     async def _replace(
         self, bucket: Bucket, scope: Scope, receive: Receive
@@ -119,7 +124,7 @@ class PinningApp:
         old = _id(scope)
         self._requests.get(bucket, old)
         wanted = parse_pin(await _body(receive))
-        return HTTPStatus.ACCEPTED, _status(
+        return HTTPStatus.ACCEPTED, self._status(
             await self._requests.create(bucket, wanted, instead=old)
         )
 
@@ -127,10 +132,11 @@ class PinningApp:
         await self._requests.delete(bucket, _id(scope))
         return HTTPStatus.ACCEPTED, None
 
-
-def _status(request: Request) -> dict[str, Any]:
-    row = request.row
-    return status_object(request.id.hex(), row.wanted, row.status, row.created_ns, row.reason)
+    def _status(self, request: Request) -> dict[str, Any]:
+        row = request.row
+        return status_object(
+            request.id.hex(), row.wanted, row.status, row.created_ns, row.reason, self._delegate
+        )
 
 
 def _id(scope: Scope) -> bytes:

@@ -23,6 +23,8 @@ CIDS_MAX = 10
 LIMIT, LIMIT_MAX = 10, 1000
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _MATCHES = ("exact", "iexact", "partial", "ipartial")
+# Without one of these or a status, a list shows what is pinned.
+_NARROWING = {"cid", "name", "meta"}
 _QUERY = {"cid", "name", "match", "status", "before", "after", "limit", "meta"}
 
 
@@ -98,7 +100,8 @@ def parse_filter(query: bytes) -> Filter:
     match = given.get("match", "exact")
     if match not in _MATCHES:
         raise BadDocument(f"match is one of {', '.join(_MATCHES)}")
-    statuses = frozenset(given.get("status", "pinned").split(","))
+    default = ",".join(STATUSES) if given.keys() & _NARROWING else "pinned"
+    statuses = frozenset(given.get("status", default).split(","))
     if not statuses <= set(STATUSES):
         raise BadDocument(f"status is some of {', '.join(STATUSES)}")
     limit = given.get("limit", str(LIMIT))
@@ -120,9 +123,9 @@ def parse_filter(query: bytes) -> Filter:
 
 
 def status_object(
-    id: str, wanted: Wanted, status: str, created_ns: int, reason: str
+    id: str, wanted: Wanted, status: str, created_ns: int, reason: str, delegate: str
 ) -> dict[str, Any]:
-    """A PinStatus object. There are no delegates: nobody connects here by libp2p."""
+    """A PinStatus object. `delegate`: one is required, though nobody connects here by libp2p."""
     pin: dict[str, Any] = {"cid": str(wanted.cid)}
     if wanted.name:
         pin["name"] = wanted.name
@@ -135,7 +138,7 @@ def status_object(
         "status": status,
         "created": time_text(created_ns),
         "pin": pin,
-        "delegates": [],
+        "delegates": [delegate],
         "info": {"status_details": reason} if reason else {},
     }
 
