@@ -28,6 +28,9 @@ class Link(NamedTuple):
     cid: Cid
     name: str
     size: int
+    # Others may leave a field out: "" or 0 to whoever reads it, but another block to its CID.
+    has_name: bool = True
+    has_size: bool = True
 
 
 class Node(NamedTuple):
@@ -41,16 +44,30 @@ def encode(links: Sequence[Link], data: bytes | None) -> bytes:
     """The canonical block."""
     out = []
     for link in links:
-        name = link.name.encode("utf-8", "surrogateescape")
-        body = b"".join((
-            _HASH, varint.encode(len(link.cid.raw)), link.cid.raw,
-            _NAME, varint.encode(len(name)), name,
-            _TSIZE, varint.encode(link.size),
-        ))  # fmt: skip
+        if not (link.has_name and link.has_size):
+            body = _partial(link)
+        else:
+            name = link.name.encode("utf-8", "surrogateescape")
+            body = b"".join((
+                _HASH, varint.encode(len(link.cid.raw)), link.cid.raw,
+                _NAME, varint.encode(len(name)), name,
+                _TSIZE, varint.encode(link.size),
+            ))  # fmt: skip
         out += [_LINKS, varint.encode(len(body)), body]
     if data is not None:
         out += [_DATA, varint.encode(len(data)), data]
     return b"".join(out)
+
+
+def _partial(link: Link) -> bytes:
+    """A link of which fields may be left out; one that is not empty is written all the same."""
+    parts = [_HASH, varint.encode(len(link.cid.raw)), link.cid.raw]
+    if link.name or link.has_name:
+        name = link.name.encode("utf-8", "surrogateescape")
+        parts += [_NAME, varint.encode(len(name)), name]
+    if link.size or link.has_size:
+        parts += [_TSIZE, varint.encode(link.size)]
+    return b"".join(parts)
 
 
 def cid_of(block: bytes) -> Cid:
@@ -125,4 +142,5 @@ def _any_link(body: bytes) -> Link:
             raise BlockError("a link has unknown fields, or one twice")
     if raw is None:
         raise BlockError("a link without a hash")
-    return Link(_cid(raw), (name or b"").decode("utf-8", "surrogateescape"), size or 0)
+    text = (name or b"").decode("utf-8", "surrogateescape")
+    return Link(_cid(raw), text, size or 0, name is not None, size is not None)

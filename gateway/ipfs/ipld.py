@@ -57,7 +57,14 @@ def encode(codec: int, value: Value) -> bytes:
 
 def _logical(node: dagpb.Node) -> Value:
     """DAG-PB's logical format (https://ipld.io/specs/codecs/dag-pb/spec/#logical-format)."""
-    links: Value = [{"Hash": x.cid, "Name": x.name, "Tsize": x.size} for x in node.links]
+    links: list[Value] = []
+    for link in node.links:
+        shown: dict[str, Value] = {"Hash": link.cid}
+        if link.has_name:
+            shown["Name"] = link.name
+        if link.has_size:
+            shown["Tsize"] = link.size
+        links.append(shown)
     return {"Links": links} if node.data is None else {"Data": node.data, "Links": links}
 
 
@@ -74,8 +81,9 @@ def _dag_pb(value: Value) -> bytes:
 
 
 def _link(value: Value) -> Link:
-    match value:
-        case {"Hash": Cid() as cid, "Name": str(name), "Tsize": int(size), **rest} if not rest:
-            if 0 <= size < 1 << 63 and not isinstance(size, bool):
-                return Link(cid, name, size)
+    if isinstance(value, dict) and set(value) <= {"Hash", "Name", "Tsize"}:
+        cid, name, size = value.get("Hash"), value.get("Name", ""), value.get("Tsize", 0)
+        is_sized = type(size) is int and 0 <= size < 1 << 63
+        if isinstance(cid, Cid) and isinstance(name, str) and type(size) is int and is_sized:
+            return Link(cid, name, size, "Name" in value, "Tsize" in value)
     raise BlockError("a DAG-PB link has Hash (a link), Name (text) and Tsize (a number)")

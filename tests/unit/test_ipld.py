@@ -276,6 +276,12 @@ def test_a_dag_pb_node_has_the_logical_form_and_comes_back_from_it() -> None:
         b'[{"Hash":{"/":"bafkqabiaaebagba"},"Name":"a","Tsize":7}]}'
     )
     assert ipld.encode(DAG_PB, dagjson.decode(dagjson.encode(value))) == block
+    # What others leave out stays out: it is another block.
+    partial: list[Value] = [{"Hash": LINK}, {"Hash": LINK, "Name": "a"}, {"Hash": LINK, "Tsize": 0}]
+    for link in partial:
+        sparse: Value = {"Links": [link]}
+        assert ipld.decode(DAG_PB, ipld.encode(DAG_PB, sparse)) == sparse
+    assert len(ipld.encode(DAG_PB, {"Links": [{"Hash": LINK}]})) == 4 + len(LINK.raw)
     bare = ipld.decode(DAG_PB, dagpb.encode([], None))
     assert bare == {"Links": []}
 
@@ -292,6 +298,9 @@ def test_a_dag_pb_node_has_the_logical_form_and_comes_back_from_it() -> None:
         {"Links": [{"Hash": LINK, "Name": "", "Tsize": True}]},
         {"Links": [{"Hash": LINK, "Name": "", "Tsize": -1}]},
         {"Links": [{"Hash": LINK, "Name": "", "Tsize": 1, "More": 1}]},
+        {"Links": [{"Name": "", "Tsize": 1}]},
+        {"Links": [{"Hash": LINK, "Name": None}]},
+        {"Links": [{"Hash": LINK, "Tsize": 1.5}]},
         {"Links": [], "Data": b"x" * dagpb.BLOCK_BYTES_MAX},
     ],
 )

@@ -134,6 +134,13 @@ LINKS = st.lists(
         st.binary(min_size=32, max_size=32).map(unixfs.leaf_cid),
         st.text(st.characters(codec="utf-8"), max_size=9),
         st.integers(0, 2**62),
+        st.booleans(),
+        st.booleans(),
+    ).map(
+        # What a link has is said, whatever the flags are.
+        lambda link: link._replace(
+            has_name=link.has_name or bool(link.name), has_size=link.has_size or bool(link.size)
+        )
     ),
     max_size=9,
 )
