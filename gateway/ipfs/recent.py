@@ -51,15 +51,20 @@ class RecentLeaves:
         self, key: Key, size: int, body: AsyncGenerator[Buffer, None]
     ) -> AsyncGenerator[Buffer, None]:
         pieces: list[bytes] = []
+        left = size
         async with aclosing(body):
             async for part in body:
                 pieces.append(bytes(part))
+                left -= len(part)
+                if not left:  # whoever reads may stop here
+                    self._keep(key, b"".join(pieces))
                 yield part
-        whole = b"".join(pieces)
-        if len(whole) != size or key in self._kept:
+
+    def _keep(self, key: Key, whole: bytes) -> None:
+        if key in self._kept:
             return
         self._kept[key] = whole
-        self._size += size
+        self._size += len(whole)
         while self._size > self._bytes_max:
             self._size -= len(self._kept.popitem(last=False)[1])
 
