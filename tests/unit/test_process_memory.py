@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import sys
 import time
 
@@ -6,6 +7,7 @@ import pytest
 
 from chain import memory
 from chain.net.simulation import simulate
+from chain.process import tune_collector
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
 
@@ -38,3 +40,15 @@ def test_a_process_that_rests_trims_once_and_again_after_work(
         assert len(trims) == 2
 
     simulate(run())
+
+
+def test_the_collector_works_again_when_the_imports_are_done() -> None:
+    thresholds = gc.get_threshold()
+    gc.disable()
+    try:
+        tune_collector()
+        assert gc.isenabled()
+    finally:
+        gc.enable()
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
