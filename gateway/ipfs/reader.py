@@ -1,7 +1,7 @@
 """The blocks of one request: found, bounded, and read ahead.
 
-A request may touch so many blocks and no more. A small block is read with its whole chunk, which is
-opened as a whole anyway: a CAR of a thousand small blocks out of a pack is one read or two.
+A request may touch so many blocks and no more. Blocks are read by whole chunks, which are opened as
+a whole anyway: a CAR of a thousand small blocks out of a pack is one read or two.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from gateway.seal import CHUNK
 # What is known of a version (that it is public) is asked again after so long.
 _KNOWN_SECONDS = 1.0
 BLOCKS_MAX = 1_000_000  # that one request may touch
-_WINDOWS = 3  # that are kept, each of a chunk or two
+_CHUNKS = 3  # that are kept
 _TURN_BLOCKS = 64  # after so many blocks others have their turn
 
 
@@ -28,7 +28,7 @@ class BlockReader:
         self._left = blocks_max
         self._known: Known = {}
         self._known_until = 0.0
-        self._windows: list[tuple[Leaf, bytes]] = []  # what was read, the newest first
+        self._chunks: list[tuple[Leaf, bytes]] = []  # what was read, the newest first
 
     @property
     def index(self) -> BlockIndex:
@@ -75,16 +75,18 @@ class BlockReader:
         return place.data if isinstance(place, Inline) else await self._read(place)
 
     async def _read(self, leaf: Leaf) -> bytes:
-        size = leaf.end - leaf.start
-        if size >= CHUNK:
-            return await self._index.bytes_of(leaf)
-        for window, data in self._windows:
-            at = leaf.start - window.start
-            if window.version is leaf.version and at >= 0 and leaf.end <= window.end:
-                return data[at : at + size]
-        start = leaf.start // CHUNK * CHUNK
-        end = min(-(-leaf.end // CHUNK) * CHUNK, leaf.version.size)
-        window = Leaf(leaf.cid, leaf.version, start, end)
-        data = await self._index.bytes_of(window)
-        self._windows = [(window, data), *self._windows[: _WINDOWS - 1]]
-        return data[leaf.start - start : leaf.end - start]
+        parts = []
+        for number in range(leaf.start // CHUNK, -(-leaf.end // CHUNK)):
+            chunk, at = await self._chunk(leaf, number), number * CHUNK
+            parts.append(chunk[max(leaf.start - at, 0) : leaf.end - at])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _chunk(self, leaf: Leaf, number: int) -> bytes:
+        start = number * CHUNK
+        for kept, data in self._chunks:
+            if kept.version is leaf.version and kept.start == start:
+                return data
+        chunk = Leaf(leaf.cid, leaf.version, start, min(start + CHUNK, leaf.version.size))
+        data = await self._index.bytes_of(chunk)
+        self._chunks = [(chunk, data), *self._chunks[: _CHUNKS - 1]]
+        return data

@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import pytest
+from blake3 import blake3
 
 from chain.cids import BLAKE3, DAG_PB, IDENTITY, RAW, SHA2_256, SHA2_512, Cid
 from chain.net.transport import Buffer
@@ -108,13 +109,14 @@ async def test_leaves_may_be_dag_pb_of_either_type_and_raw_blocks_of_any_hash(
     sizeless = dag.node(Data(Kind.RAW, b"sizeless,"))
     sha512 = Cid.of(RAW, SHA2_512, hashlib.sha512(b"long").digest())
     inline = Cid.of(RAW, IDENTITY, b"inline")
-    dag.blocks[sha512] = b"long"
-    root = dag.file([(as_file, 5), (v0, 4), (sizeless, 9), (sha512, 4), (inline, 6)])
+    fast = Cid.of(RAW, BLAKE3, blake3(b"fast").digest())
+    dag.blocks |= {sha512: b"long", fast: b"fast"}
+    parts = [(as_file, 5), (v0, 4), (sizeless, 9), (sha512, 4), (fast, 4), (inline, 6)]
+    root = dag.file(parts)
     await dag.hold(site)
-    assert (await site.get(f"/ipfs/{root}")).content == b"file,raw,sizeless,longinline"
+    assert (await site.get(f"/ipfs/{root}")).content == b"file,raw,sizeless,longfastinline"
     assert (await site.get(f"/ipfs/{v0}")).content == b"raw,"
     assert (await site.get(f"/ipfs/{sha512}?format=raw")).content == b"long"
-    assert BLAKE3 != SHA2_512
 
 
 async def test_packed_sizes_and_unknown_order_of_fields_are_read(site: IpfsSite) -> None:
