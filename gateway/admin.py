@@ -24,11 +24,12 @@ from gateway.ipfs.ipns.store import IpnsRecords, OldRecord
 from gateway.ipfs.tokens import NoSuchToken, Token, Tokens
 from gateway.kms import KmsKeys, canonical_id
 from gateway.limits import LimitBook, Limits, Usage
-from gateway.model import Account, Attributes, Bucket, Credential, Extra, ObjectVersion
+from gateway.model import REPLICATION, Account, Attributes, Bucket, Credential, Extra
 from gateway.protocol import (
     AccountCreated,
     AccountList,
     AccountRecord,
+    AgainState,
     BucketSettings,
     Certificate,
     CreateAccount,
@@ -47,6 +48,7 @@ from gateway.protocol import (
     ListTokens,
     NetworkState,
     PublishState,
+    ReplicateAgain,
     RevokeToken,
     RotateAccessKeys,
     RotateEncryptionKey,
@@ -62,9 +64,10 @@ from gateway.protocol import (
     TokenList,
     TokenRecord,
 )
+from gateway.replication.again import Versions, replicate_again
 
 
-class Buckets(Protocol):
+class Buckets(Versions, Protocol):
     """The part of ObjectService that administration needs."""
 
     kms: KmsKeys
@@ -78,20 +81,6 @@ class Buckets(Protocol):
         self, name: str, *, public: bool | None = None, publishes: bool | None = None
     ) -> Bucket:
         """Change a bucket's settings."""
-        ...
-
-    def head(self, bucket: Bucket, key: str) -> ObjectVersion:
-        """Raises NoSuchKey."""
-        ...
-
-    async def amend(
-        self,
-        bucket: Bucket,
-        key: str,
-        version_id: str | None,
-        change: Callable[[Attributes], Attributes],
-    ) -> ObjectVersion:
-        """Change what is kept with an object. Raises NoSuchKey."""
         ...
 
 
@@ -149,6 +138,7 @@ class AdminService:
             .on(CreateKmsKey, _guarded(self._create_kms_key))
             .on(SwitchKmsKey, _guarded(self._switch_kms_key))
             .on(SetLimits, _guarded(self._set_limits))
+            .on(ReplicateAgain, _guarded(self._replicate_again))
             .on(SetPublic, _guarded(self._set_public))
             .on(ShowBucket, _guarded(self._show_bucket))
             .on(SetPublishing, _guarded(self._set_publishing))
@@ -236,6 +226,13 @@ class AdminService:
             await book.set_account(account, _changed(book.account(account), message))
             usage = book.account(account)
         return LimitState(usage.limits.bytes, usage.limits.requests, usage.used)
+
+    async def _replicate_again(self, message: ReplicateAgain) -> AgainState:
+        bucket = self._buckets.bucket(message.bucket)
+        if REPLICATION not in bucket.settings:
+            raise InvalidArgument("the bucket has no replication")
+        done = await replicate_again(self._buckets, bucket, everything=message.everything)
+        return AgainState(done.queued, done.failed)
 
     async def _set_public(self, message: SetPublic) -> BucketSettings:
         return _settings(await self._buckets.configure_bucket(message.bucket, public=message.on))

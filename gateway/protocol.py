@@ -202,6 +202,20 @@ class SetLimits(Message[LimitState], frozen=True, array_like=True):
     requests: int | None
 
 
+class AgainState(msgspec.Struct, frozen=True):
+    """Versions that wait to be replicated again, and those that found no room."""
+
+    queued: int
+    failed: int
+
+
+class ReplicateAgain(Message[AgainState], frozen=True, array_like=True):
+    """Replicate a bucket's FAILED versions again; `everything`: those without a state, too."""
+
+    bucket: str
+    everything: bool
+
+
 class SetPublic(Message[BucketSettings], frozen=True, array_like=True):
     """Switch anonymous read of a bucket."""
 

@@ -2,11 +2,11 @@
 
 import argparse
 
-from gateway.commands.limits import add_limits, set_limits
+from gateway.commands.limits import COUNT_SECONDS, add_limits, set_limits
 from gateway.commands.options import Parsers, action, group
 from gateway.commands.s3 import delete_prefix, list_buckets, s3_errors
 from gateway.commands.session import ask, network_of, s3_client, show, table
-from gateway.protocol import SetPublic
+from gateway.protocol import ReplicateAgain, SetPublic
 
 
 def add(parsers: Parsers) -> None:
@@ -29,6 +29,12 @@ def add(parsers: Parsers) -> None:
     )  # fmt: skip
     parser.add_argument("bucket", metavar="BUCKET")
     add_limits(parser)
+    parser = action(
+        actions, "replicate", replicate, "send again what its endpoints did not get",
+        "cumulus bucket replicate photos",
+    )  # fmt: skip
+    parser.add_argument("bucket", metavar="BUCKET")
+    parser.add_argument("--all", action="store_true", help="also what is older than its rules")
 
 
 def create(options: argparse.Namespace) -> int:
@@ -60,6 +66,14 @@ def remove(options: argparse.Namespace) -> int:
 def limit(options: argparse.Namespace) -> int:
     """Show or set a bucket's limits."""
     return set_limits(options, bucket=options.bucket)
+
+
+def replicate(options: argparse.Namespace) -> int:
+    """Queue what is FAILED."""
+    message = ReplicateAgain(options.bucket, options.all)
+    state = ask(network_of(options), message, COUNT_SECONDS)
+    left = f", {state.failed} found no room: again later" if state.failed else ""
+    return show(options, state, lambda: f"versions that wait to be sent: {state.queued}{left}")
 
 
 def public(options: argparse.Namespace) -> int:

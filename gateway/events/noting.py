@@ -19,6 +19,7 @@ from gateway.records import (
 from gateway.replication.rules import (
     FAILED,
     REPLICA,
+    SENT_AGAIN,
     ReplicationRule,
     chosen,
     kept_replication,
@@ -84,6 +85,8 @@ def _replicate(  # noqa: PLR0917 - one caller
 ) -> VersionRow:
     origin, extra = current_origin.get(), row.extra or Extra()
     event = _REPLICATED.get(change)
+    if event == "tags" and origin.operation == SENT_AGAIN:
+        event = "put"
     if event == "tags" and origin.operation not in _TAGGING:
         return row
     if event is None or origin.replica or extra.replication == REPLICA:

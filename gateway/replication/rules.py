@@ -10,6 +10,7 @@ import msgspec
 
 PENDING, COMPLETED, FAILED, REPLICA = "PENDING", "COMPLETED", "FAILED", "REPLICA"
 DEFAULT_ENDPOINT = "default"
+SENT_AGAIN = "ReplicateAgain"  # the operation of an amendment that changes nothing
 
 
 class ReplicationRule(msgspec.Struct, frozen=True, array_like=True):

@@ -296,7 +296,9 @@ def test_websites(network: RunningNetwork, call: Caller, bucket: str) -> None:
     call("DeleteBucketWebsite", Bucket=bucket)
 
 
-def test_logs_inventories_and_replication(call: Caller, bucket: str) -> None:
+def test_logs_inventories_and_replication(
+    network: RunningNetwork, call: Caller, bucket: str
+) -> None:
     logging = {"TargetBucket": bucket, "TargetPrefix": "logs/"}
     config = {"LoggingEnabled": logging}
     call("PutBucketLogging", Bucket=bucket, BucketLoggingStatus=config)
@@ -316,6 +318,7 @@ def test_logs_inventories_and_replication(call: Caller, bucket: str) -> None:
     assert found == inventory
     call("DeleteBucketInventoryConfiguration", **one)
     call("PutBucketVersioning", Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    put(call, bucket, "copied/old")
     rule = {
         "ID": "r",
         "Priority": 1,
@@ -328,6 +331,9 @@ def test_logs_inventories_and_replication(call: Caller, bucket: str) -> None:
     call("PutBucketReplication", Bucket=bucket, ReplicationConfiguration=replication)
     got = call("GetBucketReplication", Bucket=bucket)["ReplicationConfiguration"]["Rules"]
     assert [(one["ID"], one["Filter"]) for one in got] == [("r", {"Prefix": "copied/"})]
+    assert "sent: 1" in network.cumulus("bucket", "replicate", bucket, "--all").stdout
+    old = call("HeadObject", Bucket=bucket, Key="copied/old")
+    assert old["ReplicationStatus"] == "PENDING"
     call("DeleteBucketReplication", Bucket=bucket)
     call("PutBucketLogging", Bucket=bucket, BucketLoggingStatus={})
 

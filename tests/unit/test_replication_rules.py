@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gateway.catalog.interface import Space
 from gateway.errors import InvalidArgument, InvalidBucketState, InvalidRequest, StoreError
 from gateway.events.origin import Origin, caused_by
+from gateway.events.queues import REPLICATIONS, Queue
 from gateway.model import (
     ENABLED,
     SSE_C,
@@ -27,6 +28,7 @@ from gateway.model import (
 )
 from gateway.protection import CustomerKey
 from gateway.records import ReplicaRow, decode
+from gateway.replication.again import Again, replicate_again
 from gateway.replication.plan import MIB, OBJECT_MAX, PARTS_MAX, plan
 from gateway.replication.rules import (
     ReplicationRule,
@@ -318,3 +320,44 @@ async def test_replication_rests_on_versioning() -> None:
     world, _ = await replicating(element())
     with pytest.raises(InvalidBucketState):
         await world.objects.configure_bucket("photos", versioning=SUSPENDED)
+
+
+# ------------------------------------------------------------------ again
+async def drained(world: World) -> list[tuple[str, str]]:
+    """What waits, taken out as a courier does."""
+    rows = queued(world)
+    queue = Queue(world.catalog, REPLICATIONS, "there", ReplicaRow)
+    await queue.remove(queue.page(1000), [])
+    return rows
+
+
+async def test_what_failed_is_sent_again_with_what_came_after_it() -> None:
+    world, bucket = await replicating(element(), queue_max=3)
+    objects = world.objects
+    for key, body in (("a", b"1"), ("b", b"1"), ("c", b"1"), ("a", b"2"), ("d", b"1"), ("e", b"1")):
+        await objects.put(bucket, key, stream(body), Attributes())
+    await objects.delete(bucket, "e")  # of three that failed the one that is deleted now
+    assert await drained(world) == [("put", "a"), ("put", "b"), ("put", "c")]
+    assert await replicate_again(objects, bucket, everything=False) == Again(2, 0)
+    assert await drained(world) == [("put", "a"), ("put", "d")]
+    assert objects.head(bucket, "a").attributes.extra == Extra(replication="PENDING")
+    assert await replicate_again(objects, bucket, everything=False) == Again(0, 0)
+
+
+async def test_all_is_also_what_is_older_than_the_rules_and_the_queue_stays_bounded() -> None:
+    world = await World(queue_max=3).start()
+    objects = world.objects
+    bucket = await objects.configure_bucket("photos", versioning=ENABLED)
+    for key in "abab":
+        await objects.put(bucket, key, stream(b"1"), Attributes(tags={"t": "1"}))
+    replica = Attributes(extra=Extra(replication="REPLICA"))
+    await objects.put(bucket, "c", stream(b"1"), replica)
+    await objects.set_setting(bucket, "replication", parse_replication(document(element())))
+    bucket = objects.bucket("photos")
+    before = objects.head(bucket, "a")
+    assert await replicate_again(objects, bucket, everything=False) == Again(0, 0)
+    assert await replicate_again(objects, bucket, everything=True) == Again(3, 1)
+    assert [key for _, key in await drained(world)] == ["a", "a", "b"]
+    assert await replicate_again(objects, bucket, everything=False) == Again(1, 0)
+    after = objects.head(bucket, "a")
+    assert (after.modified_ns, after.attributes.tags) == (before.modified_ns, {"t": "1"})
