@@ -41,8 +41,10 @@ def add_names(actions: Parsers) -> None:
     )  # fmt: skip
     names = group(actions, "name", "what IPNS names lead to", "cumulus ipfs name publish /ipfs/CID")
     parser = _action(
-        names, "publish", publish, "let a key's name lead to a path; it is renewed from then on",
-        "cumulus ipfs name publish /ipfs/CID --key site", "path",
+        names, "publish", publish,
+        "let a key's name lead to a path, or follow a bucket; it is renewed from then on",
+        "cumulus ipfs name publish /ipfs/CID --key site\n"
+        "  cumulus ipfs name publish s3://www --key site", "path",
     )  # fmt: skip
     parser.add_argument("--key", metavar="NAME", default="self")
     parser.add_argument("--lifetime", metavar="T", default="48h", help="of a record: 48h, 30m")

@@ -142,7 +142,8 @@ class Names:
         self, target: Target, scope: Mapping[str, object], headers: Mapping[bytes, bytes]
     ) -> Target | Reply:
         """Map the request's host to a content path, or send the client to where it is."""
-        host = headers.get(b"x-forwarded-host") or headers.get(b"host", b"")
+        forwarded = headers.get(b"x-forwarded-host", b"").partition(b",")[0]  # by the first proxy
+        host = forwarded or headers.get(b"host", b"")
         if len(host) > _HOST_BYTES_MAX:
             raise BadRequest("the Host header is too long")
         place = hosts.place(host.decode("latin-1").strip(), self._hosts)

@@ -19,6 +19,8 @@ from gateway.inventory.job import InventoryJob
 from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.collect import Collector
 from gateway.ipfs.collection_job import CollectionJob
+from gateway.ipfs.directories import Directories
+from gateway.ipfs.ipns.following import roots
 from gateway.ipfs.ipns.renewal import IpnsRenewal
 from gateway.ipfs.packs import Packs
 from gateway.ipfs.pinning.fetching import Foreign
@@ -106,7 +108,11 @@ async def _jobs(network: Network, stop: asyncio.Event) -> None:
             AccessLogDelivery(objects, logs, clock, roll),
             InventoryJob(objects, catalog, clock, config.lifecycle_day_seconds),
             ipfs.collection(config.lifecycle_day_seconds),
-            IpnsRenewal(key_book(catalog, keystore(config.data_dir / "keys"), clock), clock),
+            IpnsRenewal(
+                key_book(catalog, keystore(config.data_dir / "keys"), clock),
+                roots(Directories(catalog, clock), objects.bucket),
+                clock,
+            ),
         ]
 
         def keep(name: str, work: Callable[[], Awaitable[None]]) -> Coroutine[Any, Any, None]:

@@ -8,15 +8,19 @@ import pytest
 from gateway.catalog.interface import Space
 from gateway.ipfs.api.errors import BadCall
 from gateway.ipfs.api.naming import duration_ns
+from gateway.ipfs.directories import Directories
 from gateway.ipfs.ipns import record
+from gateway.ipfs.ipns.following import roots
 from gateway.ipfs.ipns.keybook import KeyBook, KeyBookError
 from gateway.ipfs.ipns.keys import Ed25519Key, name_of
 from gateway.ipfs.ipns.name import IpnsName
 from gateway.ipfs.ipns.renewal import IpnsRenewal
 from gateway.ipfs.publish import IpfsPublisher
 from gateway.jobs import JobRunner
+from gateway.model import Attributes
 from tests.protocol.ipfs_api import Api
-from tests.unit.object_parts import World
+from tests.unit.ipfs_jobs import settle
+from tests.unit.object_parts import World, stream
 
 HOUR = 3600 * 10**9
 EMPTY = "/ipfs/bafkqaaa"
@@ -136,7 +140,7 @@ async def test_records_are_signed_anew_before_they_expire_and_not_when_somebody_
     key = await api.ask("key/gen", "site")
     await api.ask("name/publish", SOME, key="site", lifetime="10h")
     name = IpnsName.parse(key["Id"])
-    job = IpnsRenewal(book, world.clock)
+    job = IpnsRenewal(book, lambda _: None, world.clock)
 
     async def renewed() -> int:
         before = book.records.get(name)
@@ -167,6 +171,45 @@ async def test_records_are_signed_anew_before_they_expire_and_not_when_somebody_
     world.clock.ns += 61 * 10**9
     await JobRunner(job, world.catalog, world.clock).step()
     assert not [row for row in world.rows(Space.BLOCKS) if row[0][:1] == b"\x05"]
+
+
+async def test_a_name_follows_a_directory_of_its_owner_and_of_nobody_else(api: Api) -> None:
+    world, book = api.world, api.node.keys
+    await world.objects.configure_bucket("photos", publishes=True)
+    bucket, directories = world.objects.bucket("photos"), Directories(world.catalog, world.clock)
+    job = IpnsRenewal(book, roots(directories, world.objects.bucket), world.clock)
+
+    async def put(key: str, data: bytes) -> str:
+        await world.objects.put(bucket, key, stream(data), Attributes())
+        await settle(world)
+        world.clock.ns += 61 * 10**9
+        await JobRunner(job, world.catalog, world.clock).step()
+        return f"/ipfs/{directories.root(bucket, 'site/')}"
+
+    first = await put("site/index.html", b"first")
+    made = await api.ask("name/publish", "s3://photos/site")
+    assert made["Value"] == first
+    second = await put("site/index.html", b"second")
+    assert second != first
+    assert await api.ask("name/resolve") == {"Path": second}
+    kept = book.records.get(IpnsName.parse(made["Name"]))
+    assert kept is not None
+    assert kept.sequence == 1
+    # Elsewhere in the bucket, or gone: the name stays where it was.
+    assert await put("other.txt", b"other") == second
+    await world.objects.configure_bucket("photos", publishes=False)
+    await settle(world)
+    world.clock.ns += 61 * 10**9
+    await JobRunner(job, world.catalog, world.clock).step()
+    again = book.records.get(IpnsName.parse(made["Name"]))
+    assert again == kept
+    for place in ("s3://photos", "s3://nothing", "s3://"):
+        assert (await api.post("name/publish", place)).status_code in (400, 500)
+    stranger = await world.accounts.create("Mallory")
+    await world.objects.create_bucket(stranger.account, "theirs")
+    await world.objects.configure_bucket("theirs", publishes=True)
+    got = await api.post("name/publish", "s3://theirs")
+    assert "another account" in got.json()["Message"]
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,14 @@ from gateway.ipfs.api.errors import ApiError, BadCall
 from gateway.ipfs.api.multipart import Part, parts
 from gateway.ipfs.api.node import Node
 from gateway.ipfs.api.paths import content_path
+from gateway.ipfs.directories import Directories
 from gateway.ipfs.ipns import keys
+from gateway.ipfs.ipns.following import path_of
 from gateway.ipfs.ipns.keybook import SELF, Key, KeyBookError, Publication
 from gateway.ipfs.ipns.keys import InvalidKey
 from gateway.ipfs.ipns.name import InvalidName, IpnsName
 from gateway.ipfs.request import ContentPath
+from gateway.model import Bucket
 
 LIFETIME_LEAST_NS, LIFETIME_MAX_NS = 60 * 10**9, 100 * 366 * 86400 * 10**9
 _UNITS = {
@@ -92,15 +95,26 @@ async def export_key(node: Node, call: Call) -> Reply:
     return Data(body(), "application/octet-stream", len(serialised))
 
 
+def _followed(node: Node, keeper: Bucket, place: str) -> str:
+    """The path of `BUCKET/PREFIX` as of now, of a bucket of the key's owner. Raises ApiError."""
+    name, _, prefix = place.partition("/")
+    bucket = node.objects.bucket(name)
+    if bucket.owner.id != keeper.owner.id:
+        raise ApiError(f"bucket {name} belongs to another account than the key")
+    return path_of(Directories(node.catalog, node.clock), bucket, prefix)
+
+
 async def publish(node: Node, call: Call) -> Reply:
-    """Let a key's name lead to a path."""
-    path = content_path(call.argument(0, "ipfs-path"))
+    """Let a key's name lead to a path; to `s3://BUCKET/PREFIX`, whatever is there."""
+    argument = call.argument(0, "ipfs-path")
+    follows = argument.removeprefix("s3://") if argument.startswith("s3://") else ""
     lifetime = duration_ns(call.text("lifetime", "t", default="48h"))
     ttl = duration_ns(call.text("ttl", default="5m"))
     if not LIFETIME_LEAST_NS <= lifetime <= LIFETIME_MAX_NS:
         raise BadCall("lifetime is from one minute to 100 years")
     sequence = call.number("sequence") if call.is_set("sequence") else None
     bucket = await node.bucket(call)
+    path = content_path(_followed(node, bucket, follows) if follows else argument)
     if call.flag("resolve", default=True):
         await node.resolve(path)
     name = call.text("key", "k", default=SELF)
@@ -109,7 +123,7 @@ async def publish(node: Node, call: Call) -> Reply:
         made = await node.keys.publish(
             bucket,
             key.name,
-            Publication(_text(path), lifetime, ttl),
+            Publication(_text(path), lifetime, ttl, follows),
             sequence=sequence,
             v1=call.flag("v1compat", default=True),
         )

@@ -4,6 +4,7 @@ A key belongs to a bucket: who may write to the bucket (a token of the API) may 
 lies sealed in the catalog under a key of the keystore. `self` is the key that a bucket has anyway.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -41,6 +42,10 @@ _NONCE_BYTES = 12
 _ATTEMPTS = 16
 
 
+# BUCKET/PREFIX -> the path of the directory as of now; None where there is none.
+Roots = Callable[[str], str | None]
+
+
 class KeyBookError(Exception):
     """A key cannot be used so; the message is for whoever asked."""
 
@@ -51,6 +56,8 @@ class Publication(msgspec.Struct, frozen=True, array_like=True):
     value: str
     lifetime_ns: int
     ttl_ns: int
+    # BUCKET/PREFIX: the value is the directory's path, and follows it; "" for a path that stays.
+    follows: str = ""
 
 
 class KeyRow(msgspec.Struct, frozen=True, array_like=True):
@@ -178,8 +185,9 @@ class KeyBook:
                 return made
         raise KeyBookError("the key is being published under by somebody else")
 
-    async def renew(self, after: bytes, limit: int) -> tuple[bytes, int]:
-        """Sign anew what has less than half of its life left, among `limit` keys behind `after`.
+    async def renew(self, after: bytes, limit: int, roots: Roots) -> tuple[bytes, int]:
+        """Sign anew what has less than half of its life left or follows a directory that changed,
+        among `limit` keys behind `after`.
 
         (where to go on, or empty at the end; how many were signed). Keys of buckets that are gone
         are removed.
@@ -190,10 +198,10 @@ class KeyBook:
             )
         signed = 0
         for place, value in page:
-            signed += await self._renew(place, _row(value), value)
+            signed += await self._renew(place, _row(value), value, roots)
         return page[-1][0] if len(page) == limit else b"", signed
 
-    async def _renew(self, place: bytes, row: KeyRow, value: bytes) -> bool:
+    async def _renew(self, place: bytes, row: KeyRow, value: bytes, roots: Roots) -> bool:
         bucket_id = place[1 : 1 + rows.ID_BYTES]
         id = IpnsName(row.multihash)
         with self._catalog.read() as reader:
@@ -207,11 +215,15 @@ class KeyBook:
         if published is None:
             return False
         left = 0 if kept is None else kept.eol_ns - self._clock.now_ns()
-        if left >= published.lifetime_ns // 2:
+        path = roots(published.follows) if published.follows else published.value
+        if path is None:  # the directory is not there for now
+            path = published.value
+        if left >= published.lifetime_ns // 2 and path == published.value:
             return False
         if kept is not None and kept.value != published.value:
             return False  # somebody else with this key published something newer
-        return await self._sign(place, row, published, None, v1=True) is not None
+        fresh = msgspec.structs.replace(published, value=path)
+        return await self._sign(place, row, fresh, None, v1=True) is not None
 
     async def _sign(
         self,

@@ -6,7 +6,6 @@ a DNSLink name fits one label as `en-wikipedia--on--ipfs-org` (- doubled, then .
 
 import ipaddress
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote_from_bytes
@@ -48,7 +47,8 @@ class Other:
     host: str  # lower-case, with the port
 
 
-def place(host: str, gateways: Collection[str]) -> Gateway | Subdomain | Other:
+@lru_cache(maxsize=1024)  # 14 to 40 µs of each request
+def place(host: str, gateways: frozenset[str]) -> Gateway | Subdomain | Other:
     """Sort a Host header. `gateways` are lower-case names without a port."""
     match = _PORT.fullmatch(host)
     bare, port = (match[1], match[2] or "") if match else (host, "")
@@ -127,6 +127,7 @@ def uninlined(text: str) -> str:
     return text.replace("--", "\0").replace("-", ".").replace("\0", "-")
 
 
+@lru_cache(maxsize=1024)  # 73 µs for a key
 def is_canonical(place: Subdomain) -> bool:
     """Whether this host is the one origin of its content (apart from names with dots).
 
