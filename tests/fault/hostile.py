@@ -17,6 +17,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from tests.fault.hostile_words import (
+    API_COMMANDS,
     BOMB,
     CID,
     HEADERS,
@@ -39,6 +40,7 @@ class Target:
 
     s3: str
     ipfs: str
+    api: str
     access: str
     secret: str
     bucket: str = "target"
@@ -56,7 +58,7 @@ class Attacker:
             self.bad_chunks, self.bad_document, self.bad_range, self.bad_key, self.bad_header,
             self.bad_query, self.truncated, self.huge_head, self.pipelined, self.ipfs_path,
             self.ipfs_options, self.ipfs_host, self.ipfs_routing, self.bad_framing,
-            self.bad_multipart, self.bad_form,
+            self.bad_multipart, self.bad_form, self.ipfs_api,
         ]  # fmt: skip
 
     def draw(self) -> Hostile:
@@ -450,6 +452,33 @@ class Attacker:
                  "Content-Type: application/vnd.ipfs.ipns-record"]  # fmt: skip
         path = f"/routing/v1/ipns/{key}"
         return Hostile("routing", self.target.ipfs, head("PUT", path, lines) + body)
+
+    def ipfs_api(self) -> Hostile:
+        """Commands at the API port, with odd arguments, options and bodies."""
+        chance = self.chance
+        arguments = [CID, f"/ipfs/{CID}", "/", "/a/b", "../x", "/ipns/x", self.text()]
+        options = [
+            "offset", "length", "cid-version", "chunker", "hash", "recursive", "progress",
+            "stream", "type", "count", "create", "mode", "mtime", "cid-base", "x",
+        ]  # fmt: skip
+        values = ["true", "-1", "9" * 30, "0", "size-1", "", self.text()]
+        pairs = [("arg", chance.choice(arguments)) for _ in range(chance.randrange(3))]
+        pairs += [(name, chance.choice(values)) for name in chance.sample(options, 2)]
+        pairs = [(name, quote(value, safe="%", errors="replace")) for name, value in pairs]
+        query = "&".join(f"{name}={value}" for name, value in pairs)
+        part = b'Content-Disposition: form-data; name="file"; filename="%s"\r\n\r\n'
+        name = self.header_text().encode("latin-1").replace(b'"', b"")
+        body = chance.choice([
+            b"", chance.randbytes(300), b"--b--\r\n", b"--b\r\n" + part % name,
+            b"--b\r\n" + part % name + chance.randbytes(50) + b"\r\n--b--\r\n",
+            (b"--b\r\n" + part % b"f" + b"{}\r\n") * 3 + b"--b--\r\n",
+        ])  # fmt: skip
+        kind = chance.choice(["multipart/form-data; boundary=b", self.header_text()])
+        length = len(body) + chance.choice([0, 0, 0, 7])
+        lines = ["Host: x", f"Content-Type: {kind}", f"Content-Length: {length}"]
+        path = f"/api/v0/{chance.choice(API_COMMANDS)}?{query}"
+        data = head("POST", path, lines) + body
+        return Hostile("ipfs api", self.target.api, data, pieces=chance.choice([1, 3]))
 
     def _get(self) -> str:
         return self.chance.choice(["GET", "GET", "GET", "HEAD", "OPTIONS", "POST"])

@@ -62,3 +62,11 @@ BOMB = (
     )
     + b"]><Delete><Object><Key>&j;</Key></Object></Delete>"
 )  # fmt: skip
+
+API_COMMANDS = [
+    "add", "cat", "get", "ls", "refs", "resolve", "version", "id", "block/put", "block/get",
+    "block/rm", "dag/put", "dag/get", "dag/import", "dag/export", "dag/stat", "pin/add", "pin/rm",
+    "pin/ls", "pin/verify", "files/write", "files/read", "files/ls", "files/mkdir", "files/cp",
+    "files/mv", "files/rm", "files/stat", "files/chmod", "files/touch", "repo/gc", "repo/stat",
+    "key/gen", "key/list", "key/import", "name/publish", "name/resolve", "cid/format", "nothing",
+]  # fmt: skip

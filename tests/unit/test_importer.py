@@ -19,7 +19,9 @@ from gateway.ipfs.importer import (
     BadSetting,
     FileImporter,
     Metadata,
+    NotADirectory,
     Profile,
+    Tree,
     symlink,
 )
 from tests.unit.test_unixfs import sample
@@ -165,3 +167,41 @@ def test_mode_and_time_come_back(mode: int | None, mtime: tuple[int, int] | None
     assert unixfs.decode(unixfs.encode(data)) == data
     before_1970 = b"\x08\x02\x42\x0b\x08" + b"\xff" * 9 + b"\x01"
     assert unixfs.decode(before_1970).mtime is None
+
+
+@pytest.mark.parametrize(
+    ("profile", "entries", "cid", "total"),
+    [
+        (V0_2015, 1115, "QmcKW1Gf2JXNe57u8Etxqo28rkVSefhAU7dGpYQJs7uUek", 283214),
+        (V0_2015, 1116, "QmSiABMMRJqawjryc77MSYfgjpbaYcqtVv4LmAF1LiBAve", 305951),  # a HAMT
+        (V1_2025, 1000, "bafybeigzjbctlyhaulqhqze76lmb7rnvoba2tlv55x4cauma3idofldy3y", 248004),
+        (V1_2025, 1100, "bafybeib762fpegjscik7jgbout7kz4p7fpgp5l72vo22mh4nqsllu42egm", 295489),
+    ],
+)
+def test_directories_have_the_cids_of_the_reference_importer(
+    profile: Profile, entries: int, cid: str, total: int
+) -> None:
+    tree = Tree(profile)
+    file, _ = imported(b"x", profile)
+    for number in range(entries):
+        tree.put(("d", f"{number:04d}-{'n' * 196}"), file)
+    [(path, built)] = tree.finish(top=False)
+    assert (path, str(built.root), built.total) == (("d",), cid, total)
+
+
+def test_a_directory_has_attributes() -> None:
+    tree = Tree()
+    tree.folder(("d",), Metadata(0o700, (1_700_000_000, 0)))
+    tree.put(("d", "f"), imported(b"x", V1_2025)[0])
+    [(_, built)] = tree.finish(top=False)
+    assert str(built.root) == "bafybeidhsz5lt6s65q7dqywpswew37pp2qodkbgsbgtg35fub4soyvwkpy"
+    assert built.total == 61
+
+
+def test_a_file_and_a_directory_do_not_share_a_path() -> None:
+    file, _ = imported(b"x", V1_2025)
+    for paths in ((("a",), ("a", "b")), (("a", "b"), ("a",))):
+        tree = Tree()
+        tree.put(paths[0], file)
+        with pytest.raises(NotADirectory):
+            tree.put(paths[1], file)
