@@ -1,4 +1,4 @@
-"""The entries of a directory for one page.
+"""The entries of a directory: those of one page, or all one after the other.
 
 A directory of one block is in its own order (by name) and paged by number. A HAMT that is small
 enough for one page is sorted by name; a larger one is paged in the order of its names' hashes,
@@ -7,7 +7,8 @@ it starts. Its place is the slots that lead to its first entry, in hexadecimal d
 """
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import NamedTuple
 
 from gateway.ipfs.dagpb import Link
@@ -58,6 +59,20 @@ async def page(walker: Walker, folder: Folder, start: str, limit: int) -> Page:
     return Page(found[:few], places[few])
 
 
+async def in_order(walker: Walker, folder: Folder) -> AsyncGenerator[Link, None]:
+    """All entries, however many, in the order of the directory's blocks.
+
+    Raises NotFound, NotAcceptable, StoreError.
+    """
+    if folder.shard is None:
+        for link in folder.links:
+            yield link
+        return
+    async with aclosing(_hashed(walker, folder, folder.shard, "")) as found:
+        async for _, link in found:
+            yield link
+
+
 def _expected(place: str, count: int) -> float:
     """How many entries a HAMT has of which `count` are before `place`: hashes are even."""
     return float(count * 16 ** len(place) / max(int(place, 16), 1))
@@ -65,7 +80,7 @@ def _expected(place: str, count: int) -> float:
 
 async def _hashed(
     walker: Walker, folder: Folder, shard: Shard, start: str
-) -> AsyncIterator[tuple[str, Link]]:
+) -> AsyncGenerator[tuple[str, Link], None]:
     """(place, entry) from `start` on, in the order of the places."""
     waiting = [("", link) for link in reversed(shard.links)]
     seen = {folder.cid.raw}

@@ -152,15 +152,15 @@ class Walker:
         return _shard(cid, await self.reader.block(cid))
 
     async def entries(self, folder: Folder) -> Sequence[Link]:
-        """The entries by name, at most ENTRIES_MAX. Raises NotFound, NotAcceptable."""
+        """The entries by name. Raises NotFound, NotAcceptable (more than ENTRIES_MAX)."""
         if folder.shard is None:
             return folder.links
         found: list[Link] = []
         async for _, _, shard in self.shards(folder):
             found += shard.entries()
             if len(found) > ENTRIES_MAX:
-                break
-        return sorted(found, key=lambda link: link.name)[:ENTRIES_MAX]
+                raise NotAcceptable(f"{folder.cid} has more than {ENTRIES_MAX} entries")
+        return sorted(found, key=lambda link: link.name)
 
     async def _child(
         self, folder: Folder, name: str, passed: list[tuple[Cid, bytes]]

@@ -58,6 +58,10 @@ def test_a_large_file_opens_by_url_and_its_car_is_whole(
     assert plain_network.run(tool, "roots", car).stdout.strip() == cid
     plain_network.run(tool, "unpack", car, "--output", tmp_path / "unpacked.bin")
     assert (tmp_path / "unpacked.bin").read_bytes() == body
+    archive = tmp_path / "large.tar"
+    archive.write_bytes(plain_network.curl(f"{url}?format=tar"))
+    plain_network.run(program("tar"), "-x", "-f", archive, "-C", tmp_path)
+    assert (tmp_path / cid).read_bytes() == body
     state = json.loads(plain_network.cumulus("ipfs", "status", "published", "--json").stdout)
     assert state["publishes"]
     assert state["objects"] == 1

@@ -304,6 +304,15 @@ async def test_a_tar_that_lacks_a_block_is_no_tar(site: IpfsSite) -> None:
     assert all(part["more_body"] for part in parts)
 
 
+async def test_a_tar_has_all_of_a_large_directory(site: IpfsSite) -> None:
+    blocks, root = big_directory(1900, "!" * 100)
+    await site.put([raw(b"x"), *blocks])
+    names = opened(await site.get(f"/ipfs/{root}?format=tar")).getnames()
+    assert sorted(names) == sorted(
+        [str(root), *(f"{root}/file number {n:05} of the whole{'!' * 100}" for n in range(1900))]
+    )
+
+
 async def test_data_that_is_no_unixfs_has_no_tar(site: IpfsSite) -> None:
     data = cbor.encode([1])
     block = (Cid.of(DAG_CBOR, SHA2_256, hashlib.sha256(data).digest()), data)

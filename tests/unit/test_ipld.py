@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from chain.cids import DAG_CBOR, DAG_JSON, DAG_PB, JSON, RAW, SHA2_256, Cid
 from gateway.ipfs import cbor, dagjson, dagpb, ipld, unixfs
 from gateway.ipfs.data_model import DEPTH_MAX, ITEMS_MAX, Value
-from gateway.ipfs.errors import BlockError
+from gateway.ipfs.errors import BlockError, NotAcceptable, NotFound
 from gateway.ipfs.links import links
+from gateway.ipfs.traversal import follow
 
 LINK = Cid.parse("bafkqabiaaebagba")
 OLD_LINK = Cid.parse("QmXg9Pp2ytZ14xgmQjYEiHjVjMFXzCVVEcRTWJBmLgR39V")
@@ -103,6 +104,22 @@ def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
             ipld.decode(codec, raw)
         except BlockError:
             continue
+
+
+@given(
+    value=_values,
+    noise=st.binary(max_size=20),
+    path=st.lists(st.sampled_from(["/", "a", "b", "", "0", "1", "-1", "00", "9" * 30]), max_size=6),
+)
+def test_a_path_leads_to_a_link_or_is_refused(value: Value, noise: bytes, path: list[str]) -> None:
+    for block in (cbor.encode(value), noise):
+        cid = Cid.of(DAG_CBOR, SHA2_256, hashlib.sha256(block).digest())
+        try:
+            link, used = follow(cid, block, path)
+        except (NotFound, NotAcceptable):
+            continue
+        assert link in {None, LINK, OLD_LINK}
+        assert used == len(path) if link is None else 0 < used <= len(path)
 
 
 # From the public cross-codec fixtures: a value's text in DAG-JSON, and its CID in either codec.

@@ -1,13 +1,13 @@
 """`application/x-tar`: a UnixFS file or directory with all that is below it (IPIP-288)."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from http import HTTPStatus
 
 from chain.net.transport import Buffer
 from gateway.ipfs import dagpb, tar, unixfs
 from gateway.ipfs.conditions import etag_matches
-from gateway.ipfs.dagpb import Link
+from gateway.ipfs.directory_pages import in_order
 from gateway.ipfs.errors import BlockError, NotAcceptable
 from gateway.ipfs.formats import MEDIA_TYPES, Format
 from gateway.ipfs.replies import Reply, caching, disposition, not_modified
@@ -50,29 +50,30 @@ class Archive:
 
     async def parts(self, entity: Entity) -> AsyncGenerator[Buffer, None]:
         """All parts. Raises IpfsError, BlockError, StoreError when it cannot go on."""
-        async for part in self._entry(self._top, entity):
-            yield part
-        stack = [(self._top, await self._below(entity))]
-        while stack:
-            folder, links = stack[-1]
-            link = next(links, None)
-            if link is None:
-                stack.pop()
-                continue
-            path = self._names.path(folder, link.name)
-            child = await self._walker.entity(link.cid)
-            async for part in self._entry(path, child):
-                yield part
-            if isinstance(child, Folder):
-                if len(stack) == _DEPTH_MAX:
-                    raise NotAcceptable("the directory is too deep for a tar")
-                stack.append((path, await self._below(child)))
+        stack: list[tuple[str, AsyncGenerator[dagpb.Link, None]]] = []
+        path, child = self._top, entity
+        try:
+            while True:
+                async with aclosing(self._entry(path, child)) as parts:
+                    async for part in parts:
+                        yield part
+                if isinstance(child, Folder):
+                    if len(stack) == _DEPTH_MAX:
+                        raise NotAcceptable("the directory is too deep for a tar")
+                    stack.append((path, in_order(self._walker, child)))
+                link = None
+                while stack and (link := await anext(stack[-1][1], None)) is None:
+                    stack.pop()
+                if link is None:
+                    break
+                path = self._names.path(stack[-1][0], link.name)
+                child = await self._walker.entity(link.cid)
+        finally:
+            for _, links in stack:
+                await links.aclose()
         yield tar.END
 
-    async def _below(self, entity: Entity) -> Iterator[Link]:
-        return iter(await self._walker.entries(entity) if isinstance(entity, Folder) else ())
-
-    async def _entry(self, path: str, entity: Entity) -> AsyncIterator[Buffer]:
+    async def _entry(self, path: str, entity: Entity) -> AsyncGenerator[Buffer, None]:
         """One entry: its header, and the bytes of a file."""
         mode, mtime = _attributes(entity)
         if isinstance(entity, Folder):
