@@ -67,16 +67,25 @@ class PoolOwner:
                 raise RemoteError(protocol.NOT_ALLOWED, "you are another miner")
         if len(message.missing) > protocol.KEYS_MAX:
             raise RemoteError(protocol.BAD_REQUEST, "too many at once")
-        queued = 0
+        lost: dict[SegmentId, set[tuple[int, bytes]]] = {}
         for missing in message.missing:
             if len(missing.segment) == ID_BYTES and 0 <= missing.index < 255:
-                queued += await self._set(
-                    SegmentId(missing.segment),
-                    missing.index,
-                    AccountId(missing.miner),
-                    Holder(None),
-                )
-        return Noted(queued)
+                of_segment = lost.setdefault(SegmentId(missing.segment), set())
+                of_segment.add((missing.index, missing.miner))
+        return Noted(sum([await self._lose(segment, lost[segment]) for segment in lost]))
+
+    async def _lose(self, segment: SegmentId, lost: set[tuple[int, bytes]]) -> int:
+        """Take (index, miner) out of a placement, in one commit; how many were in it."""
+        gone: dict[int, Holder] = {}
+
+        def decide(placement: Placement) -> dict[int, Holder]:
+            gone.clear()
+            for index, holder in enumerate(placement.holders):
+                if holder.miner is not None and (index, holder.miner) in lost:
+                    gone[index] = Holder(None)
+            return gone
+
+        return len(gone) if await self._changes.change(segment, decide) is not None else 0
 
     async def _state(self, miner: AccountId, key: bytes) -> str:
         segment, index = split_key(key)

@@ -1,5 +1,6 @@
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import cast
 
 import pytest
@@ -21,6 +22,7 @@ from miner.protocol import (
     ReportMissing,
     SpaceReport,
 )
+from miner.records import Row
 from miner.releaser import Releaser
 from miner.segments import PROFILES, Segment, SegmentUnavailable
 from miner.sweep import Sweeper
@@ -167,6 +169,33 @@ def test_a_reported_loss_is_queued_for_repair_and_the_damaged_copy_dropped() -> 
         assert grid.stores[bad].find(fragment_key(segment.id, 1)) is None
         assert bytes((await grid.pool.read(segment, [(0, 100_003)], verify=True))[0]) == data
         assert await reports.flush(peer) == 0
+
+    simulate(run())
+
+
+def test_losses_of_one_segment_are_one_commit_and_another_miners_fragment_stays() -> None:
+    class Counting(Rows):
+        commits = 0
+
+        async def apply(self, expected: Sequence[Row], changes: Sequence[Row]) -> bool:
+            self.commits += 1
+            return await super().apply(expected, changes)
+
+    async def run() -> None:
+        rows = Counting()
+        grid = Grid(records=rows)
+        await grid.add_miners(6)
+        _, segment, placement = await stored(grid)
+        rows.commits = 0
+        owner = PoolOwner(grid.records, grid.directory)
+        await grid.transport.serve("memory://owner", owner.handlers(Handlers()))
+        peer = grid.transport.connect("memory://owner")
+        lost = [Missing(segment.id, index, holder(placement, index)) for index in (1, 2, 1)]
+        wrong = Missing(segment.id, 0, holder(placement, 1))
+        assert (await peer.ask(ReportMissing((*lost, wrong)))).queued == 2
+        assert rows.commits == 1
+        ((key, value),) = grid.records.scan("repairs", b"", 10)
+        assert parse_repair(key, value) == (0, segment.id, [1, 2])
 
     simulate(run())
 
