@@ -7,6 +7,7 @@ begin. Rules of two slashes hold hashes of hashes: such a list does not say what
 """
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from gateway.ipfs.errors import Denied, DeniedByLaw
 
 HEADER_BYTES_MAX = 1 << 20
 LINE_BYTES_MAX = 2 << 20
+_HEX = re.compile("[0-9a-f]{64}")
 _LEGACY = -1  # the key of hex digests of "CIDV1/path"
 _HASHES: Mapping[int, Callable[[bytes], bytes]] = {
     SHA2_256: lambda data: hashlib.sha256(data).digest(),
@@ -80,8 +82,10 @@ class Rules:
         if len(line) > LINE_BYTES_MAX:
             raise BadRule("the line is too long")
         rule, *more = line.split()
-        own = dict(hints)
-        own |= {key: value for key, sep, value in (hint.partition(":") for hint in more) if sep}
+        own = hints
+        if more:
+            found = (hint.partition(":") for hint in more)
+            own = {**hints, **{key: value for key, sep, value in found if sep}}
         allow = rule[0] in "!+"
         rule = rule.removeprefix(rule[0]) if allow else rule
         self.count += 1
@@ -102,19 +106,18 @@ class Rules:
             self.paths[key].append(_PathRule(path, is_prefix, verdict))
 
     def _add_double(self, text: str, verdict: Verdict) -> None:
-        is_hex = len(text) == 64 and all(c in "0123456789abcdef" for c in text)
-        if is_hex:
+        if _HEX.fullmatch(text):  # no multihash of these functions has 64 characters
             self.doubles[_LEGACY][bytes.fromhex(text)] = verdict
+            return
         try:
             raw = base58.b58decode(text)
             code, at = varint.decode(raw, 0)
             size, at = varint.decode(raw, at)
         except ValueError:
             raw, code, size, at = b"", 0, 0, 0
-        if code in _HASHES and size == len(raw) - at:
-            self.doubles[code][raw[at:]] = verdict
-        elif not is_hex:
+        if code not in _HASHES or size != len(raw) - at:
             raise BadRule("a double hash is a base58 multihash or 64 hexadecimal digits")
+        self.doubles[code][raw[at:]] = verdict
 
     def check_block(self, cid: Cid) -> None:
         """Raises Denied, DeniedByLaw."""
