@@ -47,6 +47,7 @@ class File:
     cid: Cid
     version: ObjectVersion
     total: int  # Tsize of a link to it
+    block: Inline | Leaf  # its root
 
 
 Published = tuple[rows.PublishedVersion, ObjectVersion]
@@ -83,11 +84,11 @@ class BlockIndex:
             if found is None:
                 continue
             record, version = found
-            if record.root == cid.raw:
-                return File(cid, version, record.total)
-            if block is None:
+            if block is None or record.root == cid.raw:
                 block = _placed(cid, place, value, found)
-            elif number >= _PAGE:
+            if record.root == cid.raw:
+                return File(cid, version, record.total, block)
+            if number >= _PAGE:
                 break  # of a block that so many hold, any will do
         return block
 

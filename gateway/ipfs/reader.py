@@ -6,7 +6,7 @@ a whole anyway: a CAR of a thousand small blocks out of a pack is one read or tw
 
 import asyncio
 
-from chain.cids import RAW, Cid
+from chain.cids import Cid
 from chain.clock import Clock
 from gateway.ipfs.blocks import BlockIndex, File, Inline, Known, Leaf
 from gateway.ipfs.errors import NotFound, TakesTooLong
@@ -49,17 +49,6 @@ class BlockReader:
             self._known_until = now + _KNOWN_SECONDS
         return self._index.find(cid, self._known)
 
-    def place(self, found: File | Inline | Leaf) -> Inline | Leaf:
-        """Where the block that was found is. Raises NotFound."""
-        if not isinstance(found, File):
-            return found
-        if found.cid.codec == RAW:
-            return Leaf(found.cid, found.version, 0, found.version.size)
-        block = self._index.block(found.cid, self._known)
-        if block is None:
-            raise NotFound(f"block {found.cid} is not held by this network")
-        return block
-
     async def block(self, cid: Cid) -> bytes:
         """A block's bytes. Raises NotFound, TakesTooLong, Denied, StoreError."""
         found = self.find(cid)
@@ -71,7 +60,7 @@ class BlockReader:
         """The bytes of the block that was found, at most 2 MiB. Raises NotFound, StoreError."""
         if self._left % _TURN_BLOCKS == 0:
             await asyncio.sleep(0)
-        place = self.place(found)
+        place = found.block if isinstance(found, File) else found
         return place.data if isinstance(place, Inline) else await self._read(place)
 
     async def _read(self, leaf: Leaf) -> bytes:

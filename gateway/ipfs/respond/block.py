@@ -1,6 +1,6 @@
 """`application/vnd.ipld.raw`: one block as it is."""
 
-from gateway.ipfs.blocks import File, Inline, Leaf
+from gateway.ipfs.blocks import Inline, Leaf
 from gateway.ipfs.replies import Reply, caching, disposition
 from gateway.ipfs.request import GatewayRequest
 from gateway.ipfs.respond.ranged import ranged
@@ -12,10 +12,9 @@ async def respond(serving: Serving, request: GatewayRequest, resolved: Resolved)
     """The block at the end of the path. Raises NotFound."""
     cid = resolved.roots[-1]
     entity = resolved.entity
-    if isinstance(entity, File | Inline | Leaf):
-        block = serving.reader.place(entity)
-    else:
-        block = Inline(cid, entity.block)
+    block = entity if isinstance(entity, Inline | Leaf) else entity.block
+    if isinstance(block, bytes):
+        block = Inline(cid, block)
     out = {
         "Content-Type": "application/vnd.ipld.raw",
         "Content-Disposition": disposition("attachment", request.filename or f"{cid}.bin"),
