@@ -6,6 +6,7 @@ import io
 import re
 import tarfile
 from collections.abc import AsyncIterator
+from functools import cache
 
 import httpx
 import pytest
@@ -83,6 +84,7 @@ async def test_a_directory_is_listed_where_its_path_ends_with_a_slash(site: Ipfs
     assert head.headers["etag"] == page.headers["etag"]
 
 
+@cache
 def big_directory(count: int, more: str = "") -> tuple[list[Block], Cid]:
     target = raw(b"x")[0]
     names = [f"file number {number:05} of the whole{more}" for number in range(count)]
@@ -172,6 +174,8 @@ async def test_browsers_get_a_page_of_a_block(site: IpfsSite, kind: str, root: s
         assert page.headers["content-type"] == "text/html; charset=utf-8"
         assert page.headers["cache-control"] == GENERATED
         assert "content-disposition" not in page.headers
+        assert page.headers["vary"] == "Accept"
+        assert (await site.get(f"/ipfs/{root}/")).headers["vary"] == "Accept"
         assert "</html>" in page.text
         for shown in ("foo", "link", "banana", "monkey", f"?format=dag-{kind}", "?format=raw"):
             assert shown in page.text

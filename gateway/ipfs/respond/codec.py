@@ -54,10 +54,14 @@ def node(serving: Serving, request: GatewayRequest, resolved: Resolved, found: N
         if not request.content.trailing_slash:
             return to_slash(request)
         tag = dag_page.etag(found.cid)
-        return page(
+        reply = page(
             request, found.cid, tag, lambda: dag_page.page(found.cid, place(request), found.block)
         )
-    return block(serving, request, resolved, found, own)
+    else:
+        reply = block(serving, request, resolved, found, own)
+    if has_page:  # caches must not give a program the page, nor people the block
+        reply.headers["Vary"] = "Accept"
+    return reply
 
 
 def block(
