@@ -111,6 +111,20 @@ class FileImporter:
             yield from self._leaf(bytes(self._pending[:chunk]))
             del self._pending[:chunk]
 
+    def keep(self, leaf: Child) -> Iterator[tuple[Cid, bytes]]:
+        """Put a raw leaf of a chunk's size here that is stored already; the blocks it completes.
+
+        What was fed before ends with a whole chunk, and a leaf that is shorter is the last. The
+        file has more leaves than this one.
+        """
+        if self._pending:
+            assert len(self._pending) == self._profile.chunk_bytes
+            yield from self._leaf(bytes(self._pending))
+            self._pending.clear()
+        self.size += leaf.size
+        self._leaves += 1
+        yield from self._nodes.add(leaf)
+
     def finish(self) -> Iterator[tuple[Cid, bytes]]:
         """The other blocks; `link` is known behind them."""
         last = bytes(self._pending)
@@ -120,7 +134,7 @@ class FileImporter:
             yield root.cid, block
             return
         only = self._leaves == 0
-        for cid, block in self._leaf(last):
+        for cid, block in self._leaf(last) if last or only else ():
             if only:
                 self.link = Link(cid, "", len(block))
             yield cid, block

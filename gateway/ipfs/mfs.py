@@ -205,3 +205,18 @@ class View:
 
     async def _loaded(self, cid: Cid) -> bytes:
         return await self._load(cid)
+
+
+async def there(view: View, path: Sequence[str]) -> Link:
+    """What has this path. Raises NotThere, and what `find` raises."""
+    found = await view.find(path)
+    if found is None:
+        raise NotThere("/" + "/".join(path))
+    return found
+
+
+async def make_parents(view: View, path: Sequence[str]) -> None:
+    """Have directories on the whole path."""
+    for depth in range(1, len(path) + 1):
+        if await view.find(path[:depth]) is None:
+            await view.put(path[:depth], await view.link_to(EMPTY.root))

@@ -16,6 +16,7 @@ from gateway.ipfs.publish import IpfsPublisher
 from tests.protocol.ipfs_api import Api
 from tests.unit.object_parts import World
 
+MIB = 1 << 20
 EMPTY_CID = "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354"
 
 
@@ -109,6 +110,22 @@ async def test_a_write_changes_the_bytes_that_it_says(api: Api) -> None:
     changed = large[:1_048_570] + b"in the middle" + large[1_048_583:]
     assert await read(api, "/large") == changed
     again = await api.ask("add", files={"f": changed}, only_hash=True)
+    assert (await api.ask("files/stat", "/large"))["Hash"] == again["Hash"]
+
+
+async def test_a_write_into_a_large_file_stores_what_it_changes(api: Api) -> None:
+    large = random.Random(5).randbytes(9 * MIB + 17)
+    await write(api, "/large", large)
+    model = bytearray(large)
+    for offset, size in ((0, 5), (4 * MIB - 2, 4), (3 * MIB, MIB), (9 * MIB + 17, 9), (7 * MIB, 0)):
+        before = packs(api)
+        data = random.Random(offset).randbytes(size)
+        await write(api, "/large", data, offset=offset)
+        model[offset : offset + size] = data
+        new = [length for key, length in packs(api).items() if key not in before]
+        assert sum(new) < 3 * MIB
+    assert await read(api, "/large") == bytes(model)
+    again = await api.ask("add", files={"f": bytes(model)}, only_hash=True)
     assert (await api.ask("files/stat", "/large"))["Hash"] == again["Hash"]
 
 
@@ -237,7 +254,7 @@ WRITES = st.lists(
 
 
 @given(WRITES)
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_writes_do_what_they_do_to_a_file(writes: list[tuple[int, bytes, bool]]) -> None:
     async def play() -> None:
         world = await World(publisher=IpfsPublisher()).start()
@@ -255,3 +272,17 @@ def test_writes_do_what_they_do_to_a_file(writes: list[tuple[int, bytes, bool]])
         world.objects.close()
 
     asyncio.run(play())
+
+
+async def test_writes_into_one_file_at_the_same_time_do_not_mix(api: Api) -> None:
+    await write(api, "/f", b"....")
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(api.post("files/write", "/f", files={"d": data}, offset=at))
+            for at, data in ((0, b"ab"), (2, b"cd"))
+        ]
+    done = [task.result().status_code == 200 for task in tasks]
+    assert any(done)
+    for task, ok in zip(tasks, done, strict=True):
+        assert ok or "changed meanwhile" in task.result().text
+    assert await read(api, "/f") == (b"ab" if done[0] else b"..") + (b"cd" if done[1] else b"..")

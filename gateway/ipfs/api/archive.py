@@ -12,7 +12,7 @@ from gateway.ipfs.api.node import Node
 from gateway.ipfs.api.paths import content_path
 from gateway.ipfs.respond.tar import Archive
 from gateway.ipfs.stream import size_of
-from gateway.ipfs.walk import Content, Walker
+from gateway.ipfs.walk import Content
 from gateway.ipfs.walk import Node as IpldNode
 
 _GZIP = 31  # zlib's window with a gzip header
@@ -35,7 +35,7 @@ async def get(node: Node, call: Call) -> Reply:
     if compress and not call.flag("archive", "a") and isinstance(entity, Content):
         body = node.content(entity, 0, size_of(entity))
         return Data(_compressed(body, level), "application/gzip")
-    body = Archive(Walker(node.reader()), name).parts(entity)
+    body = Archive(node.walker(), name).parts(entity)
     if compress:
         return Data(_compressed(body, level), "application/gzip")
     return Data(body, "application/x-tar")

@@ -6,17 +6,19 @@ from typing import Any
 
 from chain.cids import IDENTITY, Cid
 from chain.net.transport import Buffer
-from gateway.ipfs import car, ipld
+from gateway.ipfs import ipld
 from gateway.ipfs.api.blocks import sealed
 from gateway.ipfs.api.call import Call, Data, Lines, Reply, Value, each, whole
 from gateway.ipfs.api.errors import ApiError, BadCall
 from gateway.ipfs.api.multipart import Part, PartKind, files, parts
 from gateway.ipfs.api.node import Node
 from gateway.ipfs.api.paths import cid_text, content_path
+from gateway.ipfs.car_stream import CarWriter
 from gateway.ipfs.dag import Once, below
 from gateway.ipfs.dagpb import BLOCK_BYTES_MAX
 from gateway.ipfs.data_model import Value as IpldValue
 from gateway.ipfs.errors import AlreadyPinned, BlockError, Incomplete
+from gateway.ipfs.request import CarOptions
 from gateway.model import Bucket
 
 CARS_MAX = 256
@@ -114,19 +116,9 @@ async def export(node: Node, call: Call) -> Reply:
     """All blocks that a DAG reaches, as a CAR."""
     path = content_path(call.argument(0, "root"))
     root = (await node.resolve(path)).roots[-1] if path.segments else await node.root(path)
-    return Data(_car(node, root), "application/vnd.ipld.car")
-
-
-async def _car(node: Node, root: Cid) -> AsyncGenerator[Buffer, None]:
-    head = car.header([root])
-    async for cid, found in below(node.index, [root], Once()):
-        if found is None:
-            raise ApiError(f"block was not found locally (offline): ipld: could not find {cid}")
-        yield head
-        head = b""
-        if cid.hash_code != IDENTITY:
-            block = await node.index.bytes_of(found)
-            yield car.section_head(cid, len(block)) + block
+    walker = node.walker()
+    frames = CarWriter(walker, CarOptions()).frames(await walker.resolve(root, ()))
+    return Data(frames, "application/vnd.ipld.car")
 
 
 async def stat(node: Node, call: Call) -> Reply:

@@ -1,29 +1,25 @@
 """`files …`: MFS, the bucket's own tree. Every change is durable when it is answered."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from chain.cids import DAG_PB, Cid
 from gateway.ipfs import dagpb, unixfs
-from gateway.ipfs.api.adding import metadata_of, profile_of
+from gateway.ipfs.api.adding import metadata_of
 from gateway.ipfs.api.call import Call, Data, Reply, Value
-from gateway.ipfs.api.errors import ApiError, BadCall
-from gateway.ipfs.api.multipart import one_file
+from gateway.ipfs.api.errors import ApiError
 from gateway.ipfs.api.node import Node
 from gateway.ipfs.api.paths import check_name, cid_text, content_path, mfs_path
 from gateway.ipfs.api.reading import attributes, described
+from gateway.ipfs.api.writing import Writing
 from gateway.ipfs.dagpb import Link
 from gateway.ipfs.errors import BlockError
-from gateway.ipfs.importer import FileImporter, Metadata
-from gateway.ipfs.mfs import EMPTY, NotADirectory, NotThere, View
+from gateway.ipfs.importer import Metadata
+from gateway.ipfs.mfs import EMPTY, NotADirectory, NotThere, View, make_parents, there
 from gateway.ipfs.stream import size_of
-from gateway.ipfs.walk import Content
-from gateway.model import Bucket
+from gateway.ipfs.walk import Content, Walker
 
-FILE_BYTES_MAX = 1 << 40
 ENTRIES_MAX = 100_000
-_ZEROS = bytes(1 << 20)
 
 Path = tuple[str, ...]
 Command = Callable[[Node, Call], Awaitable[Reply]]
@@ -43,13 +39,6 @@ def _told(command: Command) -> Command:
     return run
 
 
-async def _there(view: View, path: Path) -> Link:
-    found = await view.find(path)
-    if found is None:
-        raise NotThere
-    return found
-
-
 # ------------------------------------------------------------------ reading
 async def _found(node: Node, call: Call, text: str) -> tuple[Link, View]:
     """What an MFS path or an `/ipfs/…` path leads to."""
@@ -58,7 +47,7 @@ async def _found(node: Node, call: Call, text: str) -> tuple[Link, View]:
     if text.startswith(("/ipfs/", "/ipns/")):
         cid = (await node.resolve(content_path(text))).roots[-1]
         return await view.link_to(cid), view
-    return await _there(view, mfs_path(text)), view
+    return await there(view, mfs_path(text)), view
 
 
 async def stat(node: Node, call: Call) -> Reply:
@@ -101,13 +90,14 @@ async def ls(node: Node, call: Call) -> Reply:
         links = []
     else:
         links = list(await node.entries(await node.folder(link.cid)))
-    return Value({"Entries": [await _entry(node, call, each, long) for each in links]})
+    walker = node.walker()
+    return Value({"Entries": [await _entry(walker, call, each, long) for each in links]})
 
 
-async def _entry(node: Node, call: Call, link: Link, long: bool) -> dict[str, Any]:
+async def _entry(walker: Walker, call: Call, link: Link, long: bool) -> dict[str, Any]:
     if not long:
         return {"Name": link.name, "Type": 0, "Size": 0, "Hash": ""}
-    kind, size, _, more = await described(node, link.cid)
+    kind, size, _, more = await described(walker, link.cid)
     text = cid_text(call, link.cid)
     return {"Name": link.name, "Type": int(kind == 1), "Size": size, "Hash": text, **more}
 
@@ -141,7 +131,7 @@ async def mkdir(node: Node, call: Call) -> Reply:
 
     async def edit(view: View) -> None:
         if await view.find(path) is not None:
-            if parents and await view.is_directory((await _there(view, path)).cid):
+            if parents and await view.is_directory((await there(view, path)).cid):
                 return
             raise ApiError("file already exists")
         if parents:
@@ -160,13 +150,6 @@ def directory_with(metadata: Metadata) -> tuple[Cid, bytes]:
     return dagpb.cid_of(block), block
 
 
-async def make_parents(view: View, path: Path) -> None:
-    """Have directories on the whole path."""
-    for depth in range(1, len(path) + 1):
-        if await view.find(path[:depth]) is None:
-            await view.put(path[:depth], await view.link_to(EMPTY.root))
-
-
 async def cp(node: Node, call: Call) -> Reply:
     """Put what other paths have at another one too: nothing is read but directories."""
     call.argument(1, "dest")
@@ -179,7 +162,7 @@ async def cp(node: Node, call: Call) -> Reply:
             if source.startswith(("/ipfs/", "/ipns/")):
                 link = await view.link_to((await node.resolve(content_path(source))).roots[-1])
             else:
-                link = await _there(view, mfs_path(source))
+                link = await there(view, mfs_path(source))
             place = path
             if target.endswith("/") or len(sources) > 1:
                 place = (*path, source.rstrip("/").rpartition("/")[2])
@@ -194,8 +177,8 @@ async def place_at(view: View, path: Path, link: Link, *, parents: bool, force: 
     """Put something where nothing is; `force`: or a file. Raises ApiError."""
     if parents:
         await make_parents(view, path[:-1])
-    there = await view.find(path)
-    if there is not None and (not force or await view.is_directory(there.cid)):
+    before = await view.find(path)
+    if before is not None and (not force or await view.is_directory(before.cid)):
         raise ApiError("directory already has entry by that name")
     await view.put(path, link)
 
@@ -211,12 +194,12 @@ async def mv(node: Node, call: Call) -> Reply:
 
     async def edit(view: View) -> None:
         for path in paths:
-            link = await _there(view, path)
+            link = await there(view, path)
             if parents:
                 await make_parents(view, goal[:-1])
-            there = await view.find(goal)
+            before = await view.find(goal)
             place = goal
-            into = there is not None and await view.is_directory(there.cid)
+            into = before is not None and await view.is_directory(before.cid)
             if into or target.endswith("/") or len(paths) > 1:
                 place = (*goal, path[-1])
             if place == path:
@@ -260,100 +243,9 @@ async def rm(node: Node, call: Call) -> Reply:
 async def write(node: Node, call: Call) -> Reply:
     """Write the body into a file: the bytes around it stay, unless it is truncated."""
     path = mfs_path(call.argument(0, "path"))
-    writing = _Writing(node, await node.bucket(call), call, path)
+    writing = Writing(node, await node.bucket(call), call, path)
     await writing.run()
     return Value(None)
-
-
-class _Writing:
-    """One `files write`: the new file is stored first, then put in its place."""
-
-    def __init__(self, node: Node, bucket: Bucket, call: Call, path: Path) -> None:
-        self._node = node
-        self._bucket = bucket
-        self._call = call
-        self._path = path
-        self._offset = call.number("offset", "o")
-        self._count = call.number("count", "n", default=FILE_BYTES_MAX)
-        self._create, self._parents = call.flag("create", "e"), call.flag("parents", "p")
-        self._truncate = call.flag("truncate", "t")
-        if self._offset > FILE_BYTES_MAX:
-            raise BadCall(f"a file has at most {FILE_BYTES_MAX} bytes here")
-        self._profile, self._metadata = profile_of(call), metadata_of(call)
-
-    async def run(self) -> None:
-        """Store and put. Raises ApiError, NotThere, NotADirectory, StoreError."""
-        view = self._node.mfs.view(self._bucket)
-        before = await view.find(self._path)
-        if before is None and not self._create:
-            raise NotThere
-        if before is None and not self._parents and len(self._path) > 1:
-            await _there(view, self._path[:-1])
-        old = None if before is None else await self._node.entity(before.cid)
-        if old is not None and not isinstance(old, Content):
-            raise ApiError(f"/{'/'.join(self._path)} was not a file")
-        file = FileImporter(self._profile, await self._kept(view, before))
-        async with self._node.pins.hold(self._bucket):
-            await self._node.packs.store_all(self._bucket, (), self._blocks(file, old))
-            assert file.link is not None
-            await self._put(before, file.link)
-
-    async def _put(self, before: Link | None, link: Link) -> None:
-        """Put the new file in its place. Raises ApiError: the old one is another now."""
-
-        async def edit(view: View) -> None:
-            there = await view.find(self._path)
-            if there != before and (before is not None or there is not None):
-                same = before is not None and there is not None and there.cid == before.cid
-                if not same and not (self._truncate and self._offset == 0):
-                    raise ApiError("the file was changed meanwhile: write again")
-            if self._parents:
-                await make_parents(view, self._path[:-1])
-            await view.put(self._path, link)
-
-        await self._node.mfs.change(self._bucket, edit)
-
-    async def _kept(self, view: View, before: Link | None) -> Metadata:
-        """The attributes of the file: as given, else as they were."""
-        mode, mtime = self._metadata.mode, self._metadata.mtime
-        if before is not None and before.cid.codec == DAG_PB:
-            data = unixfs.decode(dagpb.decode(await view.block(before.cid)).data or b"")
-            mode = data.mode if mode is None else mode
-            mtime = data.mtime if mtime is None else mtime
-        return Metadata(mode, mtime)
-
-    async def _blocks(
-        self, file: FileImporter, old: Content | None
-    ) -> AsyncIterator[tuple[Cid, bytes]]:
-        async with aclosing(self._bytes(old)) as parts:
-            async for part in parts:
-                for block in file.feed(part):
-                    yield block
-        for block in file.finish():
-            yield block
-
-    async def _bytes(self, old: Content | None) -> AsyncGenerator[Any, None]:
-        """What the file is to hold."""
-        size = 0 if old is None or self._truncate else size_of(old)
-        if old is not None and size:
-            async for part in self._node.content(old, 0, min(self._offset, size)):
-                yield part
-        for at in range(size, self._offset, len(_ZEROS)):
-            yield _ZEROS[: self._offset - at]
-        end = self._offset
-        left = self._count
-        async with aclosing(one_file(self._call.content_type, self._call.body)) as parts:
-            async for data in parts:
-                piece = data[:left]
-                left -= len(piece)
-                end += len(piece)
-                if end > FILE_BYTES_MAX:
-                    raise ApiError(f"a file has at most {FILE_BYTES_MAX} bytes here")
-                if piece:
-                    yield piece
-        if old is not None and end < size:
-            async for part in self._node.content(old, end, size):
-                yield part
 
 
 async def chmod(node: Node, call: Call) -> Reply:
@@ -377,7 +269,7 @@ async def _mark(node: Node, call: Call, text: str, metadata: Metadata) -> None:
     path = mfs_path(text)
 
     async def edit(view: View) -> None:
-        link = await _there(view, path)
+        link = await there(view, path)
         block = await view.block(link.cid)
         if link.cid.codec == DAG_PB:
             parsed = dagpb.decode(block)

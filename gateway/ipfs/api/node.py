@@ -106,11 +106,15 @@ class Node:
         """What a path leads to. Raises IpfsError, StoreError."""
         if path.namespace == "ipns":
             path = (await self.names.resolve(path)).path
-        return await Walker(self.reader()).resolve(parse_cid(path.root), path.segments)
+        return await self.walker().resolve(parse_cid(path.root), path.segments)
 
     def reader(self) -> BlockReader:
         """What one walk reads, within bounds of its own."""
         return BlockReader(self.index, self.clock)
+
+    def walker(self) -> Walker:
+        """A walk of many blocks: it reads ahead, has bounds, and gives others their turn."""
+        return Walker(self.reader())
 
     @property
     def mfs(self) -> Mfs:
@@ -123,7 +127,7 @@ class Node:
 
     async def entity(self, cid: Cid) -> Entity:
         """What a CID is. Raises NotFound, NotAcceptable, StoreError."""
-        return await Walker(self.reader()).entity(cid)
+        return await self.walker().entity(cid)
 
     async def folder(self, cid: Cid) -> Folder:
         """A directory. Raises ApiError (it is none), NotFound, StoreError."""
@@ -134,7 +138,7 @@ class Node:
 
     async def entries(self, folder: Folder) -> Sequence[Link]:
         """A directory's entries. Raises NotFound, StoreError."""
-        return await Walker(self.reader()).entries(folder)
+        return await self.walker().entries(folder)
 
     def content(self, entity: Content, start: int, end: int) -> AsyncGenerator[Buffer, None]:
         """Bytes [start, end) of a file. Raises NotFound, StoreError."""

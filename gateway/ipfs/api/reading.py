@@ -12,8 +12,9 @@ from gateway.ipfs.api.node import Node
 from gateway.ipfs.api.paths import cid_text, content_path
 from gateway.ipfs.errors import BlockError, NotFound
 from gateway.ipfs.links import links
+from gateway.ipfs.reader import BlockReader
 from gateway.ipfs.stream import size_of
-from gateway.ipfs.walk import Content, Entity, Folder
+from gateway.ipfs.walk import Content, Entity, Folder, Walker
 
 ARGUMENTS_MAX = 1024
 REFS_MAX = 1_000_000
@@ -76,17 +77,17 @@ async def _ls_lines(node: Node, call: Call, resolve: bool) -> AsyncGenerator[Any
 async def _entries(
     node: Node, call: Call, path: str, resolve: bool
 ) -> AsyncGenerator[dict[str, Any], None]:
-    entity = (await node.resolve(content_path(path))).entity
+    entity, walker = (await node.resolve(content_path(path))).entity, node.walker()
     if isinstance(entity, Folder):
-        found = list(await node.entries(entity))
+        found = list(await walker.entries(entity))
     elif entity.cid.codec == DAG_PB:
-        found = list(dagpb.decode(await node.block(entity.cid)).links)
+        found = list(dagpb.decode(await walker.reader.block(entity.cid)).links)
     else:
         found = []
     for link in found:
         kind, size, target, more = 0, link.size, "", dict[str, Any]()
         if resolve:
-            kind, size, target, more = await described(node, link.cid)
+            kind, size, target, more = await described(walker, link.cid)
         yield {
             "Name": link.name,
             "Hash": cid_text(call, link.cid),
@@ -97,16 +98,16 @@ async def _entries(
         }
 
 
-async def described(node: Node, cid: Cid) -> tuple[int, int, str, dict[str, Any]]:
+async def described(walker: Walker, cid: Cid) -> tuple[int, int, str, dict[str, Any]]:
     """(Kubo's number of its type, size, symlink's target, attributes) of what a CID is."""
     try:
-        entity: Entity = await node.entity(cid)
+        entity: Entity = await walker.entity(cid)
     except NotFound:
         return 0, 0, "", {}
     if cid.codec != DAG_PB:
         return (2, size_of(entity), "", {}) if isinstance(entity, Content) else (0, 0, "", {})
     try:
-        data = unixfs.decode(dagpb.decode(await node.block(cid)).data or b"")
+        data = unixfs.decode(dagpb.decode(await walker.reader.block(cid)).data or b"")
     except BlockError:
         return 0, 0, "", {}
     more = attributes(data)
@@ -143,7 +144,7 @@ async def refs(node: Node, call: Call) -> Reply:
 async def _refs(
     node: Node, call: Call, roots: list[Cid], form: str, depth: int
 ) -> AsyncGenerator[Any, None]:
-    unique = call.flag("unique", "u")
+    unique, reader = call.flag("unique", "u"), node.reader()
     seen: set[bytes] = set()
     waiting = [(root, depth) for root in reversed(roots)]
     count = 0
@@ -152,7 +153,7 @@ async def _refs(
         if left == 0:
             continue
         below = []
-        for name, child in await _named_links(node, cid):
+        for name, child in await _named_links(reader, cid):
             if unique and child.raw in seen:
                 continue
             seen.add(child.raw)
@@ -165,8 +166,8 @@ async def _refs(
         waiting += reversed(below)
 
 
-async def _named_links(node: Node, cid: Cid) -> list[tuple[str, Cid]]:
-    block = await node.block(cid)
+async def _named_links(reader: BlockReader, cid: Cid) -> list[tuple[str, Cid]]:
+    block = await reader.block(cid)
     if cid.codec == DAG_PB:
         return [(link.name, link.cid) for link in dagpb.decode(block).links]
     return [("", child) for child in links(cid, block)]
