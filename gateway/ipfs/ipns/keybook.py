@@ -185,12 +185,14 @@ class KeyBook:
                 return made
         raise KeyBookError("the key is being published under by somebody else")
 
-    async def renew(self, after: bytes, limit: int, roots: Roots) -> tuple[bytes, int]:
+    async def renew(
+        self, after: bytes, limit: int, roots: Roots, *, followers_only: bool = False
+    ) -> tuple[bytes, int]:
         """Sign anew what has less than half of its life left or follows a directory that changed,
         among `limit` keys behind `after`.
 
         (where to go on, or empty at the end; how many were signed). Keys of buckets that are gone
-        are removed.
+        are removed. `followers_only`: look at no others.
         """
         with self._catalog.read() as reader:
             page = reader.scan(
@@ -198,7 +200,10 @@ class KeyBook:
             )
         signed = 0
         for place, value in page:
-            signed += await self._renew(place, _row(value), value, roots)
+            row = _row(value)
+            if followers_only and not (row.published and row.published.follows):
+                continue
+            signed += await self._renew(place, row, value, roots)
         return page[-1][0] if len(page) == limit else b"", signed
 
     async def _renew(self, place: bytes, row: KeyRow, value: bytes, roots: Roots) -> bool:

@@ -6,7 +6,10 @@ from gateway.jobs import Step
 from gateway.records import JobRow
 
 _KEYS = 64  # looked at in a step
-_PAUSE_SECONDS = 60.0  # between passes: names follow within it
+_PASS_SECONDS = 60.0  # between passes
+# Between looks at the first of the keys that follow: a step that changes nothing leaves no row.
+_LOOK_SECONDS = 2.0
+_FOLLOWERS = 1024
 
 
 class IpnsRenewal:
@@ -22,9 +25,12 @@ class IpnsRenewal:
     async def step(self, state: JobRow) -> Step:
         """The next keys."""
         if not state.position:
-            left = _PAUSE_SECONDS - (self._clock.now_ns() - state.ended_ns) / 1e9
-            if 0 < left <= _PAUSE_SECONDS:
-                return Step(pause=left)
+            left = _PASS_SECONDS - (self._clock.now_ns() - state.ended_ns) / 1e9
+            if 0 < left <= _PASS_SECONDS:
+                _, signed = await self._book.renew(
+                    b"", _FOLLOWERS, self._roots, followers_only=True
+                )
+                return Step(done=signed, pause=min(left, _LOOK_SECONDS))
         position, signed = await self._book.renew(state.position, _KEYS, self._roots)
         ended = not position
-        return Step(position, signed, pause=_PAUSE_SECONDS if ended else 0.0, ended=ended)
+        return Step(position, signed, pause=_LOOK_SECONDS if ended else 0.0, ended=ended)
