@@ -83,9 +83,12 @@ class CarReader:
                 return None
         limit = HEADER_BYTES_MAX if self.roots is None else SECTION_BYTES_MAX
         head = bytes(self._pending[at : at + 9])
-        if not any(byte < 0x80 for byte in head) and len(head) < 9:
+        if len(head) > 1 and head[0] > 0x7F and 0 < head[1] < 0x80:  # 128 to 16,383: most of them
+            size, used = head[0] & 0x7F | head[1] << 7, 2
+        elif not any(byte < 0x80 for byte in head) and len(head) < 9:
             return None
-        size, used = varint.decode(head, 0, BlockError)
+        else:
+            size, used = varint.decode(head, 0, BlockError)
         if not 0 < size <= limit:
             raise BlockError(f"a CAR section of {size} bytes")
         end = at + used + size
@@ -134,6 +137,8 @@ def _cid_bytes(body: bytes) -> int:
     """How many of the first bytes are the CID."""
     if body[:2] == b"\x12\x20":
         return 34
+    if body[2:4] == b"\x12\x20" and body[0] == 1 and body[1] < 0x80 and len(body) >= 36:
+        return 36  # version 1, a codec of one byte, SHA2-256
     at = 0
     for _ in range(3):  # version, codec, hash function
         _, at = varint.decode(body, at, BlockError)

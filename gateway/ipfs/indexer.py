@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import msgspec
@@ -318,10 +319,11 @@ class Indexer:
         elif job.done:
             return False
         start = await self._page(bucket_id, name, job)
-        if start is None and not publishes and await self._sweep(bucket_id):
+        ends = start is None and not publishes
+        if ends and (await self._sweep(bucket_id) or await self._sweep_gone(bucket_id, name)):
             return True
         change: Change = Put(Space.JOBS, key, rows.pack(_advanced(job, start)))
-        if start is None and not publishes:
+        if ends:
             change = Delete(Space.JOBS, key)
         await self._commit(Batch([Equals(Space.JOBS, key, value)], [change]))
         return True
@@ -378,6 +380,22 @@ class Indexer:
             return False
         await self._commit(batch)
         return True
+
+    async def _sweep_gone(self, bucket_id: bytes, name: str) -> bool:
+        """Forget some of what a bucket that is gone had pinned and named; False if nothing was."""
+        with suppress(NoSuchBucket):
+            if self._objects.bucket(name).id == bucket_id:
+                return False
+        left: list[Change] = []
+        with self._catalog.read() as reader:
+            for prefix in rows.owned_prefixes(bucket_id):
+                found = reader.scan(Space.BLOCKS, prefix, rows.after(prefix), _BATCH - len(left))
+                left += [Delete(Space.BLOCKS, key) for key, _ in found]
+                if len(left) == _BATCH:
+                    break
+        if left:
+            await self._commit(Batch(changes=left))
+        return bool(left)
 
     async def _commit(self, batch: Batch | None) -> bool:
         """Whether it was committed; False if it was overtaken."""

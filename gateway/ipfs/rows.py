@@ -214,6 +214,11 @@ def requests_prefix(bucket_id: bytes) -> bytes:
     return b"\x09" + bucket_id
 
 
+def owned_prefixes(bucket_id: bytes) -> tuple[bytes, ...]:
+    """Of rows that go with their bucket: pins, keys of names, the root of MFS, requests."""
+    return tuple(kind + bucket_id for kind in (b"\x03", b"\x05", b"\x06", b"\x09"))
+
+
 def mfs_key(bucket_id: bytes) -> bytes:
     """The root directory of a bucket's MFS."""
     return b"\x06" + bucket_id

@@ -26,6 +26,7 @@ from gateway.ipfs.ipns.store import IpnsRecords
 from gateway.ipfs.tokens import Tokens
 from gateway.ledger import NetworkWatch, pump
 from gateway.network import Network
+from gateway.nodes.ipfs_jobs import IpfsJobs
 from gateway.nodes.parts import (
     keyring,
     keystore,
@@ -137,6 +138,10 @@ async def _catalog(network: Network, stop: asyncio.Event) -> None:
                 group.create_task(steadily("directories", directories.run, clock)),
                 group.create_task(steadily("deletions", lambda: let_go(objects, clock), clock)),
             ]
+            if network.config.background == "off":  # there is no process for jobs
+                gateways = network.config.ipfs_fetch_from
+                pinning = IpfsJobs(objects, catalog, clock).pinning(gateways, stack)
+                tasks.append(group.create_task(steadily("pinning", pinning.run, clock)))
             if face is not None:
                 tasks.append(group.create_task(steadily("members", members.run, clock)))
             await serve_catalog(

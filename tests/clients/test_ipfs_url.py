@@ -177,6 +177,7 @@ def test_a_car_of_other_software_is_served_under_its_own_cids(
     assert wrong.value.response["Error"]["Code"] == "InvalidRequest"
     assert wrong.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
     assert "CAR" in wrong.value.response["Error"]["Message"]
+    assert pinned_by_request(plain_network, root)
 
 
 def test_a_website_has_a_name_that_follows_its_changes_on_hosts_of_its_own(
@@ -236,3 +237,18 @@ def test_a_website_has_a_name_that_follows_its_changes_on_hosts_of_its_own(
     cumulus("key", "rm", "site")
     assert cumulus("key", "import", "again", str(key)) == name
     assert f"again  {name}" in cumulus("key", "list")
+
+
+def pinned_by_request(network: RunningNetwork, cid: Cid) -> bool:
+    """Whether a request to the pinning service ends well."""
+    service = f"{network.url('ipfs_api')}/psa/pins"
+    wanted = json.dumps({"cid": str(cid), "name": "by request"})
+    kind = "Content-Type: application/json"
+    made = json.loads(network.curl(service, "-H", kind, "-d", wanted))
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        said = json.loads(network.curl(f"{service}/{made['requestid']}"))
+        if said["status"] not in {"queued", "pinning"}:
+            return bool(said["status"] == "pinned")
+        time.sleep(0.2)
+    return False

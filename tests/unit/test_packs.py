@@ -1,18 +1,22 @@
 """Claims about packs: CARs among a bucket's objects, whose blocks are published."""
 
+import asyncio
 import hashlib
 import random
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from blake3 import blake3
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chain.cids import BLAKE3, DAG_CBOR, DAG_PB, IDENTITY, RAW, SHA2_256, SHA2_512, Cid
-from gateway.catalog.interface import Space
-from gateway.errors import InvalidCar, InvalidRequest
+from gateway.catalog.interface import Batch, Conflict, Put, Space
+from gateway.errors import InvalidCar, InvalidRequest, ServiceUnavailable
 from gateway.ipfs import car, dagpb, rows
 from gateway.ipfs.blocks import BlockIndex, Inline, Leaf
 from gateway.ipfs.errors import Incomplete
+from gateway.ipfs.packing import PackBody
 from gateway.ipfs.packs import Packs
 from gateway.ipfs.publish import IpfsPublisher
 from gateway.ipfs.whole import Whole
@@ -21,7 +25,9 @@ from gateway.model import (
     ENABLED,
     IMPORT,
     SSE_C,
+    Account,
     Attributes,
+    Bucket,
     CompletedPart,
     Encryption,
     Extra,
@@ -45,6 +51,7 @@ OLD = Cid(NODE[0].multihash)
 LARGER = (Cid.of(RAW, SHA2_512, hashlib.sha512(b"l").digest()), b"l")
 OTHER = (Cid.of(DAG_CBOR, BLAKE3, blake3(b"\x80").digest()), b"\x80")
 DAG = [NODE, *LEAVES]
+UID = b"u" * 16
 
 
 def packed(blocks: Sequence[Block], roots: Sequence[Cid]) -> bytes:
@@ -243,6 +250,71 @@ async def test_a_pack_too_large_for_one_commit_is_published_and_swept_by_jobs(
     await site.settle()
     assert site.block_rows() == []
     assert [k for k, _ in site.world.rows(Space.JOBS) if not k.startswith(rows.BUCKET_JOBS)] == []
+
+
+async def test_a_put_that_is_overtaken_again_and_again_has_its_rows_once(site: Site) -> None:
+    commit, left = site.world.catalog.commit, [3]
+
+    async def overtaken(batch: Batch) -> int:
+        if left[0]:
+            left[0] -= 1
+            raise Conflict(batch.conditions[0])
+        return await commit(batch)
+
+    site.world.catalog.commit = overtaken  # type: ignore[method-assign]
+    await site.put(packed(DAG, [NODE[0]]))
+    assert await site.has(DAG)
+    assert len(site.block_rows()) == len(DAG) + 1 + 1
+
+
+async def test_without_the_catalog_nothing_of_a_pack_is_seen(site: Site) -> None:
+    site.world.catalog.available = False
+    bucket = site.world.objects.bucket("photos")
+    with pytest.raises(ServiceUnavailable):
+        await site.put(packed(DAG, [NODE[0]]))
+    with pytest.raises(ServiceUnavailable):
+        await site.packs.import_car(bucket, stream(packed(DAG, [NODE[0]])))
+    site.world.catalog.available = True
+    assert not await site.has(DAG)
+    assert site.world.objects.list_objects(bucket).objects == []
+    await site.put(packed(DAG, [NODE[0]]))
+    assert await site.has(DAG)
+
+
+GOOD = packed([*DAG, LARGER, OTHER], [NODE[0]])
+
+
+@given(
+    st.integers(0, len(GOOD) - 1),
+    st.integers(0, 255),
+    st.integers(0, len(GOOD)),
+    st.integers(1, 999),
+)
+@settings(max_examples=150)
+def test_a_changed_or_cut_car_is_refused_or_its_blocks_are_where_the_rows_say(
+    at: int, byte: int, end: int, step: int
+) -> None:
+    changed = bytearray(GOOD)
+    changed[at] = byte
+    raw = bytes(changed[: end or None])
+
+    async def read() -> PackBody:
+        body = PackBody(stream(raw, step))
+        assert b"".join([bytes(data) async for data in body]) == raw
+        return body
+
+    try:
+        body = asyncio.run(read())
+    except InvalidCar:
+        return
+    bucket = Bucket("b", bytes(16), Account("a", "a"), 0)
+    _, changes = body.rows(bucket, "k", UID, len(raw))
+    found = {put.key: put.value for put in changes if isinstance(put, Put)}
+    for cid, data in [*DAG, LARGER, OTHER]:
+        value = found.get(rows.packed_key(cid.multihash, UID))
+        if value is not None:
+            start, stop = rows.packed_range(value)
+            assert cid.matches(raw[start:stop]), data
 
 
 # ------------------------------------------------------------------ Packs

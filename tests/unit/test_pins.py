@@ -23,6 +23,7 @@ from gateway.ipfs.pins import Pins
 from gateway.ipfs.publish import IpfsPublisher
 from gateway.jobs import JobRunner
 from gateway.model import CAR, IMPORT, Attributes, Bucket
+from tests.unit.ipfs_jobs import settle
 from tests.unit.object_parts import World, stream
 
 Block = tuple[Cid, bytes]
@@ -300,6 +301,26 @@ async def test_a_block_that_cannot_be_read_now_ends_the_collection(site: Site) -
     site.world.pool.segments.update(lost)
     assert (await site.collect()).packs == 1
     await site.check(*big, top)
+
+
+async def test_pins_go_with_their_bucket_and_not_with_its_switch(site: Site) -> None:
+    await site.store(A)
+    await site.pins.add(site.bucket, A[0])
+    bucket, objects = site.bucket, site.world.objects
+    mfs = Put(Space.BLOCKS, rows.mfs_key(bucket.id), rows.FORMAT + A[0].raw)
+    await site.world.catalog.commit(Batch(changes=[mfs]))
+    await settle(site.world)
+    await objects.configure_bucket("photos", publishes=False)
+    await settle(site.world)
+    assert [pin.cid for pin in site.pins.list(bucket)] == [A[0]]
+    await objects.configure_bucket("photos", publishes=True)
+    await settle(site.world)
+    await site.check(A)
+    [version] = objects.list_objects(bucket).objects
+    await objects.delete(bucket, version.key)
+    await objects.delete_bucket(bucket)
+    await settle(site.world)
+    assert site.world.rows(Space.BLOCKS) == []
 
 
 async def test_the_job_collects_every_bucket_with_pins_once_a_day(site: Site) -> None:

@@ -1,0 +1,47 @@
+"""What is done in the background for IPFS, by whichever process does it."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+
+from chain.clock import Clock, system_entropy
+from gateway.catalog.interface import Catalog
+from gateway.ipfs.blocks import BlockIndex
+from gateway.ipfs.collect import Collector
+from gateway.ipfs.collection_job import CollectionJob
+from gateway.ipfs.packs import Packs
+from gateway.ipfs.pinning.fetching import Foreign
+from gateway.ipfs.pinning.requests import Requests
+from gateway.ipfs.pinning.trustless import TrustlessGateway
+from gateway.ipfs.pinning.worker import PinWorker
+from gateway.ipfs.pins import Pins
+from gateway.objects import ObjectService
+
+_FETCHES = 16  # waits for gateways that blocks are fetched from, at once
+
+
+class IpfsJobs:
+    """What is done in the background for the blocks of the API."""
+
+    def __init__(self, objects: ObjectService, catalog: Catalog, clock: Clock) -> None:
+        index = BlockIndex(objects, catalog)
+        packs = Packs(objects, index, clock, system_entropy)
+        pins = Pins(catalog, index, packs, clock, system_entropy)
+        self._parts = objects, catalog, clock
+        self._index, self._packs, self._pins = index, packs, pins
+        self._requests = Requests(catalog, pins, clock, system_entropy)
+
+    def collection(self, day_seconds: float) -> CollectionJob:
+        """Drops what nothing pins."""
+        objects, catalog, clock = self._parts
+        collector = Collector(objects, catalog, self._index, self._packs, clock, system_entropy)
+        return CollectionJob(collector, catalog, clock, day_seconds)
+
+    def pinning(self, gateways: Sequence[str], stack: AsyncExitStack) -> PinWorker:
+        """Works off the pinning service's requests; `stack` ends its threads."""
+        objects, _, clock = self._parts
+        threads = ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch")
+        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        sources = [TrustlessGateway(url, threads, clock) for url in gateways]
+        foreign = Foreign(self._index, self._packs, sources)
+        return PinWorker(objects, self._requests, self._pins, foreign, clock)
