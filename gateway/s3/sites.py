@@ -91,7 +91,7 @@ class _Visit:
         except StoreError as error:
             if isinstance(error, NoSuchKey) and key and not key.endswith("/") and self._has(key):
                 # A directory without its slash; relative links need it.
-                return self._redirect(RoutingRule(Redirect(status=_FOUND, key=f"{key}/")))
+                return self._redirect(RoutingRule(Redirect(given_status=_FOUND, key=f"{key}/")))
             rule = site.rule(key, int(error.status))
             if rule is not None:
                 return self._redirect(rule)

@@ -23,9 +23,14 @@ class Redirect(msgspec.Struct, frozen=True, array_like=True):
 
     host: str = ""
     protocol: str = ""
-    status: int = MOVED
+    given_status: int = 0  # 0: none, MOVED
     key_prefix: str | None = None  # in the place of the prefix that the rule was about
     key: str | None = None  # in the place of the key
+
+    @property
+    def status(self) -> int:
+        """Of the reply."""
+        return self.given_status or MOVED
 
 
 class RoutingRule(msgspec.Struct, frozen=True, array_like=True):
@@ -138,7 +143,7 @@ def _target(element: Element, *, host_needed: bool = False) -> Redirect:
         raise InvalidRequest("You can only define ReplaceKeyPrefix or ReplaceKey but not both.")
     if not len(element):
         raise InvalidRequest("Redirect cannot be empty.")
-    status = MOVED if code is None else _status(code, "redirect", 301, 399)
+    status = 0 if code is None else _status(code, "redirect", 301, 399)
     return Redirect(host, protocol, status, prefix, key)
 
 
@@ -191,7 +196,7 @@ def _redirect_xml(element: str, redirect: Redirect) -> str:
     fields = {"HostName": redirect.host or None, "Protocol": redirect.protocol or None}
     if element == "Redirect":
         fields |= {
-            "HttpRedirectCode": str(redirect.status),
+            "HttpRedirectCode": str(redirect.given_status) if redirect.given_status else None,
             "ReplaceKeyPrefixWith": redirect.key_prefix,
             "ReplaceKeyWith": redirect.key,
         }
