@@ -20,7 +20,7 @@ from gateway.ipfs.app import IpfsApp
 from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.packs import Packs
 from gateway.ipfs.publish import IpfsPublisher
-from gateway.ipfs.sending import Message
+from gateway.ipfs.sending import Message, Send
 from gateway.ipfs.serving import IpfsConfig, NameSystem
 from gateway.model import Bucket
 from tests.unit.object_parts import FakeClock, World
@@ -96,7 +96,9 @@ class IpfsSite:
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.http.request(method, path, headers=names)
 
-    async def messages(self, path: str, app: IpfsApp | None = None) -> list[Message]:
+    async def messages(
+        self, path: str, app: IpfsApp | None = None, to: Send | None = None
+    ) -> list[Message]:
         """What a GET sends, also where the response is broken off before its end."""
         sent: list[Message] = []
 
@@ -112,7 +114,7 @@ class IpfsSite:
             "type": "http", "method": "GET", "path": plain, "raw_path": plain.encode(),
             "query_string": query.encode(), "headers": [], "client": ("192.0.2.1", 5),
         }  # fmt: skip
-        await (app or self.app)(scope, receive, send)
+        await (app or self.app)(scope, receive, to or send)
         return sent
 
 

@@ -14,9 +14,10 @@ from chain.net.http import serve
 from gateway.ipfs import dagpb, unixfs
 from gateway.ipfs.admission import Admission
 from gateway.ipfs.app import IpfsApp
+from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.dagpb import Link
 from gateway.ipfs.deny_files import DenyFiles
-from gateway.ipfs.errors import Busy
+from gateway.ipfs.errors import Busy, Denied
 from gateway.ipfs.sending import Message
 from gateway.ipfs.serving import IpfsConfig
 from gateway.model import Attributes
@@ -105,6 +106,20 @@ async def test_a_blocked_path_is_blocked_wherever_its_directory_is_reached(
     assert await status(site, tmp_path, "/ipns/bad.example", "/ipns/good.example") == 501
 
 
+async def test_every_look_up_of_an_index_with_rules_asks_them(
+    site: IpfsSite, tmp_path: Path
+) -> None:
+    file = tmp_path / "list.deny"
+    file.write_text(f"/ipfs/{FILE_CID}\n")
+    parts = site.world
+    index = BlockIndex(parts.objects, parts.catalog, DenyFiles([file], FakeClock()))
+    for look in (index.find, index.block, index.file):
+        with pytest.raises(Denied):
+            look(FILE_CID)
+        look(INNER_CID)
+    assert site.index.block(FILE_CID) is not None  # jobs see what is there
+
+
 async def test_an_unreadable_denylist_answers_503(site: IpfsSite, tmp_path: Path) -> None:
     missing = app(site, deny=DenyFiles([tmp_path / "none.deny"], FakeClock()))
     sent = await site.messages(f"/ipfs/{FILE_CID}", missing)
@@ -174,6 +189,30 @@ async def test_a_response_that_stands_still_is_broken_off(
     sent = await site.messages(f"/ipfs/{version.cid}", app(site, IpfsConfig(timeout=0.3)))
     assert sent[0]["status"] == 200
     assert sent[-1]["more_body"]
+
+
+async def test_a_car_in_flight_ends_a_second_after_its_bucket_is_switched_off(
+    site: IpfsSite,
+) -> None:
+    blocks = [number.to_bytes(2, "big") * 1000 for number in range(200)]
+    links = [Link(cid_of(block, RAW), f"{i:03}", 0) for i, block in enumerate(blocks)]
+    folder = dagpb.encode(links, unixfs.DIRECTORY_DATA)
+    root = cid_of(folder, DAG_PB)
+    await site.put([(root, folder), *((cid_of(block, RAW), block) for block in blocks)])
+    clock = FakeClock()
+    gateway = IpfsApp(site.world.objects, site.world.catalog, IpfsConfig(), clock)
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if len(sent) == 2:
+            await site.world.objects.configure_bucket("photos", publishes=False)
+            clock.ns += 2 * 10**9
+
+    await site.messages(f"/ipfs/{root}?format=car", gateway, send)
+    assert sent[0]["status"] == 200
+    assert sent[-1]["more_body"]
+    assert len(body(sent)) < len(b"".join(blocks)) // 2
 
 
 async def test_a_car_that_lacks_a_block_ends_without_its_last_chunk(site: IpfsSite) -> None:
