@@ -119,11 +119,11 @@ async def test_pages_of_a_larger_directory_show_each_entry_once(site: IpfsSite) 
     blocks, root = big_directory(5000)
     await site.put(blocks[::-1])
     found = await pages(site, root)
-    assert len(found) == 10
+    assert len(found) == 5
     shown = [name for page in found for name in names(page)]
     assert sorted(shown) == [f"file number {number:05} of the whole" for number in range(5000)]
     # Any place is good, also one where nothing is; what is none is refused.
-    assert len(names(await site.get(f"/ipfs/{root}/?from=8"))) == 500
+    assert len(names(await site.get(f"/ipfs/{root}/?from=8"))) == 1000
     assert names(await site.get(f"/ipfs/{root}/?from=FFFFFFFFFFFFFFFF")) == []
     assert (await site.get(f"/ipfs/{root}/?from=ff")).status_code == 400
     assert (await site.get(f"/ipfs/{root}/?from={'F' * 65}")).status_code in (200, 400)
@@ -145,7 +145,7 @@ async def test_a_page_of_a_large_directory_reads_only_its_own_blocks(
     for place in ("", "?from=80", "?from=F7"):
         read.clear()
         assert len(names(await site.get(f"/ipfs/{root}/{place}"))) > 100
-        assert 5 < len(read) < len(blocks) / 3
+        assert 5 < len(read) < len(blocks) / 2
 
 
 async def test_a_hamt_that_has_a_shard_twice_is_refused(site: IpfsSite) -> None:
