@@ -45,7 +45,8 @@ def asks(operation: str, objects: int, count: int) -> list[Ask]:
     if operation == "PUT":
         keys = [f"/bench/{key_of(objects + number)}" for number in range(count)]
         return [("PUT", key, "", os.urandom(SIZE)) for key in keys]
-    starts = [key_of(chance.randrange(objects // 2)) for _ in range(count)]
+    # Full pages in both: the whole of a bucket of 1,000, but for the key that it starts after.
+    starts = [key_of(chance.randrange(max(1, objects - 1000))) for _ in range(count)]
     pages = [
         f"list-type=2&max-keys=1000&start-after={start.replace('/', '%2F')}" for start in starts
     ]
