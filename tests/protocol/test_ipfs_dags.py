@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from gateway.ipfs.car import CarReader
+from gateway.ipfs.mfs import Mfs
+from gateway.ipfs.pins import Pins
 from gateway.ipfs.publish import IpfsPublisher
 from tests.protocol.ipfs_api import Api
 from tests.unit.object_parts import World
@@ -239,3 +241,36 @@ async def test_cids_are_put_in_other_words(api: Api) -> None:
     assert (await api.ask("cid/format", HELLO, v=0))["ErrorMsg"]
     for name in ("codecs", "hashes", "bases"):
         assert await api.ask(f"cid/{name}")
+
+
+async def test_a_collection_takes_nothing_that_is_on_its_way(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.lines("add", files={"f": b"the first pin"})
+    bucket = api.world.objects.bucket("ipfs-api")
+    collected = []
+    pin, commit = Pins.add, Mfs._commit
+
+    async def collect() -> None:
+        collected.append(await api.node.collector.collect(bucket, grace_ns=0))
+
+    async def pin_late(pins: Pins, *args: Any, **options: Any) -> int:
+        await collect()
+        return await pin(pins, *args, **options)
+
+    async def commit_late(mfs: Mfs, *args: Any) -> bool:
+        await collect()
+        return await commit(mfs, *args)
+
+    monkeypatch.setattr(Pins, "add", pin_late)
+    monkeypatch.setattr(Mfs, "_commit", commit_late)
+    root = (await api.lines("add", files=SITE))[-1]["Hash"]
+    value = await put(api, {"a": 1}, pin=True)
+    car = (await api.post("dag/export", root)).content
+    await api.lines("dag/import", files={"f": car})
+    await api.do("files/write", "/d/f", files={"f": b"a file"}, create=True, parents=True)
+    assert len(collected) == 4
+    assert all(each.packs == 0 for each in collected)
+    assert (await api.post("cat", f"{root}/b/c.txt")).content == b"deep"
+    assert await api.ask("dag/get", value) == {"a": 1}
+    assert (await api.post("files/read", "/d/f")).content == b"a file"

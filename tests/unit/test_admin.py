@@ -16,13 +16,16 @@ from gateway.model import Attributes, Bucket
 from gateway.protocol import (
     CreateAccount,
     CreateKmsKey,
+    CreateToken,
     DeleteAccount,
     FetchCertificate,
     ListAccounts,
     ListKmsKeys,
+    ListTokens,
     NetworkState,
     NodeState,
     ReplicateAgain,
+    RevokeToken,
     RotateAccessKeys,
     RotateEncryptionKey,
     SetPublic,
@@ -188,3 +191,20 @@ async def test_kms_keys_are_made_listed_and_switched(world: World) -> None:
         with pytest.raises(RemoteError) as caught:
             await ask(message)
         assert caught.value.code == "KMS.NotFoundException"
+
+
+async def test_tokens_are_made_for_buckets_that_publish_listed_and_revoked(world: World) -> None:
+    ask = asking(world)
+    for bucket, code in (("none", "NoSuchBucket"), ("photos", "InvalidArgument")):
+        with pytest.raises(RemoteError) as caught:
+            await ask(CreateToken(bucket))
+        assert caught.value.code == code
+    await ask(SetPublishing("photos", True))
+    made = [await ask(CreateToken(bucket)) for bucket in ("photos", "")]
+    assert {token.bucket for token in (await ask(ListTokens())).tokens} == {"photos", ""}
+    assert made[0].text != made[1].text
+    await ask(RevokeToken(made[0].token.id))
+    assert [token.id for token in (await ask(ListTokens())).tokens] == [made[1].token.id]
+    with pytest.raises(RemoteError) as caught:
+        await ask(RevokeToken(made[0].token.id))
+    assert caught.value.code == "NoSuchEntity"

@@ -14,7 +14,7 @@ from chain.clock import SystemClock
 from gateway import launch, locks
 from gateway.config import Config, ConfigError, resolve
 from gateway.credentials import check_keys, ensure_credentials, read_credentials
-from gateway.listeners import FACES, open_listeners
+from gateway.listeners import FACES, is_loopback, open_listeners
 from gateway.network import Endpoints, Network, NotRunning, read_network, socket_dir
 from gateway.tls import ensure_self_signed
 
@@ -38,6 +38,12 @@ def prepared(folder: Path, **more: object) -> Network:
 
 
 # ---------------------------------------------------------------- listeners
+@pytest.mark.parametrize(("host", "loopback"), [("127.0.0.1", True), ("0.0.0.0", False)])
+def test_only_a_loopback_address_is_one(host: str, loopback: bool) -> None:
+    with socket.create_server((host, 0)) as listener:
+        assert is_loopback(listener) is loopback
+
+
 def test_port_zero_takes_a_free_port_and_tells_it(tmp_path: Path) -> None:
     listeners = open_listeners(config_at(tmp_path))
     assert [listener.face for listener in listeners] == list(FACES)
