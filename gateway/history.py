@@ -55,6 +55,7 @@ from gateway.versions import (
     live_row,
     object_key,
     publish,
+    publish_later,
     put_live,
     remove,
     report,
@@ -97,6 +98,8 @@ class History:
         if OBJECT_LOCK in self._row.settings:
             row = self._locked(row)
         row = self._tell(row, Change.CREATED)
+        if self._row.publishes and not self._bucket.publishes:  # switched on while the body came
+            publish_later(self._transaction, self._bucket, text_key(self._key), row)
         self._settle(null, 0)
         weigh(self._transaction, self._row, row.size)
         whole = put_live(self._transaction, self._bucket, self._key, row)

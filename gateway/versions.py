@@ -233,7 +233,7 @@ def unpublish(
     if row.cid and store.publisher:
         version = to_version(bucket, text_key(key), row)
         transaction.add(store.publisher.unpublish_rows(transaction.reader, version, row.uid))
-        _tell_directories(transaction, bucket, key)
+        tell_directories(transaction, bucket, key)
 
 
 def report(
@@ -292,17 +292,25 @@ def publish(  # noqa: PLR0917 - the order of a sentence
     if pack is not None:
         cid, changes = pack.rows(bucket, key, row.uid, row.size)
     elif leaves is None or attributes.packed:
-        job = PublishJob(bucket.name, bucket.id, key, row.uid)
-        transaction.append(Space.JOBS, PUBLISH_JOBS, encode(job))
+        publish_later(transaction, bucket, key, row)
         return row
     else:
         cid, changes = store.publisher.rows(bucket, key, row.uid, row.size, leaves)
     transaction.add(changes)
-    _tell_directories(transaction, bucket, object_key(key))
+    if bucket.publishes:
+        tell_directories(transaction, bucket, object_key(key))
     return msgspec.structs.replace(row, cid=cid)
 
 
-def _tell_directories(transaction: Transaction, bucket: Bucket, key: bytes) -> None:
-    """The bucket's IPFS directories follow what its keys lead to (gateway/ipfs/directories.py)."""
-    if bucket.publishes:
-        transaction.append_once(Space.JOBS, CHANGED_KEYS + bucket.id + b"/", key)
+def tell_directories(transaction: Transaction, bucket: Bucket, key: bytes) -> None:
+    """The bucket's IPFS directories follow what its keys lead to (gateway/ipfs/directories.py).
+
+    Where the bucket has none the row is dropped there.
+    """
+    transaction.append_once(Space.JOBS, CHANGED_KEYS + bucket.id + b"/", key)
+
+
+def publish_later(transaction: Transaction, bucket: Bucket, key: str, row: VersionRow) -> None:
+    """Have a version read again, for its IPFS rows and CID."""
+    job = PublishJob(bucket.name, bucket.id, key, row.uid)
+    transaction.append(Space.JOBS, PUBLISH_JOBS, encode(job))

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1.0  # between two looks: so long may a CID lag behind
 WINDOW = 16_384  # rows of the queue that are sorted and coalesced at once
-SLICE = 128  # keys of one commit
+SLICE = 64  # keys of one commit: 5 ms of the catalog's event loop
 RETIRED_NS = 24 * 3600 * 10**9
 RETIRED_BYTES = 64 << 20
 PENDING_MAX = 10_000  # that are counted

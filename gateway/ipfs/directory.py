@@ -282,7 +282,10 @@ def _rebuilt(
     built = build(table.values(), form)
     blocks = tuple(block for block in built.blocks if block[0] not in old)
     gone = tuple(old - {cid for cid, _ in built.blocks})
-    weight = _EMPTY_BYTES + sum(map(link_bytes, table.values()))
+    if len(built.blocks) == 1:
+        weight = len(built.blocks[0][1])
+    else:
+        weight = _EMPTY_BYTES + sum(map(link_bytes, table.values()))
     return Update(built.root, built.total, blocks, gone, replaced, weight)
 
 

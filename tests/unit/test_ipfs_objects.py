@@ -8,8 +8,9 @@ import pytest
 
 from chain.cids import Cid
 from gateway.catalog.interface import Space
-from gateway.ipfs import unixfs
+from gateway.ipfs import directory, unixfs
 from gateway.ipfs.blocks import BlockIndex
+from gateway.ipfs.dagpb import Link
 from gateway.ipfs.directories import Directories
 from gateway.ipfs.errors import NotFound
 from gateway.ipfs.publish import IpfsPublisher
@@ -150,3 +151,23 @@ async def test_a_version_that_is_not_the_latest_is_not_public(world: World) -> N
     await put(world, "k", A)
     await put(world, "k", B, Attributes())
     assert reached(world, leaf(A), leaf(B)) == [False, False]
+
+
+async def test_what_was_being_put_when_its_bucket_was_switched_on_is_published_too(
+    world: World,
+) -> None:
+    await put(world, "k", A, Attributes())
+    before = world.objects.bucket("photos")  # as a request found it that takes long
+
+    async def slowly() -> AsyncIterator[bytes]:
+        await world.objects.configure_bucket("photos", publishes=True)
+        await settle(world)
+        yield B
+
+    await world.objects.put(before, "k", slowly(), Attributes())
+    await settle(world)
+    bucket = world.objects.bucket("photos")
+    assert reached(world, world.objects.head(bucket, "k").cid, leaf(A)) == [True, False]
+    found = Directories(world.catalog, world.clock)
+    assert found.progress(bucket)[1:] == (1, 0)
+    assert str(found.root(bucket)) == str(directory.build([Link(leaf(B), "k", MIB)]).root)
