@@ -312,8 +312,6 @@ class Indexer:
         job = rows.bucket_job(value) if value is not None else None
         if publishes and tree is None:
             return await self._begin(bucket_id, name, value)
-        if tree is not None and rows.tree_row(tree).sweeping:
-            return False  # the switch was turned back: first all of the old tree goes
         if job is None or job.on != publishes:
             job = rows.BucketJob(name, publishes, b"", done=False)
         elif job.done:

@@ -141,9 +141,9 @@ def test_a_data_directory_of_an_older_release_is_read_written_and_certified(
     deep = network.curl(f"{network.url('ipfs')}/ipfs/{known['cid']}/deep/er/file.bin")
     assert deep == body("deep/er/file.bin", 17_500)
     # What was handed out on request is kept current now, with the same CIDs.
-    while json.loads(network.cumulus("ipfs", "status", "public", "--json").stdout)["pending"]:
+    while json.loads(network.cumulus("ipfs", "status", "open", "--json").stdout)["pending"]:
         time.sleep(0.2)
-    state = json.loads(network.cumulus("ipfs", "status", "public", "--json").stdout)
+    state = json.loads(network.cumulus("ipfs", "status", "open", "--json").stdout)
     assert state["cid"] == known["cid"]
     assert "second" in network.cumulus("account", "list").stdout
     verify(network, network.data_dir / "segment.cert")

@@ -85,8 +85,15 @@ def check(world: World, *, alone: bool) -> None:
     kept = kept_blocks(world)
     assert blocks.items() <= kept.items()
     assert not alone or blocks == kept
+    weights = {rows.weight_key(bucket.id, rows.folder_id(p)) for p in wanted if sharded(wanted[p])}
+    prefix = rows.weight_key(bucket.id, b"")
+    assert weights == {key for key, _ in world.rows(Space.BLOCKS) if key.startswith(prefix)}
     entries = sum(len(names_of(built)) for built in wanted.values())
     assert found.progress(bucket) == (str(wanted[""].root), entries - len(wanted) + 1, 0)
+
+
+def sharded(built: directory.Directory) -> bool:
+    return directory.entries(dict(built.blocks)[built.root])[0]
 
 
 def names_of(built: directory.Directory) -> list[str]:
@@ -108,6 +115,7 @@ class Torn:
 
     def __init__(self, world: World, left: int) -> None:
         self.catalog, self.left = world.catalog, left
+        self.committed: list[Batch] = []
 
     def read(self) -> Any:
         return self.catalog.read()
@@ -116,6 +124,7 @@ class Torn:
         self.left -= 1
         if self.left < 0:
             raise CatalogUnavailable
+        self.committed.append(batch)
         return await self.catalog.commit(batch)
 
 
@@ -146,6 +155,12 @@ async def test_after_any_puts_deletes_and_crashes_it_is_what_build_makes_of_all_
     world.clock.ns += DAY + 10**6
     await settle(world)
     check(world, alone=True)
+    for found in world.objects.list_objects(bucket, limit=1000).objects[2:]:
+        await world.objects.delete(bucket, found.key)
+    await settle(world)
+    world.clock.ns += DAY + 10**6
+    await settle(world)
+    check(world, alone=True)
     await world.objects.configure_bucket("photos", publishes=False)
     await settle(world)
     assert world.rows(Space.BLOCKS) == []
@@ -170,6 +185,28 @@ async def test_a_key_that_is_also_a_folder_shows_when_the_folder_is_empty(world:
     version = world.objects.head(bucket, "a")
     one = directory.build([Link(Cid.parse(version.cid or ""), "a", version.size)])
     assert found.progress(bucket) == (str(one.root), 1, 0)
+
+
+async def test_what_does_not_fit_one_commit_goes_ahead_and_a_crash_leaves_nothing_behind(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BATCH_BYTES", 150)
+    await published(world)
+    await put(world, "a/b/c/d/e/f/g/h")  # eight blocks of 50 bytes
+    torn: Any = Torn(world, 2)
+    with suppress(CatalogUnavailable):
+        await Directories(torn, world.clock).step()
+    sizes = [
+        sum(len(c.value) for c in batch.changes if isinstance(c, Put) and c.value[:1] == b"\3")
+        for batch in torn.committed
+    ]
+    assert len(sizes) == 2
+    assert max(sizes) <= 150
+    await world.objects.delete(world.bucket, "a/b/c/d/e/f/g/h")
+    await settle(world)
+    world.clock.ns += DAY + 10**6
+    await settle(world)
+    check(world, alone=True)
 
 
 async def test_keys_that_are_no_paths_are_in_no_directory(world: World) -> None:
