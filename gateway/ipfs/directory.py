@@ -16,7 +16,7 @@ from gateway.ipfs.errors import BlockError
 
 BLOCK_BYTES_MAX = 262_144
 FAN_OUT = 256
-_EMPTY_BYTES = len(dagpb.encode((), unixfs.DIRECTORY_DATA))
+_EMPTY = dagpb.encode((), unixfs.DIRECTORY_DATA)  # how a directory of one block ends
 MURMUR3_X64_64 = 0x22
 DEPTH_MAX = 8  # bytes of the hash
 _MASK = (1 << 64) - 1
@@ -81,7 +81,7 @@ class Update(NamedTuple):
     @property
     def empty(self) -> bool:
         """Whether no entry is left."""
-        return self.weight == _EMPTY_BYTES
+        return self.weight == len(_EMPTY)
 
 
 def update(
@@ -282,10 +282,11 @@ def _rebuilt(
     built = build(table.values(), form)
     blocks = tuple(block for block in built.blocks if block[0] not in old)
     gone = tuple(old - {cid for cid, _ in built.blocks})
-    if len(built.blocks) == 1:
-        weight = len(built.blocks[0][1])
+    block = built.blocks[-1][1]
+    if block.endswith(_EMPTY):
+        weight = len(block)
     else:
-        weight = _EMPTY_BYTES + sum(map(link_bytes, table.values()))
+        weight = len(_EMPTY) + sum(map(link_bytes, table.values()))
     return Update(built.root, built.total, blocks, gone, replaced, weight)
 
 
@@ -324,7 +325,7 @@ def walk(root: Cid, load: Callable[[Cid], bytes]) -> Iterator[Link]:
 
 def _weigh(root: Cid, load: Callable[[Cid], bytes], enough: int) -> int | None:
     """The weight of a HAMT; None if it is more than `enough`."""
-    weight = _EMPTY_BYTES
+    weight = len(_EMPTY)
     for link in walk(root, load):
         if len(link.name) > 2:
             weight += link_bytes(link._replace(name=link.name[2:]))
