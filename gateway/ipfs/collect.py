@@ -29,11 +29,12 @@ from gateway.errors import AccessDenied
 from gateway.ipfs import rows
 from gateway.ipfs.blocks import BlockIndex
 from gateway.ipfs.car import CarReader
-from gateway.ipfs.dag import Once, below
+from gateway.ipfs.dag import Once, below, unbounded
 from gateway.ipfs.links import has_links
 from gateway.ipfs.packing import BLOCKS_MAX
 from gateway.ipfs.packs import PACK_BYTES, PREFIX, Packs
 from gateway.ipfs.pins import Pin, pins_page
+from gateway.ipfs.reader import BlockReader
 from gateway.model import Bucket, ObjectVersion
 from gateway.objects import ObjectService
 from gateway.records import BucketRow, decode
@@ -234,13 +235,14 @@ class _Sweep:
             if rows.pin_state(state.pins).collector != self._own or not _publishes(state):
                 raise Overtaken
             elsewhere = Once()
+            blocks = unbounded(self._index, self._clock)
             if root is not None:
-                await self._mark_below(root, elsewhere)
+                await self._mark_below(blocks, root, elsewhere)
             after: Cid | None = None
             while page := self._pins(after):
                 for pin in page:
                     if pin.recursive:
-                        await self._mark_below(pin.cid, elsewhere)
+                        await self._mark_below(blocks, pin.cid, elsewhere)
                     elif holder := self._holder(pin.cid):
                         holder[0].alone.add(holder[1])
                 after = page[-1].cid
@@ -249,14 +251,14 @@ class _Sweep:
                     self._marked = state
                     return
 
-    async def _mark_below(self, root: Cid, elsewhere: Once) -> None:
+    async def _mark_below(self, blocks: BlockReader, root: Cid, elsewhere: Once) -> None:
         def is_new(cid: Cid) -> bool:
             if holder := self._holder(cid):
                 return holder[0].walk(holder[1])
             return has_links(cid) and elsewhere(cid)
 
         count = 0
-        async for cid, found in below(self._index, [root], is_new, lenient=True):
+        async for cid, found in below(blocks, [root], is_new, lenient=True):
             if found is None and self._index.is_known(cid.multihash):
                 raise Overtaken  # it is private at this moment
             count += 1

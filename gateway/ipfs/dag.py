@@ -1,17 +1,25 @@
 """Walks that take every link of every block, whatever it is called: pins, collections, checks."""
 
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 
 from chain.cids import IDENTITY, Cid
-from gateway.ipfs.blocks import BlockIndex, Inline, Leaf
+from chain.clock import Clock
+from gateway.ipfs.blocks import BlockIndex, File, Inline, Leaf
 from gateway.ipfs.errors import BlockError
 from gateway.ipfs.links import has_links, links
+from gateway.ipfs.reader import BlockReader
 
 Found = Inline | Leaf
 
 
+def unbounded(index: BlockIndex, clock: Clock) -> BlockReader:
+    """What a walk reads that must come to its end, however large the DAG is."""
+    return BlockReader(index, clock, sys.maxsize)
+
+
 async def below(
-    index: BlockIndex,
+    reader: BlockReader,
     roots: Iterable[Cid],
     is_new: Callable[[Cid], bool],
     *,
@@ -29,10 +37,11 @@ async def below(
         cid = waiting.pop()
         if not is_new(cid):
             continue
-        found = index.block(cid)
+        named = reader.find(cid)
+        found = named.block if isinstance(named, File) else named
         yield cid, found
         if found is not None and has_links(cid):
-            block = await index.bytes_of(found)
+            block = await reader.bytes_of(found)
             try:
                 waiting += reversed(links(cid, block))
             except BlockError:

@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from chain.cids import RAW, Cid
+from chain.cids import Cid
 from chain.clock import Clock, Entropy
 from chain.net.transport import Buffer
 from gateway.errors import InvalidCar, InvalidRequest, StoreError
 from gateway.ipfs import car
 from gateway.ipfs.blocks import BlockIndex
+from gateway.ipfs.dag import Once, below, unbounded
 from gateway.ipfs.errors import BlockError, Incomplete
-from gateway.ipfs.links import links
 from gateway.ipfs.packing import BLOCKS_MAX
 from gateway.model import CAR, IMPORT, Attributes, Bucket, ObjectVersion
 from gateway.objects import ObjectService
@@ -105,22 +105,12 @@ class Packs:
 
     async def _check(self, roots: Sequence[Cid]) -> None:
         """Walk down from the roots; leaves are looked up, not read. Raises Incomplete."""
-        seen: set[bytes] = set()
-        waiting = list(reversed(roots))
-        while waiting:
-            cid = waiting.pop()
-            if cid.raw in seen:
-                continue
-            seen.add(cid.raw)
-            found = self._index.block(cid)
-            if found is None:
-                raise Incomplete(f"block {cid} is missing")
-            if cid.codec == RAW:
-                continue
-            try:
-                waiting += reversed(links(cid, await self._index.bytes_of(found)))
-            except BlockError as error:
-                raise Incomplete(f"block {cid} cannot be read: {error}") from None
+        try:
+            async for cid, found in below(unbounded(self._index, self._clock), roots, Once()):
+                if found is None:
+                    raise Incomplete(f"block {cid} is missing")
+        except BlockError as error:
+            raise Incomplete(f"a block cannot be read: {error}") from None
 
 
 class _Source:

@@ -22,7 +22,7 @@ from gateway.catalog.interface import (
 from gateway.errors import SlowDown
 from gateway.ipfs import rows
 from gateway.ipfs.blocks import BlockIndex
-from gateway.ipfs.dag import Once, below
+from gateway.ipfs.dag import Once, below, unbounded
 from gateway.ipfs.errors import AlreadyPinned, BlockError, Incomplete, NotPinned
 from gateway.ipfs.packs import Packs
 from gateway.model import Bucket
@@ -103,12 +103,12 @@ class Pins:
 
     async def indirect(self, bucket: Bucket) -> AsyncIterator[tuple[Cid, Cid]]:
         """(block, pinned root) of all that recursive pins reach, without the roots; each once."""
-        once = Once()
+        once, reader = Once(), unbounded(self._index, self._clock)
         after: Cid | None = None
         while page := self.list(bucket, after=after):
             for pin in page:
                 if pin.recursive:
-                    async for cid, _ in below(self._index, [pin.cid], once):
+                    async for cid, _ in below(reader, [pin.cid], once):
                         if cid != pin.cid:
                             yield cid, pin.cid
             after = page[-1].cid
@@ -158,7 +158,7 @@ class Pins:
 
     async def _own(self, bucket: Bucket, cid: Cid, *, recursive: bool, partial: bool) -> int:
         """Walk what the pin reaches; store what is not in packs yet. Raises Incomplete."""
-        walk = _Walk(self._index, partial=partial)
+        walk = _Walk(self._index, self._clock, partial=partial)
         foreign = walk.foreign(bucket, cid, recursive=recursive)
         await self._packs.store_all(bucket, (), foreign)
         return walk.count
@@ -177,8 +177,9 @@ class Pins:
 class _Walk:
     """What a new pin reaches."""
 
-    def __init__(self, index: BlockIndex, *, partial: bool) -> None:
+    def __init__(self, index: BlockIndex, clock: Clock, *, partial: bool) -> None:
         self._index = index
+        self._reader = unbounded(index, clock)
         self._partial = partial
         self.count = 0
 
@@ -189,14 +190,14 @@ class _Walk:
         once = Once()
         is_new: Callable[[Cid], bool] = once if recursive else lambda each: each == cid
         try:
-            async for block, found in below(self._index, [cid], is_new):
+            async for block, found in below(self._reader, [cid], is_new):
                 if found is None:
                     if not self._partial:
                         raise Incomplete(f"block {block} is missing")
                     continue
                 self.count += 1
                 if not self._index.is_packed(block, bucket.id):
-                    yield block, await self._index.bytes_of(found)
+                    yield block, await self._reader.bytes_of(found)
         except BlockError as error:
             raise Incomplete(f"a block under {cid} cannot be read: {error}") from None
 

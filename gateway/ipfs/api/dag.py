@@ -129,7 +129,7 @@ async def stat(node: Node, call: Call) -> Reply:
     for text in call.arguments[:CARS_MAX]:
         root = (await node.resolve(content_path(text))).roots[-1]
         size = count = 0
-        async for cid, found in below(node.index, [root], Once()):
+        async for cid, found in below(node.reader(), [root], Once()):
             if found is None:
                 raise ApiError(f"block was not found locally (offline): {cid}")
             length = len(found.data) if hasattr(found, "data") else found.end - found.start

@@ -11,7 +11,7 @@ from gateway.ipfs.api.errors import ApiError, BadCall
 from gateway.ipfs.api.node import Node
 from gateway.ipfs.api.paths import cid_text, content_path
 from gateway.ipfs.collect import Overtaken
-from gateway.ipfs.dag import Once, below
+from gateway.ipfs.dag import Once, below, unbounded
 from gateway.ipfs.errors import AlreadyPinned, BlockError, Incomplete, NotPinned
 from gateway.ipfs.packs import PREFIX
 from gateway.ipfs.pins import Pin
@@ -193,11 +193,12 @@ async def _verified(node: Node, call: Call, bucket: Bucket) -> AsyncGenerator[An
 
 async def _damaged(node: Node, root: Cid) -> AsyncGenerator[tuple[Cid, str], None]:
     """(block, what is wrong with it) of all that is reached."""
+    reader = unbounded(node.index, node.clock)
     try:
-        async for cid, found in below(node.index, [root], Once()):
+        async for cid, found in below(reader, [root], Once()):
             if found is None:
                 yield cid, "block was not found locally (offline)"
-            elif not cid.matches(await node.index.bytes_of(found)):
+            elif not cid.matches(await reader.bytes_of(found)):
                 yield cid, "the block is not what its CID says"
     except BlockError as error:
         yield root, str(error)
