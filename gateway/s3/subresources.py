@@ -7,7 +7,7 @@ document, and goes on; a client that wants to set it must hear NotImplemented.
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from gateway.errors import NotImplementedHere, StoreError
+from gateway.errors import NoSuchKey, NotImplementedHere, StoreError
 
 _XMLNS = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
@@ -52,7 +52,7 @@ BUCKET_ANSWERS: dict[tuple[str, str], Answer] = {
 
 # (method, parameter) -> answer, for objects
 OBJECT_ANSWERS: dict[tuple[str, str], Answer] = {
-    ("GET", "torrent"): _refused("GetObjectTorrent"),
+    ("GET", "torrent"): Answer("GetObjectTorrent", error=NoSuchKey),  # no object has one
     # (without annotationName: ListObjectAnnotations)
     ("GET", "annotation"): _refused("GetObjectAnnotation"),
     ("PUT", "annotation"): _refused("PutObjectAnnotation"),

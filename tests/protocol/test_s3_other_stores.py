@@ -188,3 +188,9 @@ async def test_a_policy_may_name_a_service_and_gives_nobody_anything_by_it(app: 
         policy = allow(Principal={"Service": wrong}, Action="s3:*", Resource="arn:aws:s3:::bucket")
         answer = await signed_call(app, "PUT", "/bucket?policy", {}, policy)
         assert answer.code == "MalformedPolicy"
+
+
+async def test_no_object_has_a_torrent(app: S3App) -> None:
+    await signed_call(app, "PUT", "/bucket/key", {}, b"1")
+    answer = await signed_call(app, "GET", "/bucket/key?torrent")
+    assert (answer.status, answer.code) == (404, "NoSuchKey")
