@@ -203,6 +203,7 @@ class Config:
     ipfs_timeout: float = _row(30.0, parse_period, "ipfs.timeout")
     ipfs_requests_max: int = _row(1024, parse_between(1, 1 << 20), "ipfs.requests_max")
     ipfs_client_requests_max: int = _row(256, parse_between(1, 1 << 20), "ipfs.client_requests_max")
+    ipfs_range_size_max: int | None = _row(None, optional(parse_size), "ipfs.range_size_max")
     ipfs_offline: bool = _row(True, parse_bool, "ipfs.offline")
     ipfs_fetch_from: tuple[str, ...] = _row((), parse_texts, "ipfs.fetch_from")
     edge_port: int = _row(8081, parse_port, "edge.port", "--edge-port", "the edge's HTTP face")

@@ -23,6 +23,8 @@ class IpfsConfig:
     timeout: float = 30.0
     requests_max: int = 1024  # at once, of one worker
     client_requests_max: int = 256  # of them from one address
+    # Of larger files no ranges are served: a CDN in front would fetch the whole for each.
+    range_size_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,7 @@ async def _worker(
                         timeout=config.ipfs_timeout,
                         requests_max=config.ipfs_requests_max,
                         client_requests_max=config.ipfs_client_requests_max,
+                        range_size_max=config.ipfs_range_size_max,
                     ),
                     clock,
                     names,

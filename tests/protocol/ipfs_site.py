@@ -97,7 +97,11 @@ class IpfsSite:
         return await self.http.request(method, path, headers=names)
 
     async def messages(
-        self, path: str, app: IpfsApp | None = None, to: Send | None = None
+        self,
+        path: str,
+        app: IpfsApp | None = None,
+        to: Send | None = None,
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> list[Message]:
         """What a GET sends, also where the response is broken off before its end."""
         sent: list[Message] = []
@@ -112,7 +116,7 @@ class IpfsSite:
         plain, _, query = path.partition("?")
         scope = {
             "type": "http", "method": "GET", "path": plain, "raw_path": plain.encode(),
-            "query_string": query.encode(), "headers": [], "client": ("192.0.2.1", 5),
+            "query_string": query.encode(), "headers": list(headers), "client": ("192.0.2.1", 5),
         }  # fmt: skip
         await (app or self.app)(scope, receive, to or send)
         return sent

@@ -137,6 +137,16 @@ def test_requests_are_counted_in_all_and_by_client_while_they_last() -> None:
         pass
 
 
+async def test_ranges_of_large_files_are_refused_where_that_is_said(site: IpfsSite) -> None:
+    part = [(b"range", b"bytes=0-4")]
+    for most, expected in ((None, 206), (23, 206), (22, 501)):
+        narrow = app(site, IpfsConfig(range_size_max=most))
+        sent = await site.messages(f"/ipfs/{FILE_CID}", narrow, headers=part)
+        assert sent[0]["status"] == expected
+        whole = await site.messages(f"/ipfs/{FILE_CID}", narrow)
+        assert whole[0]["status"] == 200
+
+
 async def test_a_client_with_too_many_requests_is_told_when_to_come_again(
     site: IpfsSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

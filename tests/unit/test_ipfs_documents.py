@@ -63,7 +63,7 @@ def test_the_settings_of_operations_are_those_that_there_are() -> None:
     settings = (
         (DOCS / "operations.md").read_text().partition("[ipfs]\n")[2].partition("[catalog]")[0]
     )
-    listed = set(re.findall(r"^([a-z_]+) = ", settings, re.M))
+    listed = set(re.findall(r"^(?:# )?([a-z_]+) = ", settings, re.M))
     tables = set(re.findall(r"^\[ipfs\.([a-z_]+)\]", settings, re.M))
     rows = [str(field.metadata.get("toml", "")) for field in fields(Config)]
     assert listed | tables == {row.removeprefix("ipfs.") for row in rows if row.startswith("ipfs.")}

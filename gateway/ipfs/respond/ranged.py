@@ -17,6 +17,7 @@ from gateway.ipfs.conditions import (
     is_unmodified,
     parse_ranges,
 )
+from gateway.ipfs.errors import NotSupported
 from gateway.ipfs.reader import BlockReader
 from gateway.ipfs.replies import Reply, not_modified, text, with_charset
 from gateway.ipfs.request import GatewayRequest
@@ -35,7 +36,7 @@ def ranged(
 ) -> Reply:
     """The reply with the headers `out`. `tag` is the entity tag, with its quotes.
 
-    `modified`: when, in seconds since 1970, if that is known.
+    `modified`: when, in seconds since 1970, if that is known. Raises NotSupported.
     """
     out |= {"Etag": tag, "Accept-Ranges": "bytes"}
     headers = request.headers
@@ -47,6 +48,12 @@ def ranged(
     if modified is not None and (date := http_date(modified)):
         out["Last-Modified"] = date
     size, reader = size_of(entity), serving.reader
+    most = serving.config.range_size_max
+    if most is not None and size > most and has_range(request, tag):
+        raise NotSupported(
+            f"ranges of files of more than {most} bytes are not served here: ask for blocks "
+            "(application/vnd.ipld.raw) or a CAR with entity-bytes"
+        )
     try:
         found = parse_ranges(headers[b"range"], size) if has_range(request, tag) else []
     except Unsatisfiable:
