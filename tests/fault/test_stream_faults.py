@@ -16,7 +16,7 @@ import pytest
 from chain.net import framing, wire
 from chain.net.nodes import NodeTransport
 from chain.net.rpc import AddressError, Limits
-from chain.net.stream import WRITE_HIGH
+from chain.net.stream_link import WRITE_HIGH
 from chain.net.transport import Caller, Handlers, Message, Payload, RemoteError, Unreachable
 
 MIB = 1 << 20
