@@ -99,6 +99,15 @@ def parse_table(raw: object) -> dict[str, str]:
     return {parse_text(name): parse_text(value) for name, value in raw.items()}
 
 
+def parse_links(raw: object) -> dict[str, str]:
+    """A table of domain names and the content paths that they lead to."""
+    links = parse_table(raw)
+    for name, path in links.items():
+        if not path.startswith(("/ipfs/", "/ipns/")):
+            raise ValueError(f"{name}: /ipfs/CID or /ipns/NAME is expected")
+    return links
+
+
 def parse_resolver(raw: object) -> str:
     """`off`, or the https:// address of a DNS resolver that answers in JSON."""
     text = parse_text(raw)
@@ -194,7 +203,7 @@ class Config:
         5001, parse_port, "ipfs.api_port", "--ipfs-api-port", "Kubo RPC and pinning service"
     )
     ipfs_publish_new_buckets: bool = _row(False, parse_bool, "ipfs.publish_new_buckets")
-    ipfs_dnslinks: Mapping[str, str] = _row({}, parse_table, "ipfs.dnslinks")
+    ipfs_dnslinks: Mapping[str, str] = _row({}, parse_links, "ipfs.dnslinks")
     ipfs_subdomain_hosts: tuple[str, ...] = _row(
         ("localhost",), parse_texts, "ipfs.subdomain_hosts"
     )

@@ -56,7 +56,7 @@ class Names:
         self._clock = clock
 
     # ------------------------------------------------------------------ names
-    async def lookup(self, name: str, *, recursive: bool = True) -> Destination:
+    async def lookup(self, name: str) -> Destination:
         """Where a name (a key in any spelling, or a domain name) leads.
 
         Raises Unresolved, ResolverFailed, BadRequest, CatalogUnavailable.
@@ -71,7 +71,7 @@ class Names:
             segments = (*(part for part in rest if part), *segments)
             if len(segments) > SEGMENTS_MAX:
                 break
-            if namespace == "ipfs" or not recursive:
+            if namespace == "ipfs":
                 path = "/".join(["", namespace, root, *segments])
                 return Destination(path, min(ttls, default=0))
             name = root

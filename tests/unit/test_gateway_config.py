@@ -56,6 +56,9 @@ def test_data_dir_comes_from_the_environment_unless_given(tmp_path: Path) -> Non
         ("[s3]\netag = 'sha'\n", ("[s3] etag", "md5, crc64nvme")),
         ("s3 = 1\n", ("unknown setting s3",)),
         ("[ipfs.dnslinks]\na = 1\n", ("dnslinks",)),
+        ("[ipfs.dnslinks]\n'x.test' = 'bafy'\n", ("dnslinks", "x.test")),
+        ("[ipfs]\ndns_resolver = 'http://dns.test'\n", ("dns_resolver",)),
+        ("[ipfs]\ndns_resolver = 'system'\n", ("dns_resolver",)),
     ],
 )
 def test_a_wrong_file_is_refused_with_one_line_that_names_the_setting(

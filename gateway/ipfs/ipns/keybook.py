@@ -277,9 +277,11 @@ class KeyBook:
         return _key(name, row)
 
     async def _find(self, bucket: Bucket, text: str) -> tuple[str, KeyRow]:
-        found = self._rows(bucket)
-        if text in found:
-            return text, found[text]
+        if 0 < len(text.encode()) <= NAME_BYTES_MAX:
+            with self._catalog.read() as reader:
+                value = reader.get(Space.BLOCKS, _place(bucket, text))
+            if value is not None:
+                return text, _row(value)
         if text == SELF:
             with suppress(KeyBookError):  # made by somebody else a moment ago
                 await self._add(bucket, SELF, keys.generate("ed25519", 0, self._entropy))
@@ -288,7 +290,7 @@ class KeyBook:
             id = IpnsName.parse(text).multihash
         except InvalidName:
             id = b""
-        for name, row in found.items():
+        for name, row in self._rows(bucket).items():
             if row.multihash == id:
                 return name, row
         raise KeyBookError(f"no key by the given name or PeerID was found: {text[:80]!r}")

@@ -109,7 +109,7 @@ class DnsLinks:
         url = f"{self._resolver}{mark}name={quote('_dnslink.' + name, safe='')}&type=TXT"
         try:
             return parse_answer(await self._fetch(url))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ResolverFailed(f"DNSLink of {name}: {error}") from None
 
 
