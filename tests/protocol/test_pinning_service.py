@@ -15,7 +15,7 @@ from chain.net.transport import Buffer
 from gateway.catalog.interface import Batch, Put, Space
 from gateway.errors import QuotaExceeded
 from gateway.ipfs import car, dagpb
-from gateway.ipfs.pinning.documents import BadDocument, parse_filter, parse_pin
+from gateway.ipfs.pinning.documents import BadDocument, Wanted, parse_filter, parse_pin
 from gateway.ipfs.pinning.fetching import FetchFailed, Foreign
 from gateway.ipfs.pinning.requests import QUEUE
 from gateway.ipfs.pinning.worker import PAUSES, PinWorker
@@ -442,6 +442,22 @@ async def test_a_bucket_has_so_many_requests_and_no_more(
     assert got.status_code == 202
     await service.http.delete(f"pins/{made[1]['requestid']}")
     await service.add(TOP[0])
+
+
+async def test_every_bucket_has_its_turn(service: Service) -> None:
+    requests = service.api.node.requests
+    for _ in range(5):
+        await service.add(TOP[0])
+    objects = service.world.objects
+    for name in ("first", "second"):
+        await objects.create_bucket(service.world.account, name)
+        bucket = await objects.configure_bucket(name, publishes=True)
+        for cid, _ in LEAVES[:2]:
+            await requests.create(bucket, Wanted(cid))
+    names = [name for _, name, _ in requests.due(3)]
+    assert len(names) == 7
+    assert {*names[:3]} == {*names[3:6]} == {"first", "second", API_BUCKET}
+    assert len(requests.due(100)) == 9
 
 
 async def test_the_queue_forgets_requests_of_buckets_that_are_gone(service: Service) -> None:

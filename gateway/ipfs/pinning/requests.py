@@ -169,23 +169,32 @@ class Requests:
         return False
 
     # ------------------------------------------------------------------ the queue
-    def due(self, limit: int) -> list[tuple[bytes, str, bytes]]:
-        """(bucket id, bucket, request id) of what is to be worked on now, oldest bucket first."""
+    def due(self, each: int) -> list[tuple[bytes, str, bytes]]:
+        """(bucket id, bucket, request id) of what is to be worked on now.
+
+        Up to `each` of a bucket, oldest first; the first of every bucket, then the second …
+        """
         now = self._clock.now_ns()
-        found: list[tuple[bytes, str, bytes]] = []
+        found: list[tuple[int, tuple[bytes, str, bytes]]] = []
+        counts: dict[bytes, int] = {}
         start, end = QUEUE, rows.after(QUEUE)
-        while len(found) < limit:
+        while True:
             with self._catalog.read() as reader:
                 page = reader.scan(Space.JOBS, start, end, _PAGE)
             for key, value in page:
-                row = msgspec.msgpack.decode(memoryview(value)[1:], type=QueueRow)
-                if row.not_before_ns <= now:
-                    place = key[len(QUEUE) :]
-                    found.append((place[:-_ID_BYTES], row.bucket, place[-_ID_BYTES:]))
-            if len(page) < _PAGE:
-                break
-            start = page[-1][0] + b"\x00"
-        return found[:limit]
+                start = key + b"\x00"
+                bucket_id, id = key[len(QUEUE) : -_ID_BYTES], key[-_ID_BYTES:]
+                row = rows.unpacked(value, QueueRow)
+                if row.not_before_ns > now:
+                    continue
+                count = counts[bucket_id] = counts.get(bucket_id, 0) + 1
+                found.append((count, (bucket_id, row.bucket, id)))
+                if count == each:
+                    start = rows.after(QUEUE + bucket_id)
+                    break
+            else:
+                if len(page) < _PAGE:
+                    return [place for _, place in sorted(found)]
 
     async def change(
         self, bucket: Bucket, request: Request, row: RequestRow, *, again_ns: int | None = None
