@@ -4,13 +4,14 @@ import configparser
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -211,8 +212,20 @@ def program(name: str, probe: str = "--version") -> str:
     folders = [Path(sys.prefix) / "bin", ROOT / "node_modules" / ".bin"]
     found = next((str(f / name) for f in folders if (f / name).exists()), None)
     found = found or shutil.which(name)
-    if found and subprocess.run([found, probe], capture_output=True, check=False).returncode == 0:
-        return found
+    if not found or subprocess.run([found, probe], capture_output=True, check=False).returncode:
+        _missing(name)
+    return found
+
+
+def node_for(script: Path) -> str:
+    """Node.js for a script, if the packages that it imports are installed; else as `program`."""
+    for name in re.findall(r'from "(@[^/"]+/[^/"]+|[^/"]+)[^"]*"', script.read_text()):
+        if not name.startswith(("node:", ".")) and not (ROOT / "node_modules" / name).is_dir():
+            _missing(f"npm's {name}")
+    return program("node")
+
+
+def _missing(name: str) -> NoReturn:
     if REQUIRED:
         pytest.fail(f"client missing: {name} (CUMULUS_REQUIRE_CLIENTS=1)")
     pytest.skip(f"client missing: {name}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.running import RunningNetwork, program
+from tests.clients.running import RunningNetwork, node_for
 
 pytestmark = [pytest.mark.client, pytest.mark.network, pytest.mark.timeout(300)]
 
@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parent / "kubo_rpc.mjs"
 def test_kubos_client_does_all_that_it_can_with_a_token(
     network: RunningNetwork, bucket: str, tree: Path
 ) -> None:
-    node = program("node")
+    node = node_for(SCRIPT)
     network.cumulus("ipfs", "publish", bucket, "on")
     made = json.loads(
         network.cumulus("ipfs", "token", "create", "--bucket", bucket, "--json").stdout
