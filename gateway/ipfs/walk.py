@@ -16,7 +16,7 @@ from gateway.ipfs.shards import Shard
 from gateway.ipfs.traversal import follow
 from gateway.ipfs.unixfs import Kind
 
-SHARDS_MAX = 20_000  # of one directory
+SHARDS_MAX = 50_000  # of one directory: 100,000 entries have 29,000
 ENTRIES_MAX = 100_000
 
 Time = tuple[int, int]  # seconds since 1970, nanoseconds
