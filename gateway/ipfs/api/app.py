@@ -19,7 +19,7 @@ from gateway.ipfs.api.errors import TOLD, ApiError, BadCall, Refused, UnknownCom
 from gateway.ipfs.api.node import Node, peer_id
 from gateway.ipfs.pinning.app import PREFIX as PSA
 from gateway.ipfs.pinning.app import PinningApp
-from gateway.ipfs.sending import Headers, Receive, Scope, Send
+from gateway.ipfs.sending import Headers, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,6 @@ Handler = Callable[[Node, Call], Awaitable[Reply]]
 
 _EXPOSED = b"X-Stream-Output, X-Chunked-Output, X-Content-Length"
 _PREFLIGHT: Headers = [
-    (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", b"GET, POST, DELETE, OPTIONS"),
     (b"access-control-allow-headers", b"Authorization, Content-Type, X-Requested-With"),
     (b"access-control-max-age", b"600"),
@@ -48,6 +47,8 @@ class ApiApp:
         assert scope["type"] == "http"
         headers = {name.lower(): value for name, value in scope["headers"]}
         method = scope["method"]
+        if not self._open:
+            send = _to_browsers(send)
         try:
             if method == "OPTIONS" and not self._open:
                 await _send_head(send, HTTPStatus.NO_CONTENT, _PREFLIGHT)
@@ -91,6 +92,17 @@ class ApiApp:
         if not self._open:
             raise Refused("403 - Forbidden: Authorization: Bearer TOKEN is needed")
         return ""
+
+
+def _to_browsers(send: Send) -> Send:
+    """Replies that the pages of any origin may read: who shows a token brought it himself."""
+
+    async def answer(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"access-control-allow-origin", b"*")]
+        await send(message)
+
+    return answer
 
 
 async def _body(receive: Receive) -> AsyncGenerator[Buffer, None]:

@@ -168,8 +168,6 @@ async def _send(
 ) -> None:
     body = b"" if document is None else json.dumps(document).encode()
     headers = [(b"content-length", b"%d" % len(body)), (b"vary", b"Origin"), *(more or [])]
-    if status not in (HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED):
-        headers.append((b"access-control-allow-origin", b"*"))
     if body:
         headers.append((b"content-type", b"application/json"))
     await send({"type": "http.response.start", "status": int(status), "headers": headers})
