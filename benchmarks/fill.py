@@ -19,7 +19,7 @@ from gateway.catalog.client import CatalogClient
 from gateway.catalog.compaction import Compactor
 from gateway.catalog.interface import CatalogUnavailable, Space
 from gateway.catalog.local import LocalCatalog
-from gateway.ipfs.publish import IpfsPublisher
+from gateway.ipfs.index.publish import IpfsPublisher
 from gateway.keys import FileOwnerKeys, KeyRing
 from gateway.model import Algorithm, Attributes
 from gateway.objects import ObjectService

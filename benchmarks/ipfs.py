@@ -23,9 +23,9 @@ from benchmarks.fill import drained, fill
 from benchmarks.load import EMPTY, Connection, Job, Signer, Target, make_bucket, run
 from benchmarks.processes import usage
 from chain.cids import RAW, SHA2_256, Cid
-from gateway.ipfs import car, directory
-from gateway.ipfs.dagpb import Link
-from gateway.ipfs.unixfs import leaf_cid
+from gateway.ipfs.codecs import car, directory
+from gateway.ipfs.codecs.dagpb import Link
+from gateway.ipfs.codecs.unixfs import leaf_cid
 from tests.clients.running import RunningNetwork
 
 MIB, GIB = 1 << 20, 1 << 30

@@ -18,10 +18,10 @@ from gateway.accounts import (
     NoSuchAccount,
 )
 from gateway.errors import InvalidArgument, StoreError
+from gateway.ipfs.index.tokens import NoSuchToken, Token, Tokens
 from gateway.ipfs.ipns.name import InvalidName, IpnsName
 from gateway.ipfs.ipns.record import InvalidRecord
 from gateway.ipfs.ipns.store import IpnsRecords, OldRecord
-from gateway.ipfs.tokens import NoSuchToken, Token, Tokens
 from gateway.kms import KmsKeys, canonical_id
 from gateway.limits import LimitBook, Limits, Usage
 from gateway.model import REPLICATION, Account, Attributes, Bucket, Credential, Extra

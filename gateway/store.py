@@ -73,7 +73,7 @@ class PackBody(Protocol):
 
 
 class Publisher(Protocol):
-    """IPFS rows of a publishing bucket's versions (gateway/ipfs/publish.py).
+    """IPFS rows of a publishing bucket's versions (gateway/ipfs/index/publish.py).
 
     `uid` is the version's 16-byte internal name; `leaves` are packed SHA-256 digests of each MiB.
     """

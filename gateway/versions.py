@@ -303,7 +303,7 @@ def publish(  # noqa: PLR0917 - the order of a sentence
 
 
 def tell_directories(transaction: Transaction, bucket: Bucket, key: bytes) -> None:
-    """The bucket's IPFS directories follow what its keys lead to (gateway/ipfs/directories.py).
+    """The IPFS directories follow what the keys lead to (gateway/ipfs/index/directories.py).
 
     Where the bucket has none the row is dropped there.
     """

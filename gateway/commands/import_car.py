@@ -12,10 +12,10 @@ from gateway.commands.options import Parsers, action
 from gateway.commands.progress import Progress
 from gateway.commands.s3 import s3_errors
 from gateway.commands.session import ask, network_of, s3_client, show, size_text
-from gateway.ipfs.car import CarReader
+from gateway.ipfs.codecs.car import CarReader
+from gateway.ipfs.codecs.whole import Whole
 from gateway.ipfs.errors import BlockError
-from gateway.ipfs.tokens import API_BUCKET
-from gateway.ipfs.whole import Whole
+from gateway.ipfs.index.tokens import API_BUCKET
 from gateway.model import CAR, IMPORT
 from gateway.network import Network
 from gateway.protocol import SetPublishing, ShowPublishing

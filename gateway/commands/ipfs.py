@@ -9,8 +9,8 @@ from gateway.commands.import_car import add_import_car
 from gateway.commands.ipfs_names import add_names
 from gateway.commands.options import Parsers, action, group
 from gateway.commands.session import ask, network_of, show
+from gateway.ipfs.index.tokens import API_BUCKET
 from gateway.ipfs.ipns.record import RECORD_BYTES_MAX
-from gateway.ipfs.tokens import API_BUCKET
 from gateway.protocol import (
     CreateToken,
     ImportIpns,

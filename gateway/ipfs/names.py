@@ -13,18 +13,18 @@ from urllib.parse import quote, quote_from_bytes
 
 from chain.cids import Cid, InvalidCid
 from chain.clock import Clock
-from gateway.ipfs.conditions import etag_matches
 from gateway.ipfs.errors import BadRequest, NotFound, Unresolved
-from gateway.ipfs.formats import MEDIA_TYPES, Format
 from gateway.ipfs.ipns.name import InvalidName, IpnsName
 from gateway.ipfs.ipns.store import IpnsRecords
-from gateway.ipfs.replies import Reply, disposition, not_modified
-from gateway.ipfs.request import ContentPath, GatewayRequest, Target, corrected
-from gateway.ipfs.serving import Named, Rewrite, Serving
 from gateway.ipfs.sites import hosts
 from gateway.ipfs.sites.dnslink import DnsLinks, ResolverFailed
 from gateway.ipfs.sites.hosts import Gateway, Other, Subdomain
 from gateway.ipfs.sites.pages import missing_page
+from gateway.ipfs.web.conditions import etag_matches
+from gateway.ipfs.web.formats import MEDIA_TYPES, Format
+from gateway.ipfs.web.replies import Reply, disposition, not_modified
+from gateway.ipfs.web.request import ContentPath, GatewayRequest, Target, corrected
+from gateway.ipfs.web.serving import Named, Rewrite, Serving
 
 DEPTH_MAX = 32  # names that lead to names
 SEGMENTS_MAX = 512

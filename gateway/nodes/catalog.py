@@ -20,10 +20,10 @@ from gateway.catalog.pool_records import CatalogPoolRecords
 from gateway.catalog.service import run_catalog as serve_catalog
 from gateway.catalog.warming import warm
 from gateway.credentials import read_credentials
-from gateway.ipfs.directories import Directories
-from gateway.ipfs.indexer import Indexer
+from gateway.ipfs.index.directories import Directories
+from gateway.ipfs.index.indexer import Indexer
+from gateway.ipfs.index.tokens import Tokens
 from gateway.ipfs.ipns.store import IpnsRecords
-from gateway.ipfs.tokens import Tokens
 from gateway.ledger import NetworkWatch, pump
 from gateway.network import Network
 from gateway.nodes.ipfs_jobs import IpfsJobs

@@ -6,15 +6,15 @@ from contextlib import AsyncExitStack
 
 from chain.clock import Clock, system_entropy
 from gateway.catalog.interface import Catalog
-from gateway.ipfs.blocks import BlockIndex
-from gateway.ipfs.collect import Collector
-from gateway.ipfs.collection_job import CollectionJob
-from gateway.ipfs.packs import Packs
+from gateway.ipfs.index.blocks import BlockIndex
+from gateway.ipfs.index.collect import Collector
+from gateway.ipfs.index.collection_job import CollectionJob
+from gateway.ipfs.index.packs import Packs
+from gateway.ipfs.index.pins import Pins
 from gateway.ipfs.pinning.fetching import Foreign
 from gateway.ipfs.pinning.requests import Requests
 from gateway.ipfs.pinning.trustless import TrustlessGateway
 from gateway.ipfs.pinning.worker import PinWorker
-from gateway.ipfs.pins import Pins
 from gateway.objects import ObjectService
 
 _FETCHES = 16  # waits for gateways that blocks are fetched from, at once

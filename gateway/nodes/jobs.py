@@ -15,7 +15,7 @@ from chain.process import run_node
 from gateway.access_log import ACCESS_DIR, AccessLogDelivery
 from gateway.events.couriers import notify
 from gateway.inventory.job import InventoryJob
-from gateway.ipfs.directories import Directories
+from gateway.ipfs.index.directories import Directories
 from gateway.ipfs.ipns.following import roots
 from gateway.ipfs.ipns.renewal import IpnsRenewal
 from gateway.jobs import Job, JobRunner

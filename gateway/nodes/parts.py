@@ -21,8 +21,8 @@ from gateway.catalog.client import CatalogClient
 from gateway.catalog.interface import Catalog, CatalogUnavailable
 from gateway.catalog.pool_records import CatalogPoolRecords
 from gateway.config import ConfigError
+from gateway.ipfs.index.publish import IpfsPublisher
 from gateway.ipfs.ipns.keybook import KeyBook
-from gateway.ipfs.publish import IpfsPublisher
 from gateway.keys import FileOwnerKeys, KeyRing
 from gateway.network import Network, NotRunning, read_network
 from gateway.objects import ObjectService

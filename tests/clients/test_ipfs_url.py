@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chain.cids import RAW, SHA2_512, Cid
-from gateway.ipfs import car, dagpb
+from gateway.ipfs.codecs import car, dagpb
 from tests.clients.running import RunningNetwork, program
 
 pytestmark = [pytest.mark.client, pytest.mark.network, pytest.mark.timeout(300)]

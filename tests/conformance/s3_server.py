@@ -12,7 +12,7 @@ import boto3
 import uvicorn
 from botocore.config import Config
 
-from gateway.ipfs.publish import IpfsPublisher
+from gateway.ipfs.index.publish import IpfsPublisher
 from gateway.model import Account, Credential
 from gateway.objects import ObjectService
 from gateway.s3.app import S3App

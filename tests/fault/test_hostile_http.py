@@ -26,16 +26,16 @@ from gateway.iam.issuers import Issuers
 from gateway.ipfs.api.app import ApiApp
 from gateway.ipfs.api.commands import COMMANDS
 from gateway.ipfs.api.node import Node
-from gateway.ipfs.app import IpfsApp
-from gateway.ipfs.blocks import BlockIndex
+from gateway.ipfs.index.blocks import BlockIndex
+from gateway.ipfs.index.publish import IpfsPublisher
 from gateway.ipfs.ipns.keybook import KeyBook
 from gateway.ipfs.ipns.name import IpnsName
 from gateway.ipfs.ipns.store import IpnsRecords
 from gateway.ipfs.names import Names
-from gateway.ipfs.publish import IpfsPublisher
-from gateway.ipfs.routing import Routing
-from gateway.ipfs.serving import IpfsConfig, NoNames
 from gateway.ipfs.sites.dnslink import DnsLinks
+from gateway.ipfs.web.app import IpfsApp
+from gateway.ipfs.web.routing import Routing
+from gateway.ipfs.web.serving import IpfsConfig, NoNames
 from gateway.keys import KeyRing
 from gateway.model import Attributes
 from gateway.objects import ObjectService

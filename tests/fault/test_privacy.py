@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from chain.cids import RAW, SHA2_256, Cid
-from gateway.ipfs.unixfs import build_file
+from gateway.ipfs.codecs.unixfs import build_file
 from tests.clients.running import RunningNetwork
 
 pytestmark = [pytest.mark.network, pytest.mark.timeout(300)]

@@ -15,13 +15,13 @@ import pytest
 
 from chain.cids import Cid
 from chain.net.transport import Buffer
-from gateway.ipfs import dagpb
-from gateway.ipfs.app import IpfsApp
-from gateway.ipfs.blocks import BlockIndex
-from gateway.ipfs.packs import Packs
-from gateway.ipfs.publish import IpfsPublisher
-from gateway.ipfs.sending import Message, Send
-from gateway.ipfs.serving import IpfsConfig, NameSystem
+from gateway.ipfs.codecs import dagpb
+from gateway.ipfs.index.blocks import BlockIndex
+from gateway.ipfs.index.packs import Packs
+from gateway.ipfs.index.publish import IpfsPublisher
+from gateway.ipfs.web.app import IpfsApp
+from gateway.ipfs.web.sending import Message, Send
+from gateway.ipfs.web.serving import IpfsConfig, NameSystem
 from gateway.model import Bucket
 from tests.unit.object_parts import FakeClock, World
 

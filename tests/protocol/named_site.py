@@ -3,11 +3,11 @@
 import httpx
 
 from chain.cids import Cid
-from gateway.ipfs.directories import Directories
+from gateway.ipfs.index.directories import Directories
+from gateway.ipfs.index.publish import IpfsPublisher
 from gateway.ipfs.ipns.name import IpnsName
 from gateway.ipfs.ipns.store import IpnsRecords
 from gateway.ipfs.names import Names
-from gateway.ipfs.publish import IpfsPublisher
 from gateway.ipfs.sites.dnslink import DnsLinks
 from gateway.model import Attributes
 from tests.protocol.ipfs_site import FIXTURES, IpfsSite

@@ -13,8 +13,8 @@ from gateway.errors import NoSuchBucket
 from gateway.ipfs.api.call import parse_query
 from gateway.ipfs.api.errors import BadCall
 from gateway.ipfs.api.multipart import parse_head, parts
-from gateway.ipfs.publish import IpfsPublisher
-from gateway.ipfs.tokens import NoSuchToken
+from gateway.ipfs.index.publish import IpfsPublisher
+from gateway.ipfs.index.tokens import NoSuchToken
 from gateway.model import Attributes
 from tests.protocol.ipfs_api import Api
 from tests.unit.object_parts import World, stream

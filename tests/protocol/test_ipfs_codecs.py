@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from chain.cids import CBOR, DAG_CBOR, DAG_JSON, JSON, RAW, SHA2_256, Cid
-from gateway.ipfs import ipld
-from gateway.ipfs.data_model import Value
+from gateway.ipfs.codecs import ipld
+from gateway.ipfs.codecs.data_model import Value
 from tests.protocol.ipfs_site import IpfsSite
 
 DAG_ROOTS = {

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from gateway.ipfs.car import CarReader
-from gateway.ipfs.mfs import Mfs
-from gateway.ipfs.pins import Pins
-from gateway.ipfs.publish import IpfsPublisher
+from gateway.ipfs.codecs.car import CarReader
+from gateway.ipfs.index.mfs import Mfs
+from gateway.ipfs.index.pins import Pins
+from gateway.ipfs.index.publish import IpfsPublisher
 from tests.protocol.ipfs_api import Api
 from tests.unit.object_parts import World
 

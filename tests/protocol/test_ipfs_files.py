@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from gateway.ipfs.api.errors import BadCall
 from gateway.ipfs.api.paths import mfs_path
-from gateway.ipfs.mfs import EMPTY
-from gateway.ipfs.publish import IpfsPublisher
+from gateway.ipfs.index.mfs import EMPTY
+from gateway.ipfs.index.publish import IpfsPublisher
 from tests.protocol.ipfs_api import Api
 from tests.unit.object_parts import World
 

@@ -12,14 +12,14 @@ from chain.cids import Cid
 from chain.net.transport import Buffer
 from gateway.catalog.interface import Space
 from gateway.errors import SlowDown
-from gateway.ipfs import dagpb
-from gateway.ipfs.app import IpfsApp
-from gateway.ipfs.car import CarReader
-from gateway.ipfs.directories import Directories
-from gateway.ipfs.indexer import Indexer
-from gateway.ipfs.publish import IpfsPublisher
-from gateway.ipfs.sending import Message
-from gateway.ipfs.serving import IpfsConfig
+from gateway.ipfs.codecs import dagpb
+from gateway.ipfs.codecs.car import CarReader
+from gateway.ipfs.index.directories import Directories
+from gateway.ipfs.index.indexer import Indexer
+from gateway.ipfs.index.publish import IpfsPublisher
+from gateway.ipfs.web.app import IpfsApp
+from gateway.ipfs.web.sending import Message
+from gateway.ipfs.web.serving import IpfsConfig
 from gateway.model import Attributes, ObjectVersion
 from gateway.objects import ObjectService
 from tests.unit.object_parts import FakeClock, World, stream

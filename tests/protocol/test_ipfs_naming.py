@@ -8,14 +8,14 @@ import pytest
 from gateway.catalog.interface import Space
 from gateway.ipfs.api.errors import BadCall
 from gateway.ipfs.api.naming import duration_ns
-from gateway.ipfs.directories import Directories
+from gateway.ipfs.index.directories import Directories
+from gateway.ipfs.index.publish import IpfsPublisher
 from gateway.ipfs.ipns import record
 from gateway.ipfs.ipns.following import roots
 from gateway.ipfs.ipns.keybook import KeyBook, KeyBookError
 from gateway.ipfs.ipns.keys import Ed25519Key, name_of
 from gateway.ipfs.ipns.name import IpnsName
 from gateway.ipfs.ipns.renewal import IpnsRenewal
-from gateway.ipfs.publish import IpfsPublisher
 from gateway.jobs import JobRunner
 from gateway.model import Attributes
 from tests.protocol.ipfs_api import Api

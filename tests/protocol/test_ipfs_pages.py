@@ -12,11 +12,11 @@ import httpx
 import pytest
 
 from chain.cids import DAG_CBOR, DAG_JSON, RAW, SHA2_256, Cid
-from gateway.ipfs import cbor, dagpb, directory, unixfs
-from gateway.ipfs.blocks import BlockIndex, File, Inline, Known, Leaf
-from gateway.ipfs.dagpb import Link
-from gateway.ipfs.sending import Message
-from gateway.ipfs.unixfs import Data, Kind
+from gateway.ipfs.codecs import cbor, dagpb, directory, unixfs
+from gateway.ipfs.codecs.dagpb import Link
+from gateway.ipfs.codecs.unixfs import Data, Kind
+from gateway.ipfs.index.blocks import BlockIndex, File, Inline, Known, Leaf
+from gateway.ipfs.web.sending import Message
 from tests.protocol.ipfs_site import IpfsSite
 
 Block = tuple[Cid, bytes]

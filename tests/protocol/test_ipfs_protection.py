@@ -11,15 +11,15 @@ import pytest
 
 from chain.cids import DAG_PB, RAW, SHA2_256, Cid
 from chain.net.http import serve
-from gateway.ipfs import dagpb, unixfs
-from gateway.ipfs.admission import Admission
-from gateway.ipfs.app import IpfsApp
-from gateway.ipfs.blocks import BlockIndex
-from gateway.ipfs.dagpb import Link
-from gateway.ipfs.deny_files import DenyFiles
+from gateway.ipfs.codecs import dagpb, unixfs
+from gateway.ipfs.codecs.dagpb import Link
 from gateway.ipfs.errors import Busy, Denied
-from gateway.ipfs.sending import Message
-from gateway.ipfs.serving import IpfsConfig
+from gateway.ipfs.index.blocks import BlockIndex
+from gateway.ipfs.index.deny_files import DenyFiles
+from gateway.ipfs.web.admission import Admission
+from gateway.ipfs.web.app import IpfsApp
+from gateway.ipfs.web.sending import Message
+from gateway.ipfs.web.serving import IpfsConfig
 from gateway.model import Attributes
 from gateway.objects import ObjectService
 from tests.protocol.ipfs_site import IpfsSite

@@ -10,7 +10,7 @@ import pytest
 from gateway.ipfs.ipns import record
 from gateway.ipfs.ipns.keys import generate, name_of
 from gateway.ipfs.ipns.name import IpnsName
-from gateway.ipfs.routing import Routing, multiaddr
+from gateway.ipfs.web.routing import Routing, multiaddr
 from tests.protocol.named_site import (
     ED25519,
     HELLO_V1,

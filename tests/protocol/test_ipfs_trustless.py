@@ -7,9 +7,9 @@ import pytest
 import pytest_asyncio
 
 from chain.cids import IDENTITY, Cid
-from gateway.ipfs import dagpb
-from gateway.ipfs.car import CarReader
-from gateway.ipfs.links import links
+from gateway.ipfs.codecs import dagpb
+from gateway.ipfs.codecs.car import CarReader
+from gateway.ipfs.codecs.links import links
 from tests.protocol.ipfs_site import FIXTURES, IpfsSite, fixture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

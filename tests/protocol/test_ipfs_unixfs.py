@@ -9,14 +9,14 @@ from blake3 import blake3
 
 from chain.cids import BLAKE3, DAG_PB, IDENTITY, RAW, SHA2_256, SHA2_512, Cid
 from chain.net.transport import Buffer
-from gateway.ipfs import dagpb, unixfs
-from gateway.ipfs.app import IpfsApp
-from gateway.ipfs.car import CarReader
-from gateway.ipfs.dagpb import Link
-from gateway.ipfs.directory import MURMUR3_X64_64, hash_bytes
-from gateway.ipfs.sending import begun
-from gateway.ipfs.serving import IpfsConfig
-from gateway.ipfs.unixfs import Data, Kind
+from gateway.ipfs.codecs import dagpb, unixfs
+from gateway.ipfs.codecs.car import CarReader
+from gateway.ipfs.codecs.dagpb import Link
+from gateway.ipfs.codecs.directory import MURMUR3_X64_64, hash_bytes
+from gateway.ipfs.codecs.unixfs import Data, Kind
+from gateway.ipfs.web.app import IpfsApp
+from gateway.ipfs.web.sending import begun
+from gateway.ipfs.web.serving import IpfsConfig
 from tests.protocol.ipfs_site import IpfsSite
 from tests.unit.object_parts import FakeClock
 

@@ -14,13 +14,13 @@ from chain.cids import DAG_PB, RAW, SHA2_256, Cid
 from chain.net.transport import Buffer
 from gateway.catalog.interface import Batch, Put, Space
 from gateway.errors import QuotaExceeded
-from gateway.ipfs import car, dagpb
+from gateway.ipfs.codecs import car, dagpb
+from gateway.ipfs.index.publish import IpfsPublisher
+from gateway.ipfs.index.tokens import API_BUCKET
 from gateway.ipfs.pinning.documents import BadDocument, Wanted, parse_filter, parse_pin
 from gateway.ipfs.pinning.fetching import FetchFailed, Foreign
 from gateway.ipfs.pinning.requests import QUEUE
 from gateway.ipfs.pinning.worker import PAUSES, PinWorker
-from gateway.ipfs.publish import IpfsPublisher
-from gateway.ipfs.tokens import API_BUCKET
 from gateway.model import Bucket
 from tests.protocol.ipfs_api import Api
 from tests.unit.object_parts import World

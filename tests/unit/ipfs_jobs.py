@@ -1,9 +1,9 @@
 """The background jobs of IPFS over a World, and what they leave."""
 
 from gateway.catalog.interface import Space
-from gateway.ipfs import rows
-from gateway.ipfs.directories import Directories
-from gateway.ipfs.indexer import Indexer
+from gateway.ipfs.index import rows
+from gateway.ipfs.index.directories import Directories
+from gateway.ipfs.index.indexer import Indexer
 from tests.unit.object_parts import World
 
 

@@ -9,8 +9,8 @@ import pytest
 from chain.net.transport import Caller, Handlers, Message, RemoteError
 from gateway.admin import AdminService
 from gateway.errors import NoSuchKey
+from gateway.ipfs.index.tokens import Tokens
 from gateway.ipfs.ipns.store import IpnsRecords
-from gateway.ipfs.tokens import Tokens
 from gateway.kms import default_id
 from gateway.model import Attributes, Bucket
 from gateway.protocol import (

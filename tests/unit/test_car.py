@@ -1,4 +1,4 @@
-"""Claims about gateway/ipfs/car.py."""
+"""Claims about gateway/ipfs/codecs/car.py."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from chain import varint
 from chain.cids import DAG_PB, RAW, SHA2_256, Cid
-from gateway.ipfs import car, directory, unixfs
+from gateway.ipfs.codecs import car, directory, unixfs
 from gateway.ipfs.errors import BlockError
 
 BLOCKS = [b"hello world", b"", b"x" * 5000]

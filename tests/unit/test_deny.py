@@ -1,4 +1,4 @@
-"""Claims about gateway/ipfs/deny.py and deny_files.py: the rules of denylists (IPIP-383)."""
+"""Claims about gateway/ipfs/index/deny.py and deny_files.py: the rules of denylists (IPIP-383)."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.cids import BLAKE3, DAG_PB, RAW, SHA2_256, Cid
-from gateway.ipfs.deny import BadRule, Rules
-from gateway.ipfs.deny_files import DenyFiles
 from gateway.ipfs.errors import Denied, DeniedByLaw, RulesUnknown
+from gateway.ipfs.index.deny import BadRule, Rules
+from gateway.ipfs.index.deny_files import DenyFiles
 from tests.unit.object_parts import FakeClock
 
 A, B, C = (Cid.of(DAG_PB, SHA2_256, hashlib.sha256(bytes([i])).digest()) for i in range(3))

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.cids import Cid
-from gateway.ipfs import directory, unixfs
-from gateway.ipfs.dagpb import Link
+from gateway.ipfs.codecs import directory, unixfs
+from gateway.ipfs.codecs.dagpb import Link
 
 NAMES = st.sampled_from([f"{'ñ' * (n % 4)}{n}" for n in range(40)])
 CHANGE = st.dictionaries(NAMES, st.none() | st.integers(0, 3), max_size=24)

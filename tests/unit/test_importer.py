@@ -1,4 +1,4 @@
-"""Claims about gateway/ipfs/importer.py.
+"""Claims about gateway/ipfs/codecs/importer.py.
 
 Vectors: made once with npm's ipfs-unixfs-importer 17.1.1, which knows every setting but the hash.
 """
@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chain.cids import BLAKE3, SHA2_512, Cid
-from gateway.ipfs import dagpb, unixfs
-from gateway.ipfs.errors import BlockError
-from gateway.ipfs.importer import (
+from gateway.ipfs.codecs import dagpb, unixfs
+from gateway.ipfs.codecs.importer import (
     NO_METADATA,
     V0_2015,
     V1_2025,
@@ -24,6 +23,7 @@ from gateway.ipfs.importer import (
     Tree,
     symlink,
 )
+from gateway.ipfs.errors import BlockError
 from tests.unit.test_unixfs import sample
 
 TINY = replace(V1_2025, chunk_bytes=100, width=3)

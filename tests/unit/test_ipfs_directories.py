@@ -1,4 +1,4 @@
-"""Claims about gateway/ipfs/directories.py: what it keeps is what `build` makes of all keys."""
+"""Claims about gateway/ipfs/index/directories.py: it keeps what `build` makes of all keys."""
 
 import random
 from collections.abc import AsyncIterator
@@ -9,13 +9,14 @@ import pytest
 
 from chain.cids import Cid
 from gateway.catalog.interface import Append, Batch, CatalogUnavailable, Delete, Put, Space
-from gateway.ipfs import directories as module
-from gateway.ipfs import directory, rows, tree
-from gateway.ipfs.blocks import BlockIndex
-from gateway.ipfs.dagpb import Link
-from gateway.ipfs.directories import Directories
+from gateway.ipfs.codecs import directory
+from gateway.ipfs.codecs.dagpb import Link
 from gateway.ipfs.errors import NotFound
-from gateway.ipfs.publish import IpfsPublisher
+from gateway.ipfs.index import directories as module
+from gateway.ipfs.index import rows, tree
+from gateway.ipfs.index.blocks import BlockIndex
+from gateway.ipfs.index.directories import Directories
+from gateway.ipfs.index.publish import IpfsPublisher
 from gateway.model import ENABLED, Attributes, Bucket
 from tests.unit.ipfs_jobs import settle
 from tests.unit.object_parts import World, stream

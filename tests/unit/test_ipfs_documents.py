@@ -6,9 +6,9 @@ from pathlib import Path
 
 from gateway.config import Config
 from gateway.ipfs.api.commands import COMMANDS
-from gateway.ipfs.formats import Format
-from gateway.ipfs.respond.table import RESPONDERS
 from gateway.ipfs.sites.redirects import STATUSES
+from gateway.ipfs.web.formats import Format
+from gateway.ipfs.web.respond.table import RESPONDERS
 
 DOCS = Path(__file__).parents[2] / "docs"
 GATEWAY = (DOCS / "ipfs-compatibility.md").read_text()

@@ -1,4 +1,4 @@
-"""Claims about gateway/ipfs/indexer.py, over the real object service in memory."""
+"""Claims about gateway/ipfs/index/indexer.py, over the real object service in memory."""
 
 from collections.abc import AsyncIterator
 
@@ -8,11 +8,11 @@ import pytest
 from chain.cids import Cid
 from gateway.catalog.interface import Append, Batch, CatalogUnavailable, Space
 from gateway.errors import StoreError
-from gateway.ipfs import rows
-from gateway.ipfs.blocks import BlockIndex
-from gateway.ipfs.directories import Directories
-from gateway.ipfs.indexer import Indexer
-from gateway.ipfs.publish import IpfsPublisher
+from gateway.ipfs.index import rows
+from gateway.ipfs.index.blocks import BlockIndex
+from gateway.ipfs.index.directories import Directories
+from gateway.ipfs.index.indexer import Indexer
+from gateway.ipfs.index.publish import IpfsPublisher
 from gateway.model import (
     SSE_C,
     Attributes,
@@ -268,8 +268,8 @@ async def test_a_block_is_found_behind_thousands_of_the_same_in_a_private_object
 async def test_a_version_too_large_for_one_commit_is_published_and_swept_by_jobs(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.ipfs.publish.LEAVES_MAX", 2)
-    monkeypatch.setattr("gateway.ipfs.indexer._BATCH", 2)
+    monkeypatch.setattr("gateway.ipfs.index.publish.LEAVES_MAX", 2)
+    monkeypatch.setattr("gateway.ipfs.index.indexer._BATCH", 2)
     bucket = await world.objects.configure_bucket("photos", publishes=True)
     body = b"".join(bytes([i]) * MIB for i in range(5))
     version = await world.objects.put(bucket, "large", stream(body), Attributes())

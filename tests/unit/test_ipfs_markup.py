@@ -1,4 +1,4 @@
-"""Claims about the pages for people (gateway/ipfs/pages.py, listing.py, dag_page.py)."""
+"""Claims about the pages for people (gateway/ipfs/web/pages.py, listing.py, dag_page.py)."""
 
 import base64
 import hashlib
@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chain.cids import DAG_CBOR, DAG_JSON, RAW, SHA2_256, Cid
-from gateway.ipfs import cbor, dag_page, listing, pages
-from gateway.ipfs.dagpb import Link
-from gateway.ipfs.data_model import Value
-from gateway.ipfs.pages import Place, size_text
+from gateway.ipfs.codecs import cbor
+from gateway.ipfs.codecs.dagpb import Link
+from gateway.ipfs.codecs.data_model import Value
+from gateway.ipfs.web import dag_page, listing, pages
+from gateway.ipfs.web.pages import Place, size_text
 
 ROOT = "bafybeig6ka5mlwkl4subqhaiatalkcleo4jgnr3hqwvpmsqfca27cijp3i"
 CID = Cid.parse(ROOT)

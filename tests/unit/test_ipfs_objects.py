@@ -8,12 +8,12 @@ import pytest
 
 from chain.cids import Cid
 from gateway.catalog.interface import Space
-from gateway.ipfs import directory, unixfs
-from gateway.ipfs.blocks import BlockIndex
-from gateway.ipfs.dagpb import Link
-from gateway.ipfs.directories import Directories
+from gateway.ipfs.codecs import directory, unixfs
+from gateway.ipfs.codecs.dagpb import Link
 from gateway.ipfs.errors import NotFound
-from gateway.ipfs.publish import IpfsPublisher
+from gateway.ipfs.index.blocks import BlockIndex
+from gateway.ipfs.index.directories import Directories
+from gateway.ipfs.index.publish import IpfsPublisher
 from gateway.model import ENABLED, Attributes, CompletedPart, Encryption, Extra, ObjectVersion
 from tests.unit.ipfs_jobs import file_rows, settle
 from tests.unit.object_parts import World, stream

@@ -1,4 +1,4 @@
-"""Claims about gateway/ipfs/recent.py, and that what is remembered is served only while public."""
+"""Claims about gateway/ipfs/index/recent.py: what is remembered is served only while public."""
 
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -8,12 +8,12 @@ import httpx
 import pytest
 
 from chain.cids import RAW, SHA2_256, Cid
-from gateway.ipfs.app import IpfsApp
-from gateway.ipfs.blocks import Leaf
-from gateway.ipfs.publish import IpfsPublisher
-from gateway.ipfs.recent import RecentLeaves
-from gateway.ipfs.serving import IpfsConfig
-from gateway.ipfs.unixfs import leaf_cid
+from gateway.ipfs.codecs.unixfs import leaf_cid
+from gateway.ipfs.index.blocks import Leaf
+from gateway.ipfs.index.publish import IpfsPublisher
+from gateway.ipfs.index.recent import RecentLeaves
+from gateway.ipfs.web.app import IpfsApp
+from gateway.ipfs.web.serving import IpfsConfig
 from gateway.model import Attributes
 from tests.unit.object_parts import FakeClock, World, stream
 

@@ -1,16 +1,23 @@
-"""Claims about gateway/ipfs/request.py: any request is parsed or refused with a status."""
+"""Claims about gateway/ipfs/web/request.py: any request is parsed or refused with a status."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.cids import Cid
-from gateway.ipfs.conditions import RANGES_MAX, Unsatisfiable, etag_matches, parse_ranges
 from gateway.ipfs.errors import BadRequest, IpfsError, NotAcceptable
-from gateway.ipfs.formats import Format, negotiate
-from gateway.ipfs.replies import told_of
-from gateway.ipfs.request import CarOptions, GatewayRequest, Scope, Target, corrected, parse_path
-from gateway.ipfs.request import parse_request as parse_rest
+from gateway.ipfs.web.conditions import RANGES_MAX, Unsatisfiable, etag_matches, parse_ranges
+from gateway.ipfs.web.formats import Format, negotiate
+from gateway.ipfs.web.replies import told_of
+from gateway.ipfs.web.request import (
+    CarOptions,
+    GatewayRequest,
+    Scope,
+    Target,
+    corrected,
+    parse_path,
+)
+from gateway.ipfs.web.request import parse_request as parse_rest
 
 CID = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
 

@@ -1,4 +1,4 @@
-"""Claims about what the gateway makes of a file's first bytes (gateway/ipfs/sniff.py)."""
+"""Claims about what the gateway makes of a file's first bytes (gateway/ipfs/web/sniff.py)."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ipfs.sniff import BYTES, media_type
+from gateway.ipfs.web.sniff import BYTES, media_type
 
 _json = st.recursive(
     st.none()

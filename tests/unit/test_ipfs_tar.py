@@ -1,4 +1,4 @@
-"""Claims about gateway/ipfs/tar.py."""
+"""Claims about gateway/ipfs/codecs/tar.py."""
 
 import io
 import tarfile
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ipfs import tar
+from gateway.ipfs.codecs import tar
 from gateway.ipfs.errors import NotAcceptable
 
 TOP = "bafybeig6ka5mlwkl4subqhaiatalkcleo4jgnr3hqwvpmsqfca27cijp3i"

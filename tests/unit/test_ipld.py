@@ -1,4 +1,4 @@
-"""Claims about IPLD values and their codecs (gateway/ipfs/ipld.py, cbor.py, dagjson.py)."""
+"""Claims about IPLD values and their codecs (gateway/ipfs/codecs/ipld.py, cbor.py, dagjson.py)."""
 
 import hashlib
 import math
@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chain.cids import DAG_CBOR, DAG_JSON, DAG_PB, JSON, RAW, SHA2_256, Cid
-from gateway.ipfs import cbor, dagjson, dagpb, ipld, unixfs
-from gateway.ipfs.data_model import DEPTH_MAX, ITEMS_MAX, Value
+from gateway.ipfs.codecs import cbor, dagjson, dagpb, ipld, unixfs
+from gateway.ipfs.codecs.data_model import DEPTH_MAX, ITEMS_MAX, Value
+from gateway.ipfs.codecs.links import links
+from gateway.ipfs.codecs.traversal import follow
 from gateway.ipfs.errors import BlockError, NotAcceptable, NotFound
-from gateway.ipfs.links import links
-from gateway.ipfs.traversal import follow
 
 LINK = Cid.parse("bafkqabiaaebagba")
 OLD_LINK = Cid.parse("QmXg9Pp2ytZ14xgmQjYEiHjVjMFXzCVVEcRTWJBmLgR39V")

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chain.cids import Cid
+from gateway.ipfs.codecs.protobuf import bytes_field, fields, uint_field
 from gateway.ipfs.errors import BlockError
 from gateway.ipfs.ipns import record
 from gateway.ipfs.ipns.keys import (
@@ -22,7 +23,6 @@ from gateway.ipfs.ipns.keys import (
 )
 from gateway.ipfs.ipns.name import InvalidName, IpnsName, base36
 from gateway.ipfs.ipns.record import InvalidRecord, make, parse
-from gateway.ipfs.protobuf import bytes_field, fields, uint_field
 from tests.protocol.ipfs_site import fixture
 
 NOW = 1_800_000_000 * 10**9

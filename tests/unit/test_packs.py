@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from chain.cids import BLAKE3, DAG_CBOR, DAG_PB, IDENTITY, RAW, SHA2_256, SHA2_512, Cid
 from gateway.catalog.interface import Batch, Conflict, Put, Space
 from gateway.errors import InvalidCar, InvalidRequest, ServiceUnavailable
-from gateway.ipfs import car, dagpb, rows
-from gateway.ipfs.blocks import BlockIndex, Inline, Leaf
+from gateway.ipfs.codecs import car, dagpb
+from gateway.ipfs.codecs.whole import Whole
 from gateway.ipfs.errors import Incomplete
-from gateway.ipfs.packing import PackBody
-from gateway.ipfs.packs import Packs
-from gateway.ipfs.publish import IpfsPublisher
-from gateway.ipfs.whole import Whole
+from gateway.ipfs.index import rows
+from gateway.ipfs.index.blocks import BlockIndex, Inline, Leaf
+from gateway.ipfs.index.packing import PackBody
+from gateway.ipfs.index.packs import Packs
+from gateway.ipfs.index.publish import IpfsPublisher
 from gateway.model import (
     CAR,
     ENABLED,
@@ -232,10 +233,10 @@ async def test_a_car_under_a_clients_key_is_not_published(site: Site) -> None:
 async def test_a_pack_too_large_for_one_commit_is_published_and_swept_by_jobs(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.ipfs.packing.BLOCKS_MAX", 2)
-    monkeypatch.setattr("gateway.ipfs.publish.BLOCKS_MAX", 2)
-    monkeypatch.setattr("gateway.ipfs.indexer.BLOCKS_MAX", 2)
-    monkeypatch.setattr("gateway.ipfs.indexer._BATCH", 2)
+    monkeypatch.setattr("gateway.ipfs.index.packing.BLOCKS_MAX", 2)
+    monkeypatch.setattr("gateway.ipfs.index.publish.BLOCKS_MAX", 2)
+    monkeypatch.setattr("gateway.ipfs.index.indexer.BLOCKS_MAX", 2)
+    monkeypatch.setattr("gateway.ipfs.index.indexer._BATCH", 2)
     monkeypatch.setattr(rows, "LISTED_MAX", 2)
     bucket = site.world.objects.bucket("photos")
     for _ in range(2):
@@ -333,7 +334,7 @@ async def test_stored_blocks_are_served_under_a_key_of_their_own(site: Site) -> 
 
 
 async def test_a_car_is_imported_as_packs(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.ipfs.packs.PACK_BYTES", 1000)
+    monkeypatch.setattr("gateway.ipfs.index.packs.PACK_BYTES", 1000)
     bucket = site.world.objects.bucket("photos")
     raw = packed(DAG, [NODE[0], LEAVES[0][0]])
     imported = await site.packs.import_car(bucket, stream(raw, 100))
@@ -355,7 +356,7 @@ async def test_a_car_is_imported_as_packs(site: Site, monkeypatch: pytest.Monkey
 async def test_a_car_that_is_not_whole_leaves_nothing_behind(
     site: Site, monkeypatch: pytest.MonkeyPatch, raw: bytes, error: type[Exception]
 ) -> None:
-    monkeypatch.setattr("gateway.ipfs.packs.PACK_BYTES", 1000)
+    monkeypatch.setattr("gateway.ipfs.index.packs.PACK_BYTES", 1000)
     bucket = site.world.objects.bucket("photos")
     with pytest.raises(error):
         await site.packs.import_car(bucket, stream(raw, 100))

@@ -13,14 +13,15 @@ from chain.cids import DAG_CBOR, DAG_PB, RAW, SHA2_256, Cid
 from chain.dagcbor import encode
 from gateway.catalog.interface import Batch, Delete, Put, Space
 from gateway.errors import StoreError
-from gateway.ipfs import dagpb, rows
-from gateway.ipfs.blocks import BlockIndex
-from gateway.ipfs.collect import Collected, Collector, Overtaken
-from gateway.ipfs.collection_job import CollectionJob
+from gateway.ipfs.codecs import dagpb
 from gateway.ipfs.errors import AlreadyPinned, Incomplete, NotPinned
-from gateway.ipfs.packs import Packs
-from gateway.ipfs.pins import Pins
-from gateway.ipfs.publish import IpfsPublisher
+from gateway.ipfs.index import rows
+from gateway.ipfs.index.blocks import BlockIndex
+from gateway.ipfs.index.collect import Collected, Collector, Overtaken
+from gateway.ipfs.index.collection_job import CollectionJob
+from gateway.ipfs.index.packs import Packs
+from gateway.ipfs.index.pins import Pins
+from gateway.ipfs.index.publish import IpfsPublisher
 from gateway.jobs import JobRunner
 from gateway.model import CAR, IMPORT, Attributes, Bucket
 from tests.unit.ipfs_jobs import settle
@@ -267,7 +268,7 @@ async def test_sparse_packs_are_stored_again_as_one(site: Site) -> None:
 
 
 async def test_small_packs_are_stored_together(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.ipfs.collect.SMALL_PACKS", 3)
+    monkeypatch.setattr("gateway.ipfs.index.collect.SMALL_PACKS", 3)
     for block in (A, B, C):
         assert (await site.collect()).packs == 0
         await site.store(block)
@@ -490,7 +491,7 @@ async def test_no_pinned_block_is_ever_lost_whatever_runs_at_the_same_time(
     site: Site, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     print(f"seed {seed}")
-    monkeypatch.setattr("gateway.ipfs.collect.SMALL_PACKS", 4)
+    monkeypatch.setattr("gateway.ipfs.index.collect.SMALL_PACKS", 4)
     crowd = Crowd(site, random.Random(seed))
     async with asyncio.TaskGroup() as group:
         for tops in (crowd.tops[:3], crowd.tops[3:]):

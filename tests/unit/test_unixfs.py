@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.cids import Cid
-from gateway.ipfs import dagpb, directory, unixfs
-from gateway.ipfs.dagpb import Link
+from gateway.ipfs.codecs import dagpb, directory, unixfs
+from gateway.ipfs.codecs.dagpb import Link
 from gateway.ipfs.errors import BlockError
 
 MIB = 1 << 20

@@ -10,14 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 from chain.cids import IDENTITY, Cid
-from gateway.ipfs import mfs
 from gateway.ipfs.api.call import Call, Lines, Reply
 from gateway.ipfs.api.errors import TOLD, ApiError, BadCall
 from gateway.ipfs.api.multipart import TARGET_BYTES_MAX, Part, PartKind, metadata, parts
 from gateway.ipfs.api.node import Node
 from gateway.ipfs.api.paths import cid_text, mfs_path
-from gateway.ipfs.dagpb import Link
-from gateway.ipfs.importer import (
+from gateway.ipfs.codecs.dagpb import Link
+from gateway.ipfs.codecs.importer import (
     HASHES,
     PROFILES,
     V0_2015,
@@ -30,7 +29,8 @@ from gateway.ipfs.importer import (
     Tree,
     symlink,
 )
-from gateway.ipfs.mfs import View
+from gateway.ipfs.index import mfs
+from gateway.ipfs.index.mfs import View
 from gateway.model import Bucket
 
 PROGRESS_BYTES = 256 << 10

@@ -19,7 +19,7 @@ from gateway.ipfs.api.errors import TOLD, ApiError, BadCall, Refused, UnknownCom
 from gateway.ipfs.api.node import Node, peer_id
 from gateway.ipfs.pinning.app import PREFIX as PSA
 from gateway.ipfs.pinning.app import PinningApp
-from gateway.ipfs.sending import Headers, Message, Receive, Scope, Send
+from gateway.ipfs.web.sending import Headers, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 

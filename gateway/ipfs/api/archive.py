@@ -10,10 +10,10 @@ from gateway.ipfs.api.call import Call, Data, Reply
 from gateway.ipfs.api.errors import ApiError, BadCall
 from gateway.ipfs.api.node import Node
 from gateway.ipfs.api.paths import content_path
-from gateway.ipfs.respond.tar import Archive
-from gateway.ipfs.stream import size_of
-from gateway.ipfs.walk import Content
-from gateway.ipfs.walk import Node as IpldNode
+from gateway.ipfs.web.respond.tar import Archive
+from gateway.ipfs.web.stream import size_of
+from gateway.ipfs.web.walk import Content
+from gateway.ipfs.web.walk import Node as IpldNode
 
 _GZIP = 31  # zlib's window with a gzip header
 

@@ -9,14 +9,14 @@ from blake3 import blake3
 
 from chain.cids import BLAKE3, DAG_CBOR, DAG_PB, IDENTITY, RAW, SHA2_256, SHA2_512, Cid
 from gateway.catalog.interface import Batch, Change, Conflict, Delete, Equals, Space
-from gateway.ipfs import rows
 from gateway.ipfs.api.call import Call, Data, Lines, Reply, Value, each, whole
 from gateway.ipfs.api.errors import BadCall
 from gateway.ipfs.api.multipart import files
 from gateway.ipfs.api.node import Node
 from gateway.ipfs.api.paths import cid_text, content_path
 from gateway.ipfs.api.pinning import pinned_above
-from gateway.ipfs.dagpb import BLOCK_BYTES_MAX
+from gateway.ipfs.codecs.dagpb import BLOCK_BYTES_MAX
+from gateway.ipfs.index import rows
 from gateway.model import Bucket
 
 CODECS = {

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from chain.cids import BLAKE3, DAG_PB, IDENTITY, SHA2_256, SHA2_512, Cid
-from gateway.ipfs import ipld
 from gateway.ipfs.api.call import Call, Lines, Reply, Value, each
 from gateway.ipfs.api.errors import ApiError, BadCall
 from gateway.ipfs.api.node import Node
 from gateway.ipfs.api.paths import encoded, parse_cid
+from gateway.ipfs.codecs import ipld
 
 _BASES = {"base16": "f", "base32": "b", "base36": "k", "base58btc": "z"}
 _HASHES = {

@@ -6,19 +6,19 @@ from typing import Any
 
 from chain.cids import IDENTITY, Cid
 from chain.net.transport import Buffer
-from gateway.ipfs import ipld
 from gateway.ipfs.api.blocks import sealed
 from gateway.ipfs.api.call import Call, Data, Lines, Reply, Value, each, whole
 from gateway.ipfs.api.errors import ApiError, BadCall
 from gateway.ipfs.api.multipart import Part, PartKind, files, parts
 from gateway.ipfs.api.node import Node
 from gateway.ipfs.api.paths import cid_text, content_path
-from gateway.ipfs.car_stream import CarWriter
-from gateway.ipfs.dag import Once, below
-from gateway.ipfs.dagpb import BLOCK_BYTES_MAX
-from gateway.ipfs.data_model import Value as IpldValue
+from gateway.ipfs.codecs import ipld
+from gateway.ipfs.codecs.dagpb import BLOCK_BYTES_MAX
+from gateway.ipfs.codecs.data_model import Value as IpldValue
 from gateway.ipfs.errors import AlreadyPinned, BlockError, Incomplete
-from gateway.ipfs.request import CarOptions
+from gateway.ipfs.index.dag import Once, below
+from gateway.ipfs.web.car_stream import CarWriter
+from gateway.ipfs.web.request import CarOptions
 from gateway.model import Bucket
 
 CARS_MAX = 256

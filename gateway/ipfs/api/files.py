@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from chain.cids import DAG_PB, Cid
-from gateway.ipfs import dagpb, unixfs
 from gateway.ipfs.api.adding import metadata_of
 from gateway.ipfs.api.call import Call, Data, Reply, Value
 from gateway.ipfs.api.errors import ApiError
@@ -12,12 +11,13 @@ from gateway.ipfs.api.node import Node
 from gateway.ipfs.api.paths import check_name, cid_text, content_path, mfs_path
 from gateway.ipfs.api.reading import attributes, described
 from gateway.ipfs.api.writing import Writing
-from gateway.ipfs.dagpb import Link
+from gateway.ipfs.codecs import dagpb, unixfs
+from gateway.ipfs.codecs.dagpb import Link
+from gateway.ipfs.codecs.importer import Metadata
 from gateway.ipfs.errors import BlockError
-from gateway.ipfs.importer import Metadata
-from gateway.ipfs.mfs import EMPTY, NotADirectory, NotThere, View, make_parents, there
-from gateway.ipfs.stream import size_of
-from gateway.ipfs.walk import Content, Walker
+from gateway.ipfs.index.mfs import EMPTY, NotADirectory, NotThere, View, make_parents, there
+from gateway.ipfs.web.stream import size_of
+from gateway.ipfs.web.walk import Content, Walker
 
 ENTRIES_MAX = 100_000
 

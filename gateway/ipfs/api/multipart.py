@@ -17,7 +17,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from chain.net.transport import Buffer
 from gateway.ipfs.api.errors import BadCall
 from gateway.ipfs.api.paths import DEPTH_MAX, check_name
-from gateway.ipfs.importer import Metadata
+from gateway.ipfs.codecs.importer import Metadata
 
 HEADER_BYTES_MAX = 16 << 10
 HEADERS_MAX = 16

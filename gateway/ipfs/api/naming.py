@@ -9,13 +9,13 @@ from gateway.ipfs.api.errors import ApiError, BadCall
 from gateway.ipfs.api.multipart import Part, parts
 from gateway.ipfs.api.node import Node
 from gateway.ipfs.api.paths import content_path
-from gateway.ipfs.directories import Directories
+from gateway.ipfs.index.directories import Directories
 from gateway.ipfs.ipns import keys
 from gateway.ipfs.ipns.following import path_of
 from gateway.ipfs.ipns.keybook import SELF, Key, KeyBookError, Publication
 from gateway.ipfs.ipns.keys import InvalidKey
 from gateway.ipfs.ipns.name import InvalidName, IpnsName
-from gateway.ipfs.request import ContentPath
+from gateway.ipfs.web.request import ContentPath
 from gateway.model import Bucket
 
 LIFETIME_LEAST_NS, LIFETIME_MAX_NS = 60 * 10**9, 100 * 366 * 86400 * 10**9

@@ -20,21 +20,21 @@ from gateway.errors import BucketAlreadyOwnedByYou, NoSuchBucket
 from gateway.ipfs.api.call import Call, Reply, Value
 from gateway.ipfs.api.errors import ApiError
 from gateway.ipfs.api.paths import parse_cid
-from gateway.ipfs.blocks import BlockIndex
-from gateway.ipfs.collect import Collector
-from gateway.ipfs.dagpb import Link
-from gateway.ipfs.deny_files import DenyFiles
+from gateway.ipfs.codecs.dagpb import Link
+from gateway.ipfs.index.blocks import BlockIndex
+from gateway.ipfs.index.collect import Collector
+from gateway.ipfs.index.deny_files import DenyFiles
+from gateway.ipfs.index.mfs import Mfs
+from gateway.ipfs.index.packs import Packs
+from gateway.ipfs.index.pins import Pins
+from gateway.ipfs.index.reader import BlockReader
+from gateway.ipfs.index.tokens import API_BUCKET, Tokens
 from gateway.ipfs.ipns.keybook import KeyBook
-from gateway.ipfs.mfs import Mfs
-from gateway.ipfs.packs import Packs
 from gateway.ipfs.pinning.requests import Requests
-from gateway.ipfs.pins import Pins
-from gateway.ipfs.reader import BlockReader
-from gateway.ipfs.request import ContentPath
-from gateway.ipfs.serving import NameSystem
-from gateway.ipfs.stream import content
-from gateway.ipfs.tokens import API_BUCKET, Tokens
-from gateway.ipfs.walk import Content, Entity, Folder, Resolved, Walker
+from gateway.ipfs.web.request import ContentPath
+from gateway.ipfs.web.serving import NameSystem
+from gateway.ipfs.web.stream import content
+from gateway.ipfs.web.walk import Content, Entity, Folder, Resolved, Walker
 from gateway.model import Account, Bucket
 from gateway.objects import ObjectService
 

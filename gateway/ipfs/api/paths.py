@@ -5,7 +5,7 @@ import base58
 from chain.cids import DAG_PB, SHA2_256, Cid, InvalidCid
 from gateway.ipfs.api.call import Call
 from gateway.ipfs.api.errors import BadCall
-from gateway.ipfs.request import SEGMENTS_MAX, ContentPath
+from gateway.ipfs.web.request import SEGMENTS_MAX, ContentPath
 
 DEPTH_MAX = 128
 NAME_BYTES_MAX = 255

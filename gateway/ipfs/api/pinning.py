@@ -5,16 +5,16 @@ from typing import Any
 
 from chain.cids import Cid
 from gateway.catalog.interface import Space
-from gateway.ipfs import rows
 from gateway.ipfs.api.call import Call, Lines, Reply, Value, each
 from gateway.ipfs.api.errors import ApiError, BadCall
 from gateway.ipfs.api.node import Node
 from gateway.ipfs.api.paths import cid_text, content_path
-from gateway.ipfs.collect import Overtaken
-from gateway.ipfs.dag import Once, below, unbounded
 from gateway.ipfs.errors import AlreadyPinned, BlockError, Incomplete, NotPinned
-from gateway.ipfs.packs import PREFIX
-from gateway.ipfs.pins import Pin
+from gateway.ipfs.index import rows
+from gateway.ipfs.index.collect import Overtaken
+from gateway.ipfs.index.dag import Once, below, unbounded
+from gateway.ipfs.index.packs import PREFIX
+from gateway.ipfs.index.pins import Pin
 from gateway.model import Bucket
 
 ARGUMENTS_MAX = 1024

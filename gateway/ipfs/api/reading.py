@@ -5,16 +5,16 @@ from typing import Any
 
 from chain.cids import DAG_PB, Cid
 from chain.net.transport import Buffer
-from gateway.ipfs import dagpb, unixfs
 from gateway.ipfs.api.call import Call, Data, Lines, Reply, Value
 from gateway.ipfs.api.errors import ApiError, BadCall
 from gateway.ipfs.api.node import Node
 from gateway.ipfs.api.paths import cid_text, content_path
+from gateway.ipfs.codecs import dagpb, unixfs
+from gateway.ipfs.codecs.links import links
 from gateway.ipfs.errors import BlockError, NotFound
-from gateway.ipfs.links import links
-from gateway.ipfs.reader import BlockReader
-from gateway.ipfs.stream import size_of
-from gateway.ipfs.walk import Content, Entity, Folder, Walker
+from gateway.ipfs.index.reader import BlockReader
+from gateway.ipfs.web.stream import size_of
+from gateway.ipfs.web.walk import Content, Entity, Folder, Walker
 
 ARGUMENTS_MAX = 1024
 REFS_MAX = 1_000_000

@@ -5,18 +5,18 @@ from contextlib import aclosing
 
 from chain.cids import DAG_PB, RAW, Cid
 from chain.net.transport import Buffer
-from gateway.ipfs import dagpb, unixfs
 from gateway.ipfs.api.adding import metadata_of, profile_of
 from gateway.ipfs.api.call import Call
 from gateway.ipfs.api.errors import ApiError, BadCall
 from gateway.ipfs.api.multipart import one_file
 from gateway.ipfs.api.node import Node
-from gateway.ipfs.dagpb import Link
-from gateway.ipfs.importer import FileImporter, Metadata
-from gateway.ipfs.mfs import NotThere, View, make_parents, there
-from gateway.ipfs.stream import size_of
-from gateway.ipfs.unixfs import Child
-from gateway.ipfs.walk import Content
+from gateway.ipfs.codecs import dagpb, unixfs
+from gateway.ipfs.codecs.dagpb import Link
+from gateway.ipfs.codecs.importer import FileImporter, Metadata
+from gateway.ipfs.codecs.unixfs import Child
+from gateway.ipfs.index.mfs import NotThere, View, make_parents, there
+from gateway.ipfs.web.stream import size_of
+from gateway.ipfs.web.walk import Content
 from gateway.model import Bucket
 
 FILE_BYTES_MAX = 1 << 40

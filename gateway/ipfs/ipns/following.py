@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from gateway.errors import NoSuchBucket
-from gateway.ipfs.directories import Directories
 from gateway.ipfs.errors import NotFound
+from gateway.ipfs.index.directories import Directories
 from gateway.model import Bucket
 
 

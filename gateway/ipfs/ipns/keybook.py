@@ -24,7 +24,7 @@ from gateway.catalog.interface import (
     Put,
     Space,
 )
-from gateway.ipfs import rows
+from gateway.ipfs.index import rows
 from gateway.ipfs.ipns import keys, record, store
 from gateway.ipfs.ipns.keys import InvalidKey, PrivateKey
 from gateway.ipfs.ipns.name import InvalidName, IpnsName

@@ -14,9 +14,9 @@ from nacl import bindings
 from nacl.exceptions import CryptoError
 
 from chain.clock import Entropy
+from gateway.ipfs.codecs.protobuf import bytes_field, fields, uint_field
 from gateway.ipfs.errors import BlockError
 from gateway.ipfs.ipns.name import IpnsName
-from gateway.ipfs.protobuf import bytes_field, fields, uint_field
 
 RSA, ED25519, SECP256K1, ECDSA = 0, 1, 2, 3
 RSA_BITS_LEAST, RSA_BITS_MAX = 2048, 8192

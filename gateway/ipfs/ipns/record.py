@@ -14,11 +14,11 @@ from typing import Any
 import libipld
 
 from chain import dagcbor
+from gateway.ipfs.codecs.protobuf import bytes_field, fields, uint_field
 from gateway.ipfs.errors import BlockError
 from gateway.ipfs.ipns import keys
 from gateway.ipfs.ipns.keys import InvalidKey, PrivateKey
 from gateway.ipfs.ipns.name import IpnsName
-from gateway.ipfs.protobuf import bytes_field, fields, uint_field
 
 RECORD_BYTES_MAX = 10 << 10
 _SIGNED = b"ipns-signature:"

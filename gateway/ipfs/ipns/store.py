@@ -10,7 +10,7 @@ import msgspec
 
 from chain.clock import Clock
 from gateway.catalog.interface import Batch, Catalog, Conflict, Equals, Put, Reader, Space
-from gateway.ipfs import rows
+from gateway.ipfs.index import rows
 from gateway.ipfs.ipns import record
 from gateway.ipfs.ipns.name import IpnsName
 from gateway.ipfs.ipns.record import InvalidRecord, IpnsRecord

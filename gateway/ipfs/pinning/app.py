@@ -22,7 +22,7 @@ from gateway.ipfs.pinning.documents import (
     status_object,
 )
 from gateway.ipfs.pinning.requests import NoSuchRequest, Request, Requests, TooManyRequests
-from gateway.ipfs.sending import Receive, Scope, Send
+from gateway.ipfs.web.sending import Receive, Scope, Send
 from gateway.model import Bucket
 
 PREFIX = "/psa"

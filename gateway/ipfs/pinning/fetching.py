@@ -11,12 +11,12 @@ from typing import Protocol
 
 from chain.cids import IDENTITY, Cid
 from chain.net.transport import Buffer
-from gateway.ipfs.blocks import BlockIndex
-from gateway.ipfs.car import CarReader
+from gateway.ipfs.codecs.car import CarReader
+from gateway.ipfs.codecs.links import links
 from gateway.ipfs.errors import BlockError
-from gateway.ipfs.links import links
-from gateway.ipfs.packing import BLOCKS_MAX
-from gateway.ipfs.packs import PACK_BYTES, Packs
+from gateway.ipfs.index.blocks import BlockIndex
+from gateway.ipfs.index.packing import BLOCKS_MAX
+from gateway.ipfs.index.packs import PACK_BYTES, Packs
 from gateway.model import Bucket
 
 BYTES_MAX = 64 << 30  # of one request

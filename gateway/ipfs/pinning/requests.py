@@ -23,10 +23,10 @@ from gateway.catalog.interface import (
     Space,
 )
 from gateway.errors import SlowDown
-from gateway.ipfs import rows
 from gateway.ipfs.errors import NotPinned
+from gateway.ipfs.index import rows
+from gateway.ipfs.index.pins import Pins
 from gateway.ipfs.pinning.documents import Wanted
-from gateway.ipfs.pins import Pins
 from gateway.model import Bucket
 from gateway.transaction import unavailable
 

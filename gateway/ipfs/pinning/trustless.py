@@ -16,7 +16,7 @@ from urllib.parse import urljoin, urlsplit
 from chain.cids import Cid
 from chain.clock import Clock
 from chain.net.transport import Buffer
-from gateway.ipfs.dagpb import BLOCK_BYTES_MAX
+from gateway.ipfs.codecs.dagpb import BLOCK_BYTES_MAX
 from gateway.ipfs.pinning.fetching import FetchFailed
 
 WAIT_SECONDS = 30.0  # for the network, each time

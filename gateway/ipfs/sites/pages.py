@@ -4,13 +4,13 @@ from http import HTTPStatus
 
 from chain.cids import Cid
 from gateway.ipfs.errors import IpfsError, NotFound
-from gateway.ipfs.replies import Reply
-from gateway.ipfs.request import ContentPath, GatewayRequest
-from gateway.ipfs.serving import Rewrite, Serving
 from gateway.ipfs.sites import redirects
 from gateway.ipfs.sites.redirects import BadRedirects, Redirect, Rule
-from gateway.ipfs.stream import content, size_of
-from gateway.ipfs.walk import Content, Folder, Node, Symlink
+from gateway.ipfs.web.replies import Reply
+from gateway.ipfs.web.request import ContentPath, GatewayRequest
+from gateway.ipfs.web.serving import Rewrite, Serving
+from gateway.ipfs.web.stream import content, size_of
+from gateway.ipfs.web.walk import Content, Folder, Node, Symlink
 
 _FILE = "_redirects"
 _NOT_FOUND_PAGE = "ipfs-404.html"

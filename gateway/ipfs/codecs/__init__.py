@@ -1,0 +1,1 @@
+"""The forms of IPFS's blocks and of what is made of them. Pure: bytes in, values out."""

@@ -1,0 +1,1 @@
+"""What this network holds of IPFS: blocks, packs, pins, directories, and their rows."""

@@ -1,0 +1,1 @@
+"""The HTTP gateway: paths to content, in every form that a client may ask for."""
