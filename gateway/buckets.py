@@ -240,6 +240,8 @@ class Buckets:
             )
             transaction.expect(Space.BUCKETS, name.encode(), raw)
             transaction.put(Space.BUCKETS, name.encode(), encode(changed))
+            if changed.publishes and not row.publishes and self._store.publisher:
+                transaction.add(self._store.publisher.switched_on(row.id))
 
         await commit(self._store.catalog, self._store.pool, build)
         return self.get(name)

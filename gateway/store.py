@@ -92,6 +92,10 @@ class Publisher(Protocol):
         """The changes that take the version's blocks away; called when it has a `cid`."""
         ...
 
+    def switched_on(self, bucket_id: bytes) -> list[Change]:
+        """The changes that have a bucket looked through anew; with the one that switches it on."""
+        ...
+
 
 # Buffers of all workers together, and what one needs to serve at all: the rings of four transfers,
 # a segment of any profile. 64 PUTs of 64 MiB at once, two workers: 0.8 GiB above idle.

@@ -130,6 +130,9 @@ class FakePublisher:
     def unpublish_rows(self, _reader: Reader, _version: ObjectVersion, uid: bytes) -> list[Change]:
         return [Delete(Space.BLOCKS, uid)]
 
+    def switched_on(self, _bucket_id: bytes) -> list[Change]:
+        return []
+
 
 class World:
     """One gateway process without HTTP."""

@@ -224,6 +224,16 @@ async def test_a_switch_turned_back_midway_ends_as_it_was_turned_last(world: Wor
     assert all(cids(world).values())
 
 
+async def test_what_came_while_a_bucket_was_off_for_a_moment_is_published(world: World) -> None:
+    await world.objects.configure_bucket("photos", publishes=True)
+    await settle(world)
+    bucket = await world.objects.configure_bucket("photos", publishes=False)
+    await world.objects.put(bucket, "between", stream(b"hello world"), Attributes())
+    bucket = await world.objects.configure_bucket("photos", publishes=True)
+    await settle(world)
+    assert world.objects.head(bucket, "between").cid is not None
+
+
 async def test_the_rows_of_a_deleted_bucket_are_swept(world: World) -> None:
     bucket = await world.objects.configure_bucket("photos", publishes=True)
     await world.objects.put(bucket, "a", stream(b"a"), Attributes())

@@ -42,6 +42,10 @@ class IpfsPublisher:
         """See gateway/store.py."""
         return PackBody(body)
 
+    def switched_on(self, bucket_id: bytes) -> list[Change]:
+        """Without its row the bucket is not done: what came while it was off has no CID yet."""
+        return [Delete(Space.JOBS, rows.job_key(bucket_id))]
+
     def unpublish_rows(self, reader: Reader, version: ObjectVersion, uid: bytes) -> list[Change]:
         """The changes that remove the version's rows; other holders of its blocks keep theirs.
 
