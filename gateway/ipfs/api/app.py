@@ -75,7 +75,7 @@ class ApiApp:
                 bucket,
             )
             reply = await handler(self._node, call)
-            await _send_reply(reply, receive, send)
+            await _send_reply(reply, send)
         except TOLD as error:
             await _send_error(send, *_told(error))
 
@@ -146,8 +146,7 @@ async def _send_error(send: Send, status: HTTPStatus, code: int, text: str) -> N
     await send({"type": "http.response.body", "body": body})
 
 
-async def _send_reply(reply: Reply, receive: Receive, send: Send) -> None:
-    del receive
+async def _send_reply(reply: Reply, send: Send) -> None:
     if isinstance(reply, Value):
         body = _line(reply.value) if reply.value is not None else b""
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]

@@ -25,7 +25,6 @@ CODECS = {
 }  # fmt: skip
 FORMATS = {"v0": DAG_PB, "protobuf": DAG_PB, "raw": RAW, "cbor": DAG_CBOR} | CODECS
 _IDENTITY_MAX = 128
-ARGUMENTS_MAX = 1024
 
 
 def sealed(codec: int, hash_name: str, block: bytes) -> Cid:
@@ -94,7 +93,7 @@ async def rm(node: Node, call: Call) -> Reply:
     bucket = await node.bucket(call)
     force, quiet = call.flag("force", "f"), call.flag("quiet", "q")
     lines = []
-    for text in call.arguments[:ARGUMENTS_MAX]:
+    for text in call.arguments:
         cid = await node.root(content_path(text))
         why = await _removed(node, bucket, cid)
         if (why and not force) or not quiet:

@@ -5,6 +5,8 @@ from http import HTTPStatus
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import StoreError
 from gateway.ipfs.errors import BlockError, IpfsError
+from gateway.ipfs.ipns.keybook import KeyBookError
+from gateway.ipfs.ipns.keys import InvalidKey
 
 NORMAL, CLIENT, FORBIDDEN = 0, 1, 4  # Code: what went wrong in the words of Kubo's clients
 
@@ -37,4 +39,6 @@ class UnknownCommand(ApiError):
 
 
 # What a command may raise and a client is told.
-TOLD = (ApiError, IpfsError, BlockError, StoreError, CatalogUnavailable)
+TOLD = (
+    ApiError, IpfsError, BlockError, KeyBookError, InvalidKey, StoreError, CatalogUnavailable,
+)  # fmt: skip

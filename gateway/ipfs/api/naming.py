@@ -12,8 +12,7 @@ from gateway.ipfs.api.paths import content_path
 from gateway.ipfs.index.directories import Directories
 from gateway.ipfs.ipns import keys
 from gateway.ipfs.ipns.following import path_of
-from gateway.ipfs.ipns.keybook import SELF, Key, KeyBookError, Publication
-from gateway.ipfs.ipns.keys import InvalidKey
+from gateway.ipfs.ipns.keybook import SELF, Key, Publication
 from gateway.ipfs.ipns.name import InvalidName, IpnsName
 from gateway.ipfs.web.request import ContentPath
 from gateway.model import Bucket
@@ -29,10 +28,7 @@ async def generate(node: Node, call: Call) -> Reply:
     """A new key."""
     name = call.argument(0, "name")
     kind, bits = call.text("type", "t", default="ed25519"), call.number("size", "s", default=2048)
-    try:
-        made = await node.keys.generate(await node.bucket(call), name, kind, bits)
-    except (KeyBookError, InvalidKey) as error:
-        raise ApiError(str(error)) from None
+    made = await node.keys.generate(await node.bucket(call), name, kind, bits)
     return Value(_shown(call, made))
 
 
@@ -46,10 +42,7 @@ async def rename(node: Node, call: Call) -> Reply:
     """Another name for a key."""
     old, new = call.argument(0, "name"), call.argument(1, "newName")
     bucket = await node.bucket(call)
-    try:
-        key, replaced = await node.keys.rename(bucket, old, new, force=call.flag("force", "f"))
-    except KeyBookError as error:
-        raise ApiError(str(error)) from None
+    key, replaced = await node.keys.rename(bucket, old, new, force=call.flag("force", "f"))
     id = _shown(call, key)["Id"]
     return Value({"Was": old, "Now": new, "Id": id, "Overwrite": replaced})
 
@@ -57,12 +50,8 @@ async def rename(node: Node, call: Call) -> Reply:
 async def remove(node: Node, call: Call) -> Reply:
     """Forget keys."""
     call.argument(0, "name")
-    bucket, gone = await node.bucket(call), []
-    for name in call.arguments:
-        try:
-            gone.append(_shown(call, await node.keys.remove(bucket, name)))
-        except KeyBookError as error:
-            raise ApiError(str(error)) from None
+    bucket = await node.bucket(call)
+    gone = [_shown(call, await node.keys.remove(bucket, name)) for name in call.arguments]
     return Value({"Keys": gone})
 
 
@@ -74,19 +63,13 @@ async def import_key(node: Node, call: Call) -> Reply:
             data += event
             if len(data) > keys.SERIALISED_MAX:
                 raise BadCall("a key is too long")
-    try:
-        kept = await node.keys.add(await node.bucket(call), name, keys.private_key(bytes(data)))
-    except (KeyBookError, InvalidKey) as error:
-        raise ApiError(str(error)) from None
+    kept = await node.keys.add(await node.bucket(call), name, keys.private_key(bytes(data)))
     return Value(_shown(call, kept))
 
 
 async def export_key(node: Node, call: Call) -> Reply:
     """A key as libp2p's protobuf, in the clear."""
-    try:
-        key = await node.keys.secret(await node.bucket(call), call.argument(0, "name"))
-    except KeyBookError as error:
-        raise ApiError(str(error)) from None
+    key = await node.keys.secret(await node.bucket(call), call.argument(0, "name"))
     serialised = key.serialised()
 
     async def body() -> AsyncGenerator[bytes, None]:
@@ -118,17 +101,14 @@ async def publish(node: Node, call: Call) -> Reply:
     if call.flag("resolve", default=True):
         await node.resolve(path)
     name = call.text("key", "k", default=SELF)
-    try:
-        key = await node.keys.find(bucket, name)
-        made = await node.keys.publish(
-            bucket,
-            key.name,
-            Publication(_text(path), lifetime, ttl, follows),
-            sequence=sequence,
-            v1=call.flag("v1compat", default=True),
-        )
-    except KeyBookError as error:
-        raise ApiError(str(error)) from None
+    key = await node.keys.find(bucket, name)
+    made = await node.keys.publish(
+        bucket,
+        key.name,
+        Publication(_text(path), lifetime, ttl, follows),
+        sequence=sequence,
+        v1=call.flag("v1compat", default=True),
+    )
     return Value({"Name": _shown(call, key)["Id"], "Value": made.value})
 
 

@@ -17,7 +17,6 @@ from gateway.ipfs.index.packs import PREFIX
 from gateway.ipfs.index.pins import Pin
 from gateway.model import Bucket
 
-ARGUMENTS_MAX = 1024
 PINS_MAX = 1_000_000
 NAME_BYTES_MAX = 255
 _PAGE = 1000
@@ -36,7 +35,7 @@ async def add(node: Node, call: Call) -> Reply:
         raise BadCall(f"the name of a pin has at most {NAME_BYTES_MAX} bytes")
     bucket = await node.bucket(call)
     pinned, count = [], 0
-    for text in call.arguments[:ARGUMENTS_MAX]:
+    for text in call.arguments:
         cid = await _cid(node, text)
         try:
             count += await node.pins.add(bucket, cid, recursive=recursive, name=name)
@@ -54,7 +53,7 @@ async def rm(node: Node, call: Call) -> Reply:
     recursive = call.flag("recursive", "r", default=True)
     bucket = await node.bucket(call)
     gone = []
-    for text in call.arguments[:ARGUMENTS_MAX]:
+    for text in call.arguments:
         path = content_path(text)
         cid = await _cid(node, text) if path.segments else await node.root(path)
         await _unpin(node, bucket, cid, recursive)
@@ -134,7 +133,7 @@ async def _all(
 async def _named(
     node: Node, bucket: Bucket, call: Call, wanted: _Wanted
 ) -> AsyncGenerator[tuple[Cid, dict[str, str]], None]:
-    for text in call.arguments[:ARGUMENTS_MAX]:
+    for text in call.arguments:
         cid = await _cid(node, text)
         pin = node.pins.get(bucket, cid)
         if pin is not None:

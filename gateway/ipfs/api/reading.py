@@ -16,7 +16,6 @@ from gateway.ipfs.index.reader import BlockReader
 from gateway.ipfs.web.stream import size_of
 from gateway.ipfs.web.walk import Content, Entity, Folder, Walker
 
-ARGUMENTS_MAX = 1024
 REFS_MAX = 1_000_000
 _TYPES = {"directory": 1, "file": 2, "symlink": 4}
 
@@ -25,7 +24,7 @@ async def cat(node: Node, call: Call) -> Reply:
     """The bytes of files, one behind the other."""
     call.argument(0, "ipfs-path")
     offset, length = call.number("offset", "o"), call.number("length", "l", default=1 << 62)
-    found = [await file_at(node, path) for path in call.arguments[:ARGUMENTS_MAX]]
+    found = [await file_at(node, path) for path in call.arguments]
     ranges = []
     for entity in found:
         size = size_of(entity)
@@ -62,14 +61,14 @@ async def ls(node: Node, call: Call) -> Reply:
     if call.flag("stream", "s"):
         return Lines(_ls_lines(node, call, resolve))
     objects = []
-    for path in call.arguments[:ARGUMENTS_MAX]:
+    for path in call.arguments:
         entries = [entry async for entry in _entries(node, call, path, resolve)]
         objects.append({"Hash": path, "Links": entries})
     return Value({"Objects": objects})
 
 
 async def _ls_lines(node: Node, call: Call, resolve: bool) -> AsyncGenerator[Any, None]:
-    for path in call.arguments[:ARGUMENTS_MAX]:
+    for path in call.arguments:
         async for entry in _entries(node, call, path, resolve):
             yield {"Objects": [{"Hash": path, "Links": [entry]}]}
 
