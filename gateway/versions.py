@@ -273,13 +273,14 @@ def pack_of(
     return store.publisher.pack(body) if store.publisher else None
 
 
-def publish(  # noqa: PLR0917 - the order of a sentence
+def publish(
     store: Store,
     transaction: Transaction,
     bucket: Bucket,
     key: str,
     row: VersionRow,
     leaves: bytes | None,
+    *,
     pack: PackBody | None = None,
 ) -> VersionRow:
     """Of what is to be published: IPFS rows and the CID.

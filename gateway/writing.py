@@ -213,7 +213,7 @@ class Writing:
                 row = closed_row(row, version_key)
             transaction.charge(lease, charged)
             leaves = ingested.leaves if wanted.leaves else None
-            row = publish(store, transaction, bucket, key, row, leaves, pack)
+            row = publish(store, transaction, bucket, key, row, leaves, pack=pack)
             receipts = packed_receipts(ingested.receipts)
             return history.insert(
                 store, transaction, bucket, object_key(key), row, condition, receipts

@@ -10,6 +10,7 @@ Rules:
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from chain.cids import DAG_PB, RAW, Cid
 from gateway.catalog.interface import Reader, Space
@@ -101,8 +102,7 @@ class Folders:
         for above, name, below in reversed(steps):
             at, link = self._known[above], None
             if at is not None:
-                of = rows.folder_id(above)
-                link = directory.find(at, name, lambda cid, of=of: self.load(of, cid))  # type: ignore[misc]
+                link = directory.find(at, name, partial(self.load, rows.folder_id(above)))
             there = link is not None and self.is_folder(link.cid, below)
             self._known[below] = link.cid if link is not None and there else None
             path = below

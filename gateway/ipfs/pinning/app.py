@@ -22,7 +22,7 @@ from gateway.ipfs.pinning.documents import (
     status_object,
 )
 from gateway.ipfs.pinning.requests import NoSuchRequest, Request, Requests, TooManyRequests
-from gateway.ipfs.web.sending import Receive, Scope, Send
+from gateway.ipfs.web.sending import Receive, Scope, Send, received
 from gateway.model import Bucket
 
 PREFIX = "/psa"
@@ -112,7 +112,9 @@ class PinningApp:
         return HTTPStatus.OK, results_object(count, found)
 
     async def _add(self, bucket: Bucket, _: Scope, receive: Receive) -> tuple[HTTPStatus, Any]:
-        request = await self._requests.create(bucket, parse_pin(await _body(receive)))
+        request = await self._requests.create(
+            bucket, parse_pin(await received(receive, BODY_BYTES_MAX, BadDocument))
+        )
         return HTTPStatus.ACCEPTED, self._status(request)
 
     async def _get(self, bucket: Bucket, scope: Scope, _: Receive) -> tuple[HTTPStatus, Any]:
@@ -123,7 +125,7 @@ class PinningApp:
     ) -> tuple[HTTPStatus, Any]:
         old = _id(scope)
         self._requests.get(bucket, old)
-        wanted = parse_pin(await _body(receive))
+        wanted = parse_pin(await received(receive, BODY_BYTES_MAX, BadDocument))
         return HTTPStatus.ACCEPTED, self._status(
             await self._requests.create(bucket, wanted, instead=old)
         )
@@ -148,19 +150,6 @@ def _id(scope: Scope) -> bytes:
         return bytes.fromhex(text)
     except ValueError:
         raise NoSuchRequest from None
-
-
-async def _body(receive: Receive) -> bytes:
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise BadDocument("the body is cut off")
-        body += message.get("body", b"")
-        if len(body) > BODY_BYTES_MAX:
-            raise BadDocument(f"a body has at most {BODY_BYTES_MAX} bytes")
-        if not message.get("more_body"):
-            return bytes(body)
 
 
 async def _send(

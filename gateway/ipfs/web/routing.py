@@ -27,7 +27,7 @@ from gateway.ipfs.web.conditions import etag_matches
 from gateway.ipfs.web.formats import MEDIA_TYPES, Format
 from gateway.ipfs.web.replies import Reply, disposition, not_modified, refusal, text
 from gateway.ipfs.web.request import Target
-from gateway.ipfs.web.sending import Receive, Scope, Send, send_reply
+from gateway.ipfs.web.sending import Receive, Scope, Send, received, send_reply
 
 PREFIX = b"/routing/v1/"
 PROTOCOL = "transport-ipfs-gateway-http"
@@ -150,7 +150,7 @@ class Routing:
     async def _put(self, name: IpnsName, headers: Mapping[bytes, bytes], receive: Receive) -> Reply:
         if _RECORD not in headers.get(b"content-type", b"").decode("latin-1"):
             raise NotAcceptable(f"Content-Type is {_RECORD}")
-        raw = await _body(receive)
+        raw = await received(receive, RECORD_BYTES_MAX, BadRequest)
         try:
             await self._records.put(name, raw, known_only=True)
         except InvalidRecord as error:
@@ -211,17 +211,3 @@ def _name(text: str) -> IpnsName:
         return IpnsName.parse(text)
     except InvalidName as error:
         raise BadRequest(str(error)) from None
-
-
-async def _body(receive: Receive) -> bytes:
-    """The request's body. Raises BadRequest when it is larger than any record, or cut off."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise BadRequest("the request's body is cut off")
-        body += message.get("body", b"")
-        if len(body) > RECORD_BYTES_MAX:
-            raise BadRequest(f"an IPNS record has at most {RECORD_BYTES_MAX} bytes")
-        if not message.get("more_body"):
-            return bytes(body)

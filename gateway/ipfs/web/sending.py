@@ -1,4 +1,7 @@
-"""Replies as ASGI messages. What breaks after the headers ends the connection: no short 200."""
+"""Replies as ASGI messages, and bodies of requests.
+
+What breaks after the headers ends the connection: no short 200.
+"""
 
 import asyncio
 import logging
@@ -33,6 +36,21 @@ _CORS: Headers = [
 ]
 _SMALL = 256 << 10
 _GATHERED = 64 << 10
+
+
+async def received(receive: Receive, limit: int, refusal: Callable[[str], Exception]) -> bytes:
+    """A request's whole body. Raises what `refusal` makes where it has more than `limit` bytes, or
+    is cut off."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise refusal("the request's body is cut off")
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise refusal(f"the body has more than {limit} bytes")
+        if not message.get("more_body"):
+            return bytes(body)
 
 
 async def begun(
