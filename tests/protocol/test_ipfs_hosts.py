@@ -1,7 +1,5 @@
 """Claims about hosts at the gateway: subdomains, DNSLink and proxies, on public fixtures."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from chain.cids import Cid
@@ -20,20 +18,6 @@ from tests.protocol.named_site import (
     NamedSite,
 )
 from tests.unit.object_parts import FakeClock
-
-
-@pytest.fixture
-async def site() -> AsyncIterator[NamedSite]:
-    site = await NamedSite.begun()
-    yield site
-    await site.stop()
-
-
-@pytest.fixture
-async def known(site: NamedSite) -> NamedSite:
-    """With the fixtures of subdomains, caches and listings."""
-    await site.hold_known()
-    return site
 
 
 @pytest.mark.parametrize("host", GATEWAYS)

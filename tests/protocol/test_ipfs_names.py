@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
@@ -22,20 +21,6 @@ from tests.protocol.named_site import (
     YEAR,
     NamedSite,
 )
-
-
-@pytest.fixture
-async def site() -> AsyncIterator[NamedSite]:
-    site = await NamedSite.begun()
-    yield site
-    await site.stop()
-
-
-@pytest.fixture
-async def known(site: NamedSite) -> NamedSite:
-    """With the fixtures of subdomains, caches and listings."""
-    await site.hold_known()
-    return site
 
 
 async def test_records_that_their_key_did_not_sign_by_v2_are_refused_and_their_names_are_5xx(

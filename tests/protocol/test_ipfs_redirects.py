@@ -1,20 +1,11 @@
 """Claims about websites' `_redirects` on the gateway, on public fixtures."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from chain.cids import Cid
 from gateway.ipfs.sites.dnslink import DnsLinks
 from tests.protocol.named_site import GATEWAYS, NamedSite
 from tests.unit.object_parts import FakeClock
-
-
-@pytest.fixture
-async def site() -> AsyncIterator[NamedSite]:
-    site = await NamedSite.begun()
-    yield site
-    await site.stop()
 
 
 @pytest.fixture

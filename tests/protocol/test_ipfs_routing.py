@@ -20,20 +20,6 @@ from tests.protocol.named_site import (
 
 
 @pytest.fixture
-async def site() -> AsyncIterator[NamedSite]:
-    site = await NamedSite.begun()
-    yield site
-    await site.stop()
-
-
-@pytest.fixture
-async def known(site: NamedSite) -> NamedSite:
-    """With the fixtures of subdomains, caches and listings."""
-    await site.hold_known()
-    return site
-
-
-@pytest.fixture
 async def routed(known: NamedSite) -> AsyncIterator[httpx.AsyncClient]:
     peer = name_of(generate("ed25519", 0, random.Random(4).randbytes))
     app = Routing(known.app, known.index, known.records, known.names, peer, known.world.clock)
