@@ -1,6 +1,7 @@
 """The first state of a network and what it trusts. Specification: docs/specs/genesis.md."""
 
 import hashlib
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -91,6 +92,11 @@ class Genesis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def to_json(self) -> bytes:
         """The file, for people too."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
+
+def pinned_genesis(data_dir: Path) -> Path:
+    """The trust anchor of a node's data directory."""
+    return data_dir / "chain" / "genesis.json"
 
 
 def parse(raw: bytes) -> Genesis:

@@ -13,7 +13,7 @@ from chain.client import LedgerClient
 from chain.clock import Clock
 from chain.errors import InvalidGenesis
 from chain.format import write_durably
-from chain.genesis import GENESIS_BYTES_MAX, Genesis, parse
+from chain.genesis import GENESIS_BYTES_MAX, Genesis, parse, pinned_genesis
 from chain.ids import AccountId
 from chain.keys.identity import Identity
 from chain.net.address import host_and_port, split_identity, with_identity
@@ -48,11 +48,6 @@ async def join_as(
         return await join(text, data_dir, transport, clock, genesis_file)
     finally:
         await transport.close()
-
-
-def pinned_genesis(data_dir: Path) -> Path:
-    """The trust anchor of a node's data directory."""
-    return data_dir / "chain" / "genesis.json"
 
 
 async def join(

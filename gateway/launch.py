@@ -6,11 +6,11 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chain.clock import Clock, Entropy
 from chain.config import OPERATOR
 from chain.format import write_durably
-from chain.join import Ledger
 from chain.keys.identity import Identity
 from chain.keys.keystore import Keystore, KeystoreError
 from gateway.config import GIB, MIB, Config, ConfigError
@@ -18,7 +18,9 @@ from gateway.credentials import ensure_credentials
 from gateway.listeners import Listener
 from gateway.network import Endpoints, MinerPlace, Network, socket_dir
 from gateway.supervisor import Command
-from gateway.tls import TlsFiles, ensure_self_signed
+
+if TYPE_CHECKING:
+    from chain.join import Ledger
 
 PLEDGE_MAX, PLEDGE_MIN = 64 * GIB, 256 * MIB
 PLEDGE_SHARE = 0.8  # of the free space, over all miners of one file system
@@ -30,14 +32,14 @@ def prepare(
     environ: Mapping[str, str],
     clock: Clock,
     entropy: Entropy,
-    ledger: Ledger | None = None,
+    ledger: "Ledger | None" = None,
 ) -> Network:
     """Everything that must be on disk before the first child starts. Raises ConfigError.
 
     With a `ledger` elsewhere there are no miners here either: they are on that ledger.
     """
     (config.data_dir / "run").mkdir(parents=True, exist_ok=True, mode=0o700)
-    tls = _tls(config, clock)
+    cert, key = _certificate(config, clock)
     run_dir = socket_dir(config.data_dir)
     network = Network(
         config=config,
@@ -45,8 +47,8 @@ def prepare(
         miners=() if ledger else _miners(config, run_dir),
         endpoints=Endpoints(**{listener.face: listener.url for listener in listeners}),
         workers=config.workers or os.cpu_count() or 1,
-        cert=tls.cert if tls else None,
-        key=tls.key if tls else None,
+        cert=cert,
+        key=key,
         ledger_address=ledger.address if ledger else "",
         ledger_identity=ledger.identity.hex() if ledger and ledger.identity else "",
     )
@@ -103,12 +105,14 @@ def owner_of(data_dir: Path) -> Identity:
         raise ConfigError(str(error)) from None
 
 
-def _tls(config: Config, clock: Clock) -> TlsFiles | None:
-    if config.tls:
-        return ensure_self_signed(config.data_dir / "tls", config.s3_domain, config.host, clock)
-    if config.tls_cert and config.tls_key:
-        return TlsFiles(config.tls_cert, config.tls_key)
-    return None
+def _certificate(config: Config, clock: Clock) -> tuple[Path | None, Path | None]:
+    """PEM files of the certificate and its key; None without TLS."""
+    if not config.tls:
+        return config.tls_cert, config.tls_key
+    from gateway.tls import ensure_self_signed  # x509 takes 0.08 CPU s: not for a start without
+
+    files = ensure_self_signed(config.data_dir / "tls", config.s3_domain, config.host, clock)
+    return files.cert, files.key
 
 
 def _miners(config: Config, run_dir: Path) -> tuple[MinerPlace, ...]:

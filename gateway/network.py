@@ -11,14 +11,17 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chain.errors import InvalidGenesis
 from chain.format import write_durably
 from chain.genesis import parse as parse_genesis
+from chain.genesis import pinned_genesis
 from chain.ids import account_id
-from chain.join import Ledger, pinned_genesis
 from gateway.config import Config, ConfigError, profile_of
+
+if TYPE_CHECKING:
+    from chain.join import Ledger
 
 FORMAT = 1
 SOCKET_PATH_MAX = 96  # sun_path is 108 on Linux, 104 on macOS; ZeroMQ adds nothing
@@ -76,8 +79,10 @@ class Network:
         """Where the ledger node listens."""
         return self.ledger_address or f"ipc://{self.run_dir}/chain.ipc"
 
-    def ledger(self) -> Ledger:
+    def ledger(self) -> "Ledger":
         """How to reach and check the ledger. Raises ConfigError."""
+        from chain.join import Ledger  # brings every transaction: too much for the supervisor
+
         if not self.joined:
             return Ledger(self.chain_address)
         path = self.genesis_path

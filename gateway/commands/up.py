@@ -8,14 +8,13 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chain.clock import Clock, SystemClock, system_entropy
 from chain.format import write_mark
-from chain.join import Ledger, join_as
 from chain.keys.identity import Identity
 from chain.keys.keystore import Keystore, KeystoreError
 from chain.net.address import advertised, with_identity
-from chain.process import NodeError
 from gateway import locks
 from gateway.commands.options import add_config_options
 from gateway.config import NODE_ROWS, Config, ConfigError, resolve
@@ -25,6 +24,9 @@ from gateway.listeners import Listener, open_listeners
 from gateway.logs import Journal
 from gateway.network import Network
 from gateway.supervisor import Command, Supervisor
+
+if TYPE_CHECKING:
+    from chain.join import Ledger
 
 READY_EVERY = 0.2
 EXAMPLE = "cumulus up --data-dir ./data --s3-port 9100"
@@ -81,8 +83,11 @@ async def up(config: Config, clock: Clock, make: Commands = commands) -> int:
         lock.release()
 
 
-async def _joined(config: Config, clock: Clock) -> Ledger:
+async def _joined(config: Config, clock: Clock) -> "Ledger":
     """The ledger of `--join`, its genesis pinned. Raises ConfigError."""
+    from chain.join import join_as  # the ledger's client: a network of its own needs none here
+    from chain.process import NodeError
+
     try:
         keys = Keystore(config.data_dir / "keys")
         identity = keys.identity("gateway", system_entropy)

@@ -16,7 +16,7 @@ import pytest
 
 from cdn.protocol import EdgeStatus, read_message
 from chain.clock import system_entropy
-from chain.join import pinned_genesis
+from chain.genesis import pinned_genesis
 from chain.keys.identity import Identity
 from chain.net.address import split_identity, with_identity
 from chain.net.transport import RemoteError, Unreachable

@@ -13,9 +13,9 @@ from chain import join as joining
 from chain.client import LedgerClient
 from chain.clock import SystemClock
 from chain.config import ChainConfig
-from chain.genesis import Genesis, single_operator
+from chain.genesis import Genesis, pinned_genesis, single_operator
 from chain.ids import AccountId
-from chain.join import join, pinned_genesis
+from chain.join import join
 from chain.keys.identity import Identity
 from chain.ledger.store import MemoryStore
 from chain.ledger.transactions.nodes import RegisterEdge, RegisterGateway
