@@ -28,6 +28,12 @@ class NotFound(IpfsError):
     status = HTTPStatus.NOT_FOUND
 
 
+class NotFetched(NotFound):
+    """Nor do the gateways that are asked for it give it; another time they may."""
+
+    status = HTTPStatus.BAD_GATEWAY
+
+
 class Unresolved(IpfsError):
     """The name leads nowhere: no record, none that lives, or names without an end."""
 

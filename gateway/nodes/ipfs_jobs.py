@@ -1,11 +1,11 @@
 """What is done in the background for IPFS, by whichever process does it."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
 from chain.clock import Clock, system_entropy
 from gateway.catalog.interface import Catalog
+from gateway.ipfs.foreign.trustless import gateways
 from gateway.ipfs.index.blocks import BlockIndex
 from gateway.ipfs.index.collect import Collector
 from gateway.ipfs.index.collection_job import CollectionJob
@@ -13,11 +13,8 @@ from gateway.ipfs.index.packs import Packs
 from gateway.ipfs.index.pins import Pins
 from gateway.ipfs.pinning.fetching import Foreign
 from gateway.ipfs.pinning.requests import Requests
-from gateway.ipfs.pinning.trustless import TrustlessGateway
 from gateway.ipfs.pinning.worker import PinWorker
 from gateway.objects import ObjectService
-
-_FETCHES = 16  # waits for gateways that blocks are fetched from, at once
 
 
 class IpfsJobs:
@@ -37,11 +34,8 @@ class IpfsJobs:
         collector = Collector(objects, catalog, self._index, self._packs, clock, system_entropy)
         return CollectionJob(collector, catalog, clock, day_seconds)
 
-    def pinning(self, gateways: Sequence[str], stack: AsyncExitStack) -> PinWorker:
+    def pinning(self, urls: Sequence[str], stack: AsyncExitStack) -> PinWorker:
         """Works off the pinning service's requests; `stack` ends its threads."""
         objects, _, clock = self._parts
-        threads = ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch")
-        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
-        sources = [TrustlessGateway(url, threads, clock) for url in gateways]
-        foreign = Foreign(self._index, self._packs, sources)
+        foreign = Foreign(self._index, self._packs, gateways(urls, clock, stack))
         return PinWorker(objects, self._requests, self._pins, foreign, clock)

@@ -26,6 +26,8 @@ from gateway.iam.issuers import FetchFailed, Issuers
 from gateway.ipfs.api.app import ApiApp
 from gateway.ipfs.api.commands import COMMANDS
 from gateway.ipfs.api.node import Node
+from gateway.ipfs.foreign.blocks import ForeignBlocks
+from gateway.ipfs.foreign.trustless import gateways
 from gateway.ipfs.index.blocks import BlockIndex
 from gateway.ipfs.index.deny_files import DenyFiles
 from gateway.ipfs.ipns.keys import name_of_identity
@@ -140,6 +142,7 @@ async def _worker(
                     clock,
                     names,
                     deny,
+                    foreign=_foreign(config, clock, stack),
                 ),
                 BlockIndex(objects, catalog, deny),
                 IpnsRecords(catalog, clock),
@@ -243,6 +246,13 @@ def _names(config: Config, catalog: Catalog, fetcher: Fetcher, clock: Clock) -> 
 
     links = DnsLinks(config.ipfs_dnslinks, clock, config.ipfs_dns_resolver, fetch)
     return Names(IpnsRecords(catalog, clock), links, config.ipfs_subdomain_hosts, clock)
+
+
+def _foreign(config: Config, clock: Clock, stack: AsyncExitStack) -> ForeignBlocks | None:
+    """What the IPFS gateway fetches of other networks: nothing, unless that is switched on."""
+    if config.ipfs_offline or not config.ipfs_fetch_from:
+        return None
+    return ForeignBlocks(gateways(config.ipfs_fetch_from, clock, stack))
 
 
 def _source(

@@ -15,10 +15,11 @@ from chain.net.transport import Buffer
 from gateway.catalog.interface import Batch, Put, Space
 from gateway.errors import QuotaExceeded
 from gateway.ipfs.codecs import car, dagpb
+from gateway.ipfs.foreign.blocks import FetchFailed
 from gateway.ipfs.index.publish import IpfsPublisher
 from gateway.ipfs.index.tokens import API_BUCKET
 from gateway.ipfs.pinning.documents import BadDocument, Wanted, parse_filter, parse_pin
-from gateway.ipfs.pinning.fetching import FetchFailed, Foreign
+from gateway.ipfs.pinning.fetching import Foreign
 from gateway.ipfs.pinning.requests import QUEUE
 from gateway.ipfs.pinning.worker import PAUSES, PinWorker
 from gateway.model import Bucket

@@ -10,9 +10,9 @@ import pytest
 
 from chain.cids import RAW, SHA2_256, Cid
 from chain.clock import SystemClock
-from gateway.ipfs.pinning import trustless
-from gateway.ipfs.pinning.fetching import FetchFailed
-from gateway.ipfs.pinning.trustless import TrustlessGateway
+from gateway.ipfs.foreign import trustless
+from gateway.ipfs.foreign.blocks import FetchFailed
+from gateway.ipfs.foreign.trustless import TrustlessGateway
 
 BLOCK = b"a block"
 CID = Cid.of(RAW, SHA2_256, hashlib.sha256(BLOCK).digest())

@@ -24,7 +24,7 @@ _HOLDERS_MAX = 4096
 
 @dataclass(frozen=True, slots=True)
 class Inline:
-    """A block that is in the catalog (or in its CID)."""
+    """A block whose bytes are here: from the catalog, its CID, or another network."""
 
     cid: Cid
     data: bytes

@@ -7,13 +7,13 @@ DAG links to are taken, so a gateway can send nothing that was not asked for.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Protocol
 
 from chain.cids import IDENTITY, Cid
 from chain.net.transport import Buffer
 from gateway.ipfs.codecs.car import CarReader
 from gateway.ipfs.codecs.links import links
 from gateway.ipfs.errors import BlockError
+from gateway.ipfs.foreign.blocks import FetchFailed, Source, verified_block
 from gateway.ipfs.index.blocks import BlockIndex
 from gateway.ipfs.index.packing import BLOCKS_MAX
 from gateway.ipfs.index.packs import PACK_BYTES, Packs
@@ -25,24 +25,8 @@ Blocks = AsyncGenerator[tuple[Cid, bytes], None]
 AT_ONCE = 8  # blocks that are asked for one by one
 
 
-class FetchFailed(Exception):
-    """A gateway does not have it, does not answer, or answers what is not it."""
-
-
 class TooLarge(Exception):
     """The DAG is larger than what is fetched for one request."""
-
-
-class Source(Protocol):
-    """A trustless gateway (https://specs.ipfs.tech/http-gateways/trustless-gateway/)."""
-
-    def car(self, cid: Cid) -> AsyncGenerator[Buffer, None]:
-        """A CAR of all that the CID reaches, unchecked. Raises FetchFailed."""
-        ...
-
-    async def block(self, cid: Cid) -> bytes:
-        """One block, unchecked, at most 2 MiB. Raises FetchFailed."""
-        ...
 
 
 class Foreign:
@@ -139,18 +123,10 @@ class _Fetching:
                 waiting += reversed(_links(cid, block))
 
     async def _asked(self, cid: Cid) -> bytes | FetchFailed:
-        """A block from the first gateway that has it."""
-        failed = FetchFailed("there are no gateways to fetch from: [ipfs] fetch_from")
-        for source in self._sources:
-            try:
-                block = await source.block(cid)
-            except FetchFailed as error:
-                failed = error
-                continue
-            if cid.matches(block):
-                return block
-            failed = FetchFailed(f"a gateway sent other bytes than block {cid}")
-        return FetchFailed(f"block {cid} is not to be had: {failed}")
+        try:
+            return await verified_block(self._sources, cid)
+        except FetchFailed as error:
+            return error  # one that raises would end its neighbours
 
     def _counted(self, block: bytes) -> bytes:
         self._left_bytes -= len(block)

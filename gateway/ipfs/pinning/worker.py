@@ -15,8 +15,9 @@ from chain.clock import Clock
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import NoSuchBucket, ServiceUnavailable, SlowDown, StoreError
 from gateway.ipfs.errors import IpfsError
+from gateway.ipfs.foreign.blocks import FetchFailed
 from gateway.ipfs.index.pins import Pins
-from gateway.ipfs.pinning.fetching import FetchFailed, Foreign, TooLarge
+from gateway.ipfs.pinning.fetching import Foreign, TooLarge
 from gateway.ipfs.pinning.requests import NoSuchRequest, Request, RequestRow, Requests
 from gateway.model import Bucket
 from gateway.objects import ObjectService

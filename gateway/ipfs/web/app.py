@@ -3,11 +3,13 @@
 A request goes: host → content path (NameSystem.route) → parsed (request.py) → name resolved → path
 walked (walk.py) → answered in its format (respond/) → sent (sending.py).
 
-Rules: own content in the open only (docs/specs/unixfs-index.md); headers are known before the first
-byte is sent; what breaks later ends the connection, never a short 200.
+Rules: own content in the open (docs/specs/unixfs-index.md), and of others only what an operator
+lets be fetched; headers are known before the first byte is sent; what breaks later ends the
+connection, never a short 200.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import parse_qsl, quote, urlencode
@@ -17,6 +19,8 @@ from chain.clock import Clock
 from gateway.catalog.interface import Catalog, CatalogUnavailable
 from gateway.errors import StoreError
 from gateway.ipfs.errors import BadRequest, BlockError, Busy, IpfsError, NotFound, TakesTooLong
+from gateway.ipfs.foreign.blocks import ForeignBlocks
+from gateway.ipfs.foreign.trustless import VIA
 from gateway.ipfs.index.blocks import BlockIndex
 from gateway.ipfs.index.deny_files import DenyFiles
 from gateway.ipfs.index.reader import BlockReader
@@ -51,11 +55,14 @@ class IpfsApp:
         clock: Clock,
         names: NameSystem | None = None,
         deny: DenyFiles | None = None,
+        *,
+        foreign: ForeignBlocks | None = None,
     ) -> None:
         self._clock = clock
         self._names = names or NoNames()
         self._config = config
         self._index = BlockIndex(objects, catalog, deny)
+        self._foreign = foreign
         self._recent = RecentLeaves()
         self._admission = Admission(config.requests_max, config.client_requests_max)
 
@@ -108,7 +115,7 @@ class IpfsApp:
             if method == "GET" and not isinstance(reply.body, bytes):
                 await _begin(reply)
         except (IpfsError, StoreError, CatalogUnavailable, BlockError) as error:
-            reply = refusal(error, b"only-if-cached" in headers.get(b"cache-control", b""))
+            reply = refusal(error, _only_if_cached(headers))
         reply.headers |= told
         return reply
 
@@ -128,7 +135,10 @@ class IpfsApp:
         return reply
 
     async def _resolved(self, request: GatewayRequest) -> Reply:
-        reader = BlockReader(self._index, self._clock, self._config.walk_blocks_max)
+        # What another gateway like this one asks for is not asked of a third: nobody asks in rings.
+        here = _only_if_cached(request.headers) or VIA in request.headers.get(b"via", b"")
+        foreign = None if here else self._foreign
+        reader = BlockReader(self._index, self._clock, self._config.walk_blocks_max, foreign)
         serving = Serving(Walker(reader), self._config, self._recent)
         path = request.content
         if request.root is None:
@@ -166,6 +176,10 @@ class IpfsApp:
         if to.status != HTTPStatus.OK:
             reply.status = to.status
         return reply
+
+
+def _only_if_cached(headers: Mapping[bytes, bytes]) -> bool:
+    return b"only-if-cached" in headers.get(b"cache-control", b"")
 
 
 def _root(path: ContentPath) -> Cid:

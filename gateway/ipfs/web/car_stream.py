@@ -76,9 +76,7 @@ class CarWriter:
                 continue
             if cid.raw in self._written and not self._options.duplicates:
                 continue  # and so was all that is below
-            found = self._reader.find(cid)
-            if found is None:
-                raise NotFound(f"block {cid} is not held by this network")
+            found = await self._reader.named(cid)
             if isinstance(found, File) and cid.codec != RAW:
                 async for part in self._file(found, 0, found.version.size):
                     yield part

@@ -113,9 +113,7 @@ class Walker:
 
     async def entity(self, cid: Cid) -> Entity:
         """What a CID is. Raises NotFound, NotAcceptable, StoreError."""
-        found = self.reader.find(cid)
-        if found is None:
-            raise NotFound(f"{cid} is not held by this network")
+        found = await self.reader.named(cid)
         codec = cid.codec
         if codec == RAW or isinstance(found, File):
             return found

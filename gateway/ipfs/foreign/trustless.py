@@ -6,9 +6,9 @@ up nothing else. A redirect is followed to a subdomain of the same gateway only.
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator
-from concurrent.futures import Executor
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AsyncExitStack, aclosing, closing
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
@@ -17,13 +17,15 @@ from chain.cids import Cid
 from chain.clock import Clock
 from chain.net.transport import Buffer
 from gateway.ipfs.codecs.dagpb import BLOCK_BYTES_MAX
-from gateway.ipfs.pinning.fetching import FetchFailed
+from gateway.ipfs.foreign.blocks import FetchFailed
 
 WAIT_SECONDS = 30.0  # for the network, each time
 CAR_SECONDS, BLOCK_SECONDS = 3600.0, 60.0  # for a whole reply
 CAR_BYTES_MAX = 80 << 30
 REDIRECTS_MAX = 2
+THREADS = 16  # waits at once, of one process
 _PIECE = 256 << 10
+VIA = b"cumulus"  # how these requests name themselves (RFC 9110, 7.6.3)
 _CAR = "application/vnd.ipld.car; version=1; order=dfs; dups=n"
 _RAW = "application/vnd.ipld.raw"
 
@@ -31,6 +33,13 @@ _RAW = "application/vnd.ipld.raw"
 class _Limits(NamedTuple):
     seconds: float
     bytes: int
+
+
+def gateways(urls: Sequence[str], clock: Clock, stack: AsyncExitStack) -> "list[TrustlessGateway]":
+    """Those of `[ipfs] fetch_from`; `stack` ends their threads."""
+    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fetch")
+    stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+    return [TrustlessGateway(url, threads, clock) for url in urls]
 
 
 class TrustlessGateway:
@@ -84,7 +93,9 @@ def _opened(url: str, accept: str) -> tuple[HTTPConnection, HTTPResponse]:
         try:
             parts = urlsplit(url)
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            connection.request("GET", target, headers={"Accept": accept})
+            connection.request(
+                "GET", target, headers={"Accept": accept, "Via": f"1.1 {VIA.decode()}"}
+            )
             response = connection.getresponse()
             moved = response.getheader("Location")
             if response.status in (301, 302, 307, 308) and moved:
