@@ -191,11 +191,11 @@ def shared_arena(network: Network) -> Arena | None:
     """Memory that a worker shares with the miners of its machine: frames, and room for reads.
 
     Four times the address space, as places of asks that were never answered are not used again.
-    What is let go stays as long as all of it is three quarters of the frames' budget.
+    What is let go stays while no more is there than the frames' budget.
     """
     settings = StoreSettings().shared_by(network.workers)
     frames, rooms = settings.frame_bytes, settings.read_bytes
-    return Arena.create(4 * (frames + rooms), rooms=rooms, limit=frames * 3 // 4)
+    return Arena.create(4 * (frames + rooms), rooms=rooms, limit=frames)
 
 
 async def steadily(name: str, work: Callable[[], Awaitable[None]], clock: Clock) -> None:

@@ -55,6 +55,29 @@ def test_what_nobody_has_goes_when_the_limit_would_be_passed() -> None:
     assert held(own) == 3 * MIB
 
 
+def test_memory_that_is_there_goes_out_before_new_memory_comes() -> None:
+    own = arena()
+    first, second, third = own.take(MIB), own.take(2 * MIB), own.take(MIB)
+    del second
+    small = own.take(MIB)  # from the middle, though the end has room
+    assert held(own) == 4 * MIB
+    del third
+    large = own.take(3 * MIB)  # what was let go, and one new
+    assert held(own) == 5 * MIB
+    del first, small, large
+
+
+def test_no_more_is_given_back_than_others_need() -> None:
+    own = arena(limit=4 * MIB)
+    taken = [own.take(MIB) for _ in range(4)]
+    del taken[0], taken[1]
+    large = own.take(2 * MIB - PAGE)
+    assert large is not None
+    assert held(own) == 4 * MIB  # one page of the holes stayed
+    taken.append(own.take(MIB))
+    assert held(own) == 5 * MIB - PAGE  # all of it is in use
+
+
 def test_an_arena_gives_no_more_than_it_has_and_all_of_it_again() -> None:
     own = arena()
     for _ in range(3):
