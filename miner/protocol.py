@@ -67,6 +67,9 @@ class StoredFragments(msgspec.Struct, frozen=True, array_like=True):
 class StoreFragments(Message[StoredFragments], frozen=True):
     """Store fragments of any segments, 1..STORE_MAX. Storing one again is no error."""
 
+    # What is long is checked after it was written (miner/store/journal.py).
+    in_place = True
+
     fragments: tuple[NewFragment, ...]
 
 

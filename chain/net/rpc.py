@@ -318,6 +318,14 @@ class Responder:
         if len(self._table) != len(handlers.table):
             raise ValueError("two messages of one service share a name")
 
+    def in_place(self, head: Buffer) -> bool:
+        """Whether this request's handler takes payloads where the caller has them."""
+        try:
+            found = self._table.get(wire.parse_head(head).tag)
+        except wire.MalformedFrame:
+            return False  # said when it is answered
+        return found is not None and found[0].in_place
+
     async def answer(self, frames: Sequence[Buffer], caller: Caller) -> list[Buffer] | None:
         """The reply's frames; None for what is no request at all. Only cancellation is raised."""
         try:

@@ -1,14 +1,15 @@
 """Memory that a caller shares with the services of its machine: long payloads need no socket.
 
 An `Arena` is one memfd of the caller. Payloads that lie in it are sent by place and length, and
-the service copies them once, into memory of its own. For a reply that will be long the caller
+the service copies them, or works on them where they lie. For a reply that will be long the caller
 lends a room in it; the service fills that and answers with the place.
 
 Rules:
 1. Only the arena's owner gives memory out, takes it back and makes holes.
 2. A room is lent to one ask. Until that is answered nobody else gets it; when the connection broke
    first, nobody ever does: the service may still write to it.
-3. What a service gets by place may have changed since: it copies first and checks the copy.
+3. What a service gets by place may have changed since: it copies first and checks the copy; or it
+   uses a view and checks that when it is done with it (`Message.in_place`).
 4. Pages are allocated before they are lent, so that touching them cannot fail; what finds no
    memory here is sent through the socket.
 See docs/specs/wire.md, "Shared memory", and docs/adr/143.
@@ -38,6 +39,9 @@ PAGE = mmap.PAGESIZE
 ARENA_MAX = 1 << 40
 # Shorter payloads are copied into the socket: that costs less than a system call of their own.
 REFERENCE_MIN = 64 << 10
+# Payloads from here on are read where they lie, by services that stand it; copying what is shorter
+# costs no more than the care it takes.
+VIEW_MIN = 256 << 10
 # Rooms that nobody needed for so long go back to the system.
 IDLE_SECONDS = 10.0
 _SEALS = getattr(fcntl, "F_SEAL_SHRINK", 0) | getattr(fcntl, "F_SEAL_GROW", 0)
@@ -381,6 +385,13 @@ class Guest:
 
     def room(self, place: Room) -> memoryview:
         """The room itself. Raises MalformedFrame."""
+        return self._view(place)
+
+    def view(self, place: Reference) -> memoryview:
+        """A payload where the caller has it, and may change it. Raises MalformedFrame."""
+        return self._view(place).toreadonly()
+
+    def _view(self, place: Reference | Room) -> memoryview:
         self._check(place)
         if self._map is None:
             try:

@@ -10,7 +10,7 @@ from chain.net import wire
 from chain.net.framing import Frame
 from chain.net.greeting import Door
 from chain.net.rpc import AddressError, Responder
-from chain.net.shared import Guest, Reference, Room
+from chain.net.shared import VIEW_MIN, Guest, Reference, Room
 from chain.net.stream_link import StreamLink
 from chain.net.transport import Buffer, Caller
 
@@ -78,6 +78,8 @@ class _Served(StreamLink):
                 raise wire.MalformedFrame("a place in memory that is not shared")
             elif isinstance(frame, Room):
                 room = self.memory.room(frame)
+            elif frame.size >= VIEW_MIN and self.server.responder.in_place(own[0]):
+                own.append(self.memory.view(frame))
             else:
                 own.append(self.memory.copy(frame))
         return own, room
@@ -103,7 +105,7 @@ class StreamServer:
 
     def __init__(self, address: str, responder: Responder, handlers_max: int) -> None:
         self._address = address
-        self._responder = responder
+        self.responder = responder
         self._handlers_max = handlers_max
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -139,11 +141,11 @@ class StreamServer:
 
     async def _answer(self, link: _Served, frames: list[Buffer], room: memoryview | None) -> None:
         if room is None or link.memory is None:
-            reply = await self._responder.answer(frames, _LOCAL)
+            reply = await self.responder.answer(frames, _LOCAL)
             if reply is not None:
                 link.send(reply)
             return
-        reply = await self._responder.answer(frames, Caller(None, local=True, room=room))
+        reply = await self.responder.answer(frames, Caller(None, local=True, room=room))
         if reply is not None:
             link.send_placed(reply, link.memory)
 

@@ -7,7 +7,7 @@ frames of their own and never copied into the encoded message. See docs/specs/wi
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, Self, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, get_args
 
 import msgspec
 
@@ -62,6 +62,10 @@ class Message(msgspec.Struct, Generic[Reply], frozen=True, array_like=True):
             for argument in get_args(base):
                 return argument  # type: ignore[no-any-return]
         raise TypeError(f"{cls.__name__} names no reply")
+
+    # Whether its handlers stand payloads that the caller may change while they work: long ones that
+    # lie in the caller's memory are then views of it (chain/net/shared.py), else copies.
+    in_place: ClassVar[bool] = False
 
     def reply_bytes(self) -> int:
         """How long the payload of its reply may be, if the caller lends memory for it; else 0."""

@@ -9,12 +9,16 @@ import errno
 import fcntl
 import os
 import sys
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from chain import holes
 from miner.store.layout import BLOCK
 
+# Of one write (IOV_MAX is 1024).
+PARTS_MAX = 512
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 
 
@@ -26,8 +30,8 @@ class VolumeFile(Protocol):
         """Whether `read_disk` reads past the page cache, without a copy."""
         ...
 
-    def write(self, data: memoryview, offset: int) -> None:
-        """Write whole blocks from a page-aligned buffer, all of them."""
+    def write(self, parts: Sequence[memoryview], offset: int) -> None:
+        """Write these in a row: each is whole blocks, page-aligned. At most PARTS_MAX."""
         ...
 
     def sync(self) -> None:
@@ -144,12 +148,13 @@ class LocalFile:
     def direct(self) -> bool:
         return self._direct != self._fd
 
-    def write(self, data: memoryview, offset: int) -> None:
-        assert len(data) % BLOCK == 0
+    def write(self, parts: Sequence[memoryview], offset: int) -> None:
+        assert all(len(part) % BLOCK == 0 for part in parts)
         assert offset % BLOCK == 0
-        while data:
+        left = deque(parts)
+        while left:
             try:
-                done = os.pwrite(self._direct, data, offset)
+                done = os.pwritev(self._direct, left, offset)
             except OSError as error:
                 if error.errno != errno.EINVAL or self._direct == self._fd:
                     raise
@@ -163,7 +168,11 @@ class LocalFile:
                 done -= done % BLOCK  # write the torn block again, whole
                 if not done:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            data, offset = data[done:], offset + done
+            offset += done
+            while left and done >= len(left[0]):
+                done -= len(left.popleft())
+            if done:
+                left[0] = left[0][done:]
 
     def sync(self) -> None:
         if sys.platform == "darwin":

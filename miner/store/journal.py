@@ -5,6 +5,8 @@ free for all. Rules:
 1. The index changes only after the volume's fdatasync.
 2. A file is removed before the index forgets it; a tombstone is durable before blocks are punched.
 3. A volume that failed a sync is never written again.
+4. A long payload may lie in memory that another process can change: it is checked after it was
+   written, so that what is checked is what the disk was given, or came later still.
 """
 
 import errno
@@ -17,6 +19,7 @@ from blake3 import blake3
 
 from chain.clock import Entropy
 from chain.ids import FragmentId
+from chain.net.shared import VIEW_MIN, address_of
 from chain.net.transport import Buffer
 from miner.store.files import Disk
 from miner.store.index import Index, IndexWriter, Place, VolumeFigures
@@ -28,6 +31,7 @@ from miner.store.layout import (
     RecordHead,
     encode_record,
     encode_volume,
+    is_long,
     record_bytes,
     tombstone,
 )
@@ -50,6 +54,11 @@ class NewFragment(NamedTuple):
     confirmed: bool = False
     moved: bool = False
     owner: bytes = b""  # the account that stored it
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is written from where it lies, and checked when it was."""
+        return is_long(len(self.payload))
 
 
 class Outcome(NamedTuple):
@@ -131,12 +140,30 @@ class Journal:
         if self._broken:
             raise StoreFailed(self._broken)
         self.batch += 1
+        checked = [None if put.moved or put.is_long else _check(put) for put in puts]
+        while True:
+            errors, wanted = self._admit(puts, checked)
+            graves = {key: None for key in drops if key in wanted or self._has(key)}
+            wrong = self._write(wanted, list(graves), now_ns) if wanted or graves else {}
+            if not wrong:
+                return Outcome(self.batch, errors, len(graves))
+            # As if they had never come: another copy in this batch may be right.
+            checked = [
+                wrong[put.key] if wanted.get(put.key) is put and put.key in wrong else error
+                for put, error in zip(puts, checked, strict=True)
+            ]
+
+    def _admit(
+        self, puts: Sequence[NewFragment], checked: list[StoreError | None]
+    ) -> tuple[list[StoreError | None], dict[bytes, NewFragment]]:
+        """What is to be said of each, and the new ones among those that nothing speaks against."""
         errors: list[StoreError | None] = []
         wanted: dict[bytes, NewFragment] = {}
         room = self.free()
-        for put in puts:
-            error = None if put.moved else _check(put)
-            if error is None and put.key not in wanted and self._is_new(put):
+        for put, error in zip(puts, checked, strict=True):
+            if error is None and (put.key in wanted or not self._is_new(put)):
+                error = _check_written(put)  # nothing is, but what it says is checked all the same
+            elif error is None:
                 need = record_bytes(put.description, put.owner, len(put.payload)) + BLOCK
                 if need > room and not put.moved:
                     error = StoreFull(f"{room} bytes are left of the pledge or the disk")
@@ -144,10 +171,7 @@ class Journal:
                     room -= need
                     wanted[put.key] = put
             errors.append(error)
-        graves = {key: None for key in drops if key in wanted or self.index.get(key) is not None}
-        if wanted or graves:
-            self._write(list(wanted.values()), list(graves), now_ns)
-        return Outcome(self.batch, errors, len(graves))
+        return errors, wanted
 
     def confirm(self, keys: Sequence[bytes]) -> None:
         """Mark fragments in the index alone."""
@@ -193,24 +217,35 @@ class Journal:
             writer.forget_graves(volume.number)
 
     def _is_new(self, put: NewFragment) -> bool:
-        return put.moved or self.index.get(put.key) is None
+        return put.moved or not self._has(put.key)
 
-    def _write(self, puts: list[NewFragment], drops: list[bytes], now_ns: int) -> None:
+    def _has(self, key: bytes) -> bool:
+        return self.index.get(key) is not None
+
+    def _write(
+        self, puts: dict[bytes, NewFragment], drops: list[bytes], now_ns: int
+    ) -> dict[bytes, StoreError]:
         volume = self._writable()
-        fresh = {put.key for put in puts}
         tombs = []
         for key in drops:
             place = self.index.get(key)
-            number = volume.number if key in fresh or place is None else place.volume
+            number = volume.number if key in puts or place is None else place.volume
             tombs.append((key, number))
-        self._append(puts, tombs, now_ns)
+        return self._append(list(puts.values()), tombs, now_ns)
 
-    def _append(self, puts: list[NewFragment], tombs: list[tuple[bytes, int]], now_ns: int) -> None:
+    def _append(
+        self, puts: list[NewFragment], tombs: list[tuple[bytes, int]], now_ns: int
+    ) -> dict[bytes, StoreError]:
+        """Make these durable; or, if some payloads are wrong, do nothing and say which."""
         volume = self._writable()
         plan = _Plan()
         start = volume.figures.end
         try:
             end = self._lay_out(volume, puts, tombs, plan, now_ns)
+            wrong = {put.key: error for put in puts if (error := _check_written(put))}
+            if wrong:
+                volume.file.truncate(start)
+                return wrong
             volume.file.sync()
         except OSError as error:
             self._abandon(volume, start, error)
@@ -222,6 +257,7 @@ class Journal:
         except Exception as error:
             self._unsettle(volume, start, error)
             raise _store_error(error) from error
+        return {}
 
     def _lay_out(
         self,
@@ -243,6 +279,8 @@ class Journal:
                 put.description,
                 put.owner,
             )
+            if put.is_long:
+                head = head.padded(offset, address_of(put.payload))
             writer.add(encode_record(head, offset, volume.key), put.payload)
             plan.added[put.key] = Place(
                 volume.number,
@@ -371,6 +409,10 @@ def _check(put: NewFragment) -> StoreError | None:
     return None
 
 
+def _check_written(put: NewFragment) -> StoreError | None:
+    return _check(put) if put.is_long and not put.moved else None
+
+
 def _is_full(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -381,3 +423,6 @@ def _store_error(error: Exception) -> StoreError:
     if _is_full(error):
         return StoreFull("the disk is full")
     return StoreFailed(f"the disk refused a write: {error}")
+
+
+assert is_long(VIEW_MIN)  # what others may change is checked after it was written

@@ -12,14 +12,18 @@ BLOCK = 4096
 KEY_SIZE = 32  # of a volume's checksum key
 VERSION = 1
 OWNER_BYTES = 32
-# head, 255 fragment ids with a name of 32, owner, checksum
-HEAD_MAX = 32 + (13 + 32 + 255 * 32) + OWNER_BYTES + 16
+# Payloads from here on are written from where they lie, so zeros before them put their blocks in
+# the file where they have them in memory: at most a block a fragment, 1.6 %.
+LONG_BYTES = 256 * 1024
+# head, 255 fragment ids with a name of 32, owner, number of zeros, checksum
+HEAD_MAX = 32 + (13 + 32 + 255 * 32) + OWNER_BYTES + 2 + 16
 _VOLUME = struct.Struct(">8sII32s")
 _VOLUME_MAGIC = b"CMVOLUME"
 _RECORD = struct.Struct(">4sBBHQQQ")
 MAGIC = b"CMr1"
 _CHECKSUM = 16
-_CONFIRMED, _OWNED = 1, 2
+_CONFIRMED, _OWNED, _PADDED = 1, 2, 4
+_PADDING = struct.Struct(">H")
 
 
 class CorruptVolume(ValueError):
@@ -43,16 +47,31 @@ class RecordHead(NamedTuple):
     time_ns: int
     description: bytes
     owner: bytes = b""  # the account that stored the fragment, b"" for one on this machine
+    padding: int | None = None  # zeros before the payload, None where the record has no such field
 
     @property
     def head_bytes(self) -> int:
         """Bytes before the payload."""
-        return head_size(self.description, self.owner)
+        size = head_size(self.description, self.owner)
+        return size if self.padding is None else size + _PADDING.size + self.padding
+
+    def padded(self, offset: int, address: int) -> "RecordHead":
+        """With as many zeros as put a payload at `address` there in its blocks on the disk too.
+
+        `offset` is the record's place in the volume.
+        """
+        bare = self._replace(padding=0)
+        return bare._replace(padding=(address - offset - bare.head_bytes) % BLOCK)
 
 
 def align(offset: int, to: int = BLOCK) -> int:
     """The next multiple of `to` at or after `offset`."""
     return -(-offset // to) * to
+
+
+def is_long(size: int) -> bool:
+    """Whether a payload of this size is written from where it lies."""
+    return size >= LONG_BYTES
 
 
 def encode_volume(number: int, key: bytes) -> bytes:
@@ -78,8 +97,11 @@ def encode_record(head: RecordHead, offset: int, key: bytes) -> bytes:
     assert offset % 8 == 0
     assert len(head.owner) in (0, OWNER_BYTES)
     description = head.description + head.owner
-    assert len(description) < 1 << 16
     flags = (_CONFIRMED if head.confirmed else 0) | (_OWNED if head.owner else 0)
+    if head.padding is not None:
+        flags |= _PADDED
+        description += _PADDING.pack(head.padding)
+    assert len(description) < 1 << 16
     raw = (
         _RECORD.pack(
             MAGIC,
@@ -92,7 +114,7 @@ def encode_record(head: RecordHead, offset: int, key: bytes) -> bytes:
         )
         + description
     )
-    return raw + _checksum(raw, offset, key)
+    return raw + _checksum(raw, offset, key) + bytes(head.padding or 0)
 
 
 def parse_record(raw: bytes, offset: int, key: bytes) -> RecordHead | None:
@@ -105,21 +127,26 @@ def parse_record(raw: bytes, offset: int, key: bytes) -> RecordHead | None:
         return None
     if raw[end : end + _CHECKSUM] != _checksum(raw[:end], offset, key):
         return None
+    padding = None
+    if flags & _PADDED:
+        end -= _PADDING.size
+        (padding,) = _PADDING.unpack_from(raw, end)
     split = end - OWNER_BYTES if flags & _OWNED else end
     if split < _RECORD.size:
         return None
     description, owner = raw[_RECORD.size : split], raw[split:end]
     confirmed = bool(flags & _CONFIRMED)
-    return RecordHead(Kind(kind), confirmed, size, batch, time_ns, description, owner)
+    return RecordHead(Kind(kind), confirmed, size, batch, time_ns, description, owner, padding)
 
 
 def record_bytes(description: bytes, owner: bytes, size: int) -> int:
-    """Bytes that a record takes, rounded up to where the next can start."""
-    return align(head_size(description, owner) + size, 8)
+    """Bytes that a record takes at the most, rounded up to where the next can start."""
+    padding = _PADDING.size + BLOCK - 1 if is_long(size) else 0
+    return align(head_size(description, owner) + padding + size, 8)
 
 
 def head_size(description: bytes, owner: bytes) -> int:
-    """Bytes of a record before its payload."""
+    """Bytes of a record before its payload, without zeros."""
     return _RECORD.size + len(description) + len(owner) + _CHECKSUM
 
 

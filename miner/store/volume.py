@@ -3,12 +3,10 @@
 import mmap
 import threading
 
-import numpy as np
-
 from chain.net.transport import Buffer
-from miner.store.files import VolumeFile
+from miner.store.files import PARTS_MAX, VolumeFile
 from miner.store.index import VolumeFigures
-from miner.store.layout import BLOCK, align
+from miner.store.layout import BLOCK, is_long
 
 _STAGING = 4 * 1024 * 1024
 
@@ -55,73 +53,93 @@ class Volume:
 class Staging:
     """A page-aligned buffer through which batches go to the disk, as O_DIRECT demands.
 
-    Copying costs 0.1 CPU s/GiB and releases the GIL; it buys whole blocks for any payload.
+    Copying costs 0.1 CPU s/GiB and buys whole blocks for any payload. Of long ones only the ends
+    are copied: the blocks between them are written from where they lie.
     """
 
     def __init__(self) -> None:
-        self._map = mmap.mmap(-1, _STAGING)
-        self._view = memoryview(self._map)
-        self._array = np.frombuffer(self._map, np.uint8)
+        self._view = memoryview(mmap.mmap(-1, _STAGING))
 
     def batch(self, file: VolumeFile, start: int) -> "BatchWriter":
         """Write a batch that begins at `start`."""
         assert start % BLOCK == 0
-        return BatchWriter(self._view, self._array, file, start)
+        return BatchWriter(self._view, file, start)
 
 
 class BatchWriter:
     """Lays records one after the other; whole blocks go to the file when the buffer is full."""
 
-    def __init__(
-        self,
-        view: memoryview,
-        array: "np.ndarray[tuple[int], np.dtype[np.uint8]]",
-        file: VolumeFile,
-        start: int,
-    ) -> None:
+    def __init__(self, view: memoryview, file: VolumeFile, start: int) -> None:
         self._view = view
-        self._array = array
         self._file = file
         self._flushed = start
-        self._filled = 0
-
-    @property
-    def position(self) -> int:
-        """Where the next byte goes in the volume."""
-        return self._flushed + self._filled
+        self.position = start  # where the next byte goes in the volume
+        self._filled = 0  # of the buffer
+        self._parted = 0  # of that, what is among the parts
+        self._parts: list[memoryview] = []  # whole blocks that wait to be written
 
     def add(self, head: bytes, payload: Buffer) -> None:
-        """Append one record and fill up to where the next can start."""
+        """Append one record and fill up to where the next can start.
+
+        A long payload stands in its blocks as it does in memory (`RecordHead.padded`), and must
+        not change until `finish` returns.
+        """
         self._copy(head)
-        if len(payload):
+        if is_long(len(payload)):
+            self._place(memoryview(payload))
+        elif len(payload):
             self._copy(payload)
-        self._zeros(align(self.position, 8) - self.position)
+        self._zeros(-self.position % 8)
 
     def finish(self) -> int:
         """Write what is left, filled up to whole blocks; return the batch's end."""
-        self._zeros(align(self.position) - self.position)
+        self._zeros(-self.position % BLOCK)
         self._flush()
-        return self._flushed
+        return self.position
+
+    def _place(self, payload: memoryview) -> None:
+        first = -self.position % BLOCK
+        last = first + (len(payload) - first) // BLOCK * BLOCK
+        if first:
+            self._copy(payload[:first])
+        self._part()
+        self._parts.append(payload[first:last])
+        self.position += last - first
+        if len(self._parts) >= PARTS_MAX - 1:
+            self._flush()
+        if last < len(payload):
+            self._copy(payload[last:])
 
     def _copy(self, data: Buffer) -> None:
-        source = np.frombuffer(data, np.uint8)
-        while len(source):
-            room = min(len(source), len(self._array) - self._filled)
-            np.copyto(self._array[self._filled : self._filled + room], source[:room])
-            self._filled += room
-            source = source[room:]
-            if self._filled == len(self._array):
+        source = memoryview(data)
+        self.position += len(source)
+        while source:
+            end = min(self._filled + len(source), len(self._view))
+            count = end - self._filled
+            self._view[self._filled : end] = source[:count]
+            self._filled, source = end, source[count:]
+            if end == len(self._view):
                 self._flush()
 
     def _zeros(self, count: int) -> None:
         # At most a block; the buffer's size is a multiple of a block, so it always fits.
-        self._array[self._filled : self._filled + count] = 0
-        self._filled += count
-        if self._filled == len(self._array):
-            self._flush()
+        if count:
+            self._view[self._filled : self._filled + count] = bytes(count)
+            self._filled += count
+            self.position += count
+            if self._filled == len(self._view):
+                self._flush()
+
+    def _part(self) -> None:
+        """What was copied since the last part is one."""
+        if self._filled > self._parted:
+            self._parts.append(self._view[self._parted : self._filled])
+            self._parted = self._filled
 
     def _flush(self) -> None:
-        if self._filled:
-            self._file.write(self._view[: self._filled], self._flushed)
-            self._flushed += self._filled
-            self._filled = 0
+        self._part()
+        if self._parts:
+            self._file.write(self._parts, self._flushed)
+            self._flushed += sum(map(len, self._parts))
+            self._parts.clear()
+        self._filled = self._parted = 0

@@ -36,7 +36,9 @@ from miner.store.volume import Volume
 
 log = logging.getLogger(__name__)
 
-KIND, FORMAT = "fragments", 1
+KIND, FORMAT = "fragments", 2
+# Version 2 may have zeros before a payload; what version 1 wrote stays as it is.
+UPGRADES = {1: lambda _: None}
 WAITING_MAX = 256 * 1024**2
 # An executor hop costs 40-45 µs, as much as reading 256 KiB from the page cache.
 INLINE_READ = 256 * 1024
@@ -80,7 +82,7 @@ class VolumeStore:
         """Open or create the store. Raises chain.format.StoreError, OSError."""
         lock = lock_directory(directory)
         try:
-            open_store(directory, KIND, FORMAT, {})
+            open_store(directory, KIND, FORMAT, UPGRADES)
             options = JournalOptions(
                 disk or LocalDisk(directory / "volumes"),
                 entropy,

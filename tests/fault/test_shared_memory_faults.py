@@ -1,6 +1,7 @@
 """Shared memory under abuse: dead, late and lying services, broken greetings, no memory left."""
 
 import asyncio
+import mmap
 import os
 import signal
 import socket
@@ -55,10 +56,25 @@ async def fill(message: Fill, caller: Caller) -> Filled:
 
 
 async def measure(message: Measure, _: Caller) -> Size:
-    return Size(len(message.data))
+    data = message.data.buffer
+    assert not (isinstance(data, memoryview) and isinstance(data.obj, mmap.mmap))
+    return Size(len(data))
 
 
-HANDLERS = Handlers().on(Fill, fill).on(Measure, measure)
+class Watch(Message[Size], frozen=True):
+    """As Measure, of bytes that may change."""
+
+    data: Payload
+    in_place = True
+
+
+async def watch(message: Watch, _: Caller) -> Size:
+    data = message.data.buffer
+    assert isinstance(data, memoryview)
+    return Size(len(data) if isinstance(data.obj, mmap.mmap) else 0)
+
+
+HANDLERS = Handlers().on(Fill, fill).on(Measure, measure).on(Watch, watch)
 
 SERVER = """
 import sys
@@ -217,6 +233,19 @@ async def test_connections_leave_no_descriptor_and_no_mapping(
     async with asyncio.timeout(5):
         while descriptors() > before[0] or maps() > before[1]:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
+
+
+async def test_only_messages_that_stand_it_get_their_payloads_where_the_caller_has_them(
+    run: Path, serving: NodeTransport, asking: NodeTransport, arena: Arena
+) -> None:
+    server = await serving.serve(f"ipc://{run}/s.ipc", HANDLERS)
+    peer = asking.connect(server.address)
+    memory = arena.take(MIB)
+    assert memory is not None
+    assert (await peer.ask(Watch(Payload(memory.data)))).size == MIB
+    assert (await peer.ask(Measure(Payload(memory.data)))).size == MIB
+    assert (await peer.ask(Watch(Payload(memory.data[: 200 << 10])))).size == 0  # short: a copy
+    assert (await peer.ask(Watch(Payload(bytearray(MIB))))).size == 0  # through the socket
 
 
 def descriptors() -> int:

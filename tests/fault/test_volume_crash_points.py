@@ -13,7 +13,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from miner.store import opening
+from miner.store import layout, opening
 from miner.store.compaction import Compactor
 from miner.store.index import Index, IndexWriter
 from miner.store.interface import StoreError, StoreFailed, StoreFull
@@ -30,8 +30,14 @@ def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
+@pytest.fixture(autouse=True)
+def _some_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if volumes, which are small here, had fragments with padded records."""
+    monkeypatch.setattr(layout, "LONG_BYTES", 16 * 1024)
+
+
 PLEDGE = 1 << 30
-VOLUME = 80 * 1024
+VOLUME = 96 * 1024
 PRESENT, ABSENT, EITHER = "present", "absent", "either"
 
 

@@ -12,6 +12,7 @@ from miner.scrub import Scrubber, ScrubSettings
 from miner.scrub_state import ScrubMemory
 from miner.store.checking import Checker
 from miner.store.files import LocalFile
+from miner.store.layout import MAGIC
 from miner.store.volumes import VolumeStore
 from tests.conformance.fragment_store_suite import FakeClock
 from tests.fault.test_volume_recovery import Made, fill, open_store, volume, whole
@@ -57,7 +58,9 @@ async def test_rot_anywhere_in_a_record_is_found(tmp_path: Path, where: str) -> 
     made = await fill(store, "a", "b", "c", length=5_000_000)
     path = volume(tmp_path)
     at, size = place_of(path, made[1]), made[1][0].size
-    flip(path, at + {"payload": size // 2, "head": -3, "description": -100}.get(where, size - 1))
+    record = path.read_bytes().rindex(MAGIC, 0, at)
+    places = {"payload": at + size // 2, "head": record + 15, "description": record + 50}
+    flip(path, places.get(where, at + size - 1))
     keys = [record.key for record, _ in made]
     assert await store.damaged(keys) == [keys[1]]
     assert [await store.verify(key) for key in keys] == [True, False, True]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -277,12 +278,15 @@ class FaultyFile:
         self.truncate = inner.truncate
         self.size = inner.size
 
-    def write(self, data: memoryview, offset: int) -> None:
-        if self._disk.room < len(data):
-            self._inner.write(data[: self._disk.room // 4096 * 4096], offset)
-            raise OSError(errno.ENOSPC, "no space left")
-        self._disk.room -= len(data)
-        self._inner.write(data, offset)
+    def write(self, parts: Sequence[memoryview], offset: int) -> None:
+        for part in parts:
+            if self._disk.room < len(part):
+                if self._disk.room >= 4096:
+                    self._inner.write([part[: self._disk.room // 4096 * 4096]], offset)
+                raise OSError(errno.ENOSPC, "no space left")
+            self._disk.room -= len(part)
+            self._inner.write([part], offset)
+            offset += len(part)
 
     def sync(self) -> None:
         if self._disk.fail_syncs:

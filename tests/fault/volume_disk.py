@@ -5,7 +5,7 @@ that is gone. `SimulatedDisk.lose_power` leaves what a disk may leave that was n
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -52,9 +52,10 @@ class SimulatedFile:
         self.durable = b""
         self.unsynced: list[tuple[int, bytes]] = []
 
-    def write(self, data: memoryview, offset: int) -> None:
-        assert len(data) % BLOCK == 0
+    def write(self, parts: Sequence[memoryview], offset: int) -> None:
+        assert all(len(part) % BLOCK == 0 for part in parts)
         assert offset % BLOCK == 0
+        data = memoryview(b"".join(parts))
         disk = self._disk
         disk.step("write", self.name)
         room = disk.room(max(0, offset + len(data) - len(self.data)), len(data))

@@ -61,13 +61,14 @@ class PointFile(LocalFile):
         super().__init__(path)
         self._points = points
 
-    def write(self, data: memoryview, offset: int) -> None:
-        half = len(data) // 2 // 4096 * 4096
+    def write(self, parts: Sequence[memoryview], offset: int) -> None:
+        first, *rest = parts
+        half = len(first) // 2 // 4096 * 4096
         self._points.reach("write")
         if half:
-            super().write(data[:half], offset)
+            super().write([first[:half]], offset)
             self._points.reach("write: half of it")
-        super().write(data[half:], offset + half)
+        super().write([first[half:], *rest], offset + half)
 
     def sync(self) -> None:
         self._points.reach("sync")

@@ -136,6 +136,18 @@ def test_a_guest_copies_what_is_sent_and_fills_what_is_lent() -> None:
     assert bytes(view[8:12]) == b"last"
 
 
+def test_a_view_is_the_memory_itself_and_nobody_writes_through_it() -> None:
+    own = arena()
+    guest = Guest(os.dup(own.fd), own.size)
+    memory = own.take(MIB)
+    assert memory is not None
+    view = guest.view(Reference(own.start_of(memory) + 5, 100))
+    memory.data[5:9] = b"late"
+    assert bytes(view[:4]) == b"late"
+    with pytest.raises(TypeError):
+        view[:1] = b"x"
+
+
 @pytest.mark.parametrize("offset", [8 * MIB - PAGE + 1, 8 * MIB, 1 << 63])
 def test_a_place_beyond_the_memory_is_malformed(offset: int) -> None:
     own = arena()
