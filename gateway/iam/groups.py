@@ -9,6 +9,7 @@ from gateway.iam import users
 from gateway.iam.call import Call, Result, paged
 from gateway.iam.errors import DeleteConflict, LimitExceeded
 from gateway.iam.listing import page_of
+from gateway.iam.members import check_bare, renamed, with_name
 from gateway.iam.reply import Value, moment
 from gateway.iam.rows import GroupRow, UserRow, arn, new_id
 
@@ -37,7 +38,7 @@ def create_group(call: Call) -> Result:
 
 def get_group(call: Call) -> Result:
     """The group and a page of its members."""
-    row = call.view.get(GroupRow, call.name("GroupName"))
+    row = _named(call)
     members = [user for name in row.members if (user := call.view.find(UserRow, name)) is not None]
     page = paged(
         call,
@@ -55,7 +56,7 @@ def list_groups(call: Call) -> Result:
 
 def list_groups_for_user(call: Call) -> Result:
     """A page of a user's groups."""
-    user = call.view.get(UserRow, call.name("UserName"))
+    user = users.named(call)
     found = [row for name in user.groups if (row := call.view.find(GroupRow, name)) is not None]
     return paged(
         call,
@@ -67,32 +68,23 @@ def list_groups_for_user(call: Call) -> Result:
 
 def update_group(call: Call) -> Result:
     """Another name or path; its members go along."""
-    row = call.view.get(GroupRow, call.name("GroupName"))
+    row = _named(call)
     name = call.name("NewGroupName") if call.params.has("NewGroupName") else row.name
-    changed = msgspec.structs.replace(row, name=name, path=call.path("NewPath", row.path))
-    if name.lower() == row.name.lower():
-        call.view.put(changed)
+    if not renamed(call, row, name):
         return None
-    call.view.delete(row)
-    call.view.make(changed)
     for member in row.members:
         user = call.view.get(UserRow, member)
-        groups = tuple(
-            name.lower() if group == row.name.lower() else group for group in user.groups
-        )
+        groups = with_name(user.groups, row.name, name)
         call.view.put(msgspec.structs.replace(user, groups=groups))
     return None
 
 
 def delete_group(call: Call) -> Result:
     """Only a group that has nothing left."""
-    row = call.view.get(GroupRow, call.name("GroupName"))
+    row = _named(call)
     if row.members:
         raise DeleteConflict("Cannot delete entity, must remove users from group first.")
-    if row.policies:
-        raise DeleteConflict("Cannot delete entity, must delete policies first.")
-    if row.attached:
-        raise DeleteConflict("Cannot delete entity, must detach all policies first.")
+    check_bare(row)
     call.view.delete(row)
     return None
 
@@ -122,6 +114,9 @@ def remove_user_from_group(call: Call) -> Result:
     return None
 
 
+def _named(call: Call) -> GroupRow:
+    return call.view.get(GroupRow, call.name("GroupName"))
+
+
 def _both(call: Call) -> tuple[GroupRow, UserRow]:
-    group = call.view.get(GroupRow, call.name("GroupName"))
-    return group, call.view.get(UserRow, call.name("UserName"))
+    return _named(call), users.named(call)

@@ -7,7 +7,7 @@ import re
 
 import msgspec
 
-from gateway.iam.call import ARN, TEXT, Call, Result, listed, paged, tag_list
+from gateway.iam.call import ARN, TEXT, Call, Result, listed, tag_list
 from gateway.iam.errors import (
     DeleteConflict,
     LimitExceeded,
@@ -156,7 +156,7 @@ def list_policies(call: Call) -> Result:
 
 def delete_policy(call: Call) -> Result:
     """Only a policy with one version that nobody has."""
-    row = _own(call)
+    row = own(call)
     if row.attachments or row.boundaries:
         raise DeleteConflict("Cannot delete a policy attached to entities.")
     if len(row.versions) > 1:
@@ -168,7 +168,7 @@ def delete_policy(call: Call) -> Result:
 
 def create_policy_version(call: Call) -> Result:
     """One version more, at most five; perhaps the default one."""
-    row = _own(call)
+    row = own(call)
     document = call.document("PolicyDocument", Kind.IDENTITY, DOCUMENT_MAX)
     default = call.params.choice("SetAsDefault", ("true", "false"), "false") == "true"
     if len(row.versions) >= VERSIONS_MAX:
@@ -207,7 +207,7 @@ def list_policy_versions(call: Call) -> Result:
 
 def delete_policy_version(call: Call) -> Result:
     """Any but the default one."""
-    row = _own(call)
+    row = own(call)
     version = _find(row, _number(call))
     if version.number == row.default:
         raise DeleteConflict("Cannot delete the default version of a policy.")
@@ -218,7 +218,7 @@ def delete_policy_version(call: Call) -> Result:
 
 def set_default_policy_version(call: Call) -> Result:
     """What holds from now on for whoever has the policy."""
-    row = _own(call)
+    row = own(call)
     version = _find(row, _number(call))
     changed = msgspec.structs.replace(row, default=version.number, updated_ns=call.now_ns)
     call.view.put(changed)
@@ -239,27 +239,8 @@ def list_entities_for_policy(call: Call) -> Result:
     return {**names, "IsTruncated": False}
 
 
-def tag_policy(call: Call) -> Result:
-    """Add tags, or give them other values."""
-    row = _own(call)
-    call.view.put(msgspec.structs.replace(row, tags=call.with_tags(row.tags)))
-    return None
-
-
-def untag_policy(call: Call) -> Result:
-    """Remove tags."""
-    row = _own(call)
-    call.view.put(msgspec.structs.replace(row, tags=call.without_tags(row.tags)))
-    return None
-
-
-def list_policy_tags(call: Call) -> Result:
-    """A page of tags."""
-    row = _own(call)
-    return paged(call, "Tags", list(row.tags), tag_list(row.tags))
-
-
-def _own(call: Call) -> PolicyRow:
+def own(call: Call) -> PolicyRow:
+    """The account's policy of PolicyArn. Raises UnmodifiableEntity, NoSuchEntity."""
     row = find_policy(call, policy_arn(call))
     if row is None:
         raise UnmodifiableEntity

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from gateway.iam import absent, groups, managed_policies, providers, roles, users
 from gateway.iam.call import ARN, Call, Result
 from gateway.iam.inline_policies import MemberPolicies
+from gateway.iam.members import boundary_operations
 from gateway.iam.rows import Entity, GroupRow, PolicyRow, RoleRow, UserRow, arn, arn_of
+from gateway.iam.tags import tag_operations
 
 VERSION = "2010-05-08"
 
@@ -70,15 +72,13 @@ _add(
     GetUser=users.get_user,
     UpdateUser=users.update_user,
     DeleteUser=users.delete_user,
-    TagUser=users.tag_user,
-    UntagUser=users.untag_user,
-    ListUserTags=users.list_user_tags,
     CreateAccessKey=users.create_access_key,
     ListAccessKeys=users.list_access_keys,
     UpdateAccessKey=users.update_access_key,
     DeleteAccessKey=users.delete_access_key,
     GetLoginProfile=absent.no_login_profile,
     DeleteLoginProfile=absent.no_login_profile,
+    **tag_operations("User", users.named),
     **absent.OF_USERS,
 )
 _add(_all("user"), ListUsers=users.list_users)
@@ -86,8 +86,7 @@ _add(_anything, GetAccessKeyLastUsed=users.get_access_key_last_used)
 _add(
     _entity(UserRow, "UserName"),
     **MemberPolicies(UserRow, "User").operations(),
-    PutUserPermissionsBoundary=roles.put_user_boundary,
-    DeleteUserPermissionsBoundary=roles.delete_user_boundary,
+    **boundary_operations("User", users.named),
     ListGroupsForUser=groups.list_groups_for_user,
 )
 _add(
@@ -110,12 +109,9 @@ _add(
     UpdateRoleDescription=roles.update_role_description,
     UpdateAssumeRolePolicy=roles.update_assume_role_policy,
     DeleteRole=roles.delete_role,
-    TagRole=roles.tag_role,
-    UntagRole=roles.untag_role,
-    ListRoleTags=roles.list_role_tags,
     ListInstanceProfilesForRole=roles.list_instance_profiles_for_role,
-    PutRolePermissionsBoundary=roles.put_role_boundary,
-    DeleteRolePermissionsBoundary=roles.delete_role_boundary,
+    **tag_operations("Role", roles.named),
+    **boundary_operations("Role", roles.named),
 )
 _add(_all("role"), ListRoles=roles.list_roles)
 _add(_entity(PolicyRow, "PolicyName"), CreatePolicy=managed_policies.create_policy)
@@ -129,9 +125,7 @@ _add(
     DeletePolicyVersion=managed_policies.delete_policy_version,
     SetDefaultPolicyVersion=managed_policies.set_default_policy_version,
     ListEntitiesForPolicy=managed_policies.list_entities_for_policy,
-    TagPolicy=managed_policies.tag_policy,
-    UntagPolicy=managed_policies.untag_policy,
-    ListPolicyTags=managed_policies.list_policy_tags,
+    **tag_operations("Policy", managed_policies.own),
 )
 _add(_all("policy"), ListPolicies=managed_policies.list_policies)
 _add(
@@ -141,9 +135,7 @@ _add(
     AddClientIDToOpenIDConnectProvider=providers.add_client_id,
     RemoveClientIDFromOpenIDConnectProvider=providers.remove_client_id,
     UpdateOpenIDConnectProviderThumbprint=providers.update_thumbprints,
-    TagOpenIDConnectProvider=providers.tag_provider,
-    UntagOpenIDConnectProvider=providers.untag_provider,
-    ListOpenIDConnectProviderTags=providers.list_provider_tags,
+    **tag_operations("OpenIDConnectProvider", providers.named),
 )
 _add(
     _all("oidc-provider"),

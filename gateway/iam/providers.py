@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.iam.call import ARN, Call, Result, paged, tag_list
+from gateway.iam.call import ARN, Call, Result, tag_list
 from gateway.iam.errors import InvalidInput, LimitExceeded, NoSuchEntity
 from gateway.iam.groups import GROUPS_MAX
 from gateway.iam.inline_policies import ATTACHED_MAX
@@ -70,7 +70,8 @@ def _thumbprints(call: Call) -> tuple[str, ...]:
     return tuple(call.params.strings("ThumbprintList", most=THUMBPRINTS_MAX, longest=40))
 
 
-def _named(call: Call) -> ProviderRow:
+def named(call: Call) -> ProviderRow:
+    """The provider of OpenIDConnectProviderArn. Raises NoSuchEntity."""
     given = call.params.text("OpenIDConnectProviderArn", ARN, least=20, most=2048)
     prefix = f"arn:aws:iam::{call.account}:oidc-provider/"
     row = None
@@ -83,7 +84,7 @@ def _named(call: Call) -> ProviderRow:
 
 def get_provider(call: Call) -> Result:
     """By ARN."""
-    row = _named(call)
+    row = named(call)
     return {
         "Url": row.url,
         "ClientIDList": list(row.audiences),
@@ -101,13 +102,13 @@ def list_providers(call: Call) -> Result:
 
 def delete_provider(call: Call) -> Result:
     """Trust it no more; sessions that there are go on."""
-    call.view.delete(_named(call))
+    call.view.delete(named(call))
     return None
 
 
 def add_client_id(call: Call) -> Result:
     """One audience more; again is no error."""
-    row, audience = _named(call), call.params.text("ClientID", ARN, most=255)
+    row, audience = named(call), call.params.text("ClientID", ARN, most=255)
     audiences = tuple(dict.fromkeys((*row.audiences, audience)))
     if len(audiences) > AUDIENCES_MAX:
         raise LimitExceeded(f"Cannot exceed quota for ClientIdsPerProvider: {AUDIENCES_MAX}")
@@ -117,7 +118,7 @@ def add_client_id(call: Call) -> Result:
 
 def remove_client_id(call: Call) -> Result:
     """One audience less."""
-    row, audience = _named(call), call.params.text("ClientID", ARN, most=255)
+    row, audience = named(call), call.params.text("ClientID", ARN, most=255)
     left = tuple(one for one in row.audiences if one != audience)
     call.view.put(msgspec.structs.replace(row, audiences=left))
     return None
@@ -125,29 +126,9 @@ def remove_client_id(call: Call) -> Result:
 
 def update_thumbprints(call: Call) -> Result:
     """Other thumbprints."""
-    row = _named(call)
+    row = named(call)
     call.view.put(msgspec.structs.replace(row, thumbprints=_thumbprints(call)))
     return None
-
-
-def tag_provider(call: Call) -> Result:
-    """Add tags, or give them other values."""
-    row = _named(call)
-    call.view.put(msgspec.structs.replace(row, tags=call.with_tags(row.tags)))
-    return None
-
-
-def untag_provider(call: Call) -> Result:
-    """Remove tags."""
-    row = _named(call)
-    call.view.put(msgspec.structs.replace(row, tags=call.without_tags(row.tags)))
-    return None
-
-
-def list_provider_tags(call: Call) -> Result:
-    """A page of tags."""
-    row = _named(call)
-    return paged(call, "Tags", list(row.tags), tag_list(row.tags))
 
 
 def get_account_summary(call: Call) -> Result:

@@ -5,12 +5,12 @@ https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html
 
 import msgspec
 
-from gateway.iam.call import TEXT, Call, Result, paged, tag_list
-from gateway.iam.errors import DeleteConflict
+from gateway.iam.call import TEXT, Call, Result, tag_list
 from gateway.iam.listing import page_of
-from gateway.iam.managed_policies import count_boundary, policy_arn
+from gateway.iam.managed_policies import count_boundary
+from gateway.iam.members import check_bare
 from gateway.iam.reply import Value, encoded, moment
-from gateway.iam.rows import RoleRow, UserRow, arn, new_id
+from gateway.iam.rows import RoleRow, arn, new_id
 from gateway.policy.document import Kind
 
 NAME_MAX = 64
@@ -64,13 +64,14 @@ def create_role(call: Call) -> Result:
     return {"Role": shown(call.account, row, whole=True)}
 
 
-def _named(call: Call) -> RoleRow:
+def named(call: Call) -> RoleRow:
+    """The role of RoleName."""
     return call.view.get(RoleRow, call.name("RoleName"))
 
 
 def get_role(call: Call) -> Result:
     """By name."""
-    return {"Role": shown(call.account, _named(call), whole=True)}
+    return {"Role": shown(call.account, named(call), whole=True)}
 
 
 def list_roles(call: Call) -> Result:
@@ -80,7 +81,7 @@ def list_roles(call: Call) -> Result:
 
 def update_role(call: Call) -> Result:
     """Another description or longest session."""
-    row = _named(call)
+    row = named(call)
     changed = msgspec.structs.replace(
         row,
         description=_description(call, row.description),
@@ -92,7 +93,7 @@ def update_role(call: Call) -> Result:
 
 def update_role_description(call: Call) -> Result:
     """Another description."""
-    row = _named(call)
+    row = named(call)
     changed = msgspec.structs.replace(row, description=_description(call, row.description))
     call.view.put(changed)
     return {"Role": shown(call.account, changed, whole=True)}
@@ -100,7 +101,7 @@ def update_role_description(call: Call) -> Result:
 
 def update_assume_role_policy(call: Call) -> Result:
     """Another trust policy; sessions that there are go on."""
-    row = _named(call)
+    row = named(call)
     trust = call.document("PolicyDocument", Kind.TRUST, TRUST_MAX)
     call.view.put(msgspec.structs.replace(row, trust=trust))
     return None
@@ -108,68 +109,14 @@ def update_assume_role_policy(call: Call) -> Result:
 
 def delete_role(call: Call) -> Result:
     """Only a role without policies; its sessions end."""
-    row = _named(call)
-    if row.policies:
-        raise DeleteConflict("Cannot delete entity, must delete policies first.")
-    if row.attached:
-        raise DeleteConflict("Cannot delete entity, must detach all policies first.")
+    row = named(call)
+    check_bare(row)
     count_boundary(call, row.boundary, "")
     call.view.delete(row)
     return None
 
 
-def tag_role(call: Call) -> Result:
-    """Add tags, or give them other values."""
-    row = _named(call)
-    call.view.put(msgspec.structs.replace(row, tags=call.with_tags(row.tags)))
-    return None
-
-
-def untag_role(call: Call) -> Result:
-    """Remove tags."""
-    row = _named(call)
-    call.view.put(msgspec.structs.replace(row, tags=call.without_tags(row.tags)))
-    return None
-
-
-def list_role_tags(call: Call) -> Result:
-    """A page of tags."""
-    row = _named(call)
-    return paged(call, "Tags", list(row.tags), tag_list(row.tags))
-
-
 def list_instance_profiles_for_role(call: Call) -> Result:
     """There are no instances here; terraform asks before it deletes a role."""
-    _named(call)
+    named(call)
     return {"InstanceProfiles": [], "IsTruncated": False}
-
-
-# ------------------------------------------------------------------ boundaries, also of users
-def put_role_boundary(call: Call) -> Result:
-    """What the role's policies give at most."""
-    row = _named(call)
-    policy = count_boundary(call, row.boundary, policy_arn(call, "PermissionsBoundary"))
-    call.view.put(msgspec.structs.replace(row, boundary=policy))
-    return None
-
-
-def delete_role_boundary(call: Call) -> Result:
-    """No boundary any more."""
-    row = _named(call)
-    call.view.put(msgspec.structs.replace(row, boundary=count_boundary(call, row.boundary, "")))
-    return None
-
-
-def put_user_boundary(call: Call) -> Result:
-    """What the user's policies give at most."""
-    row = call.view.get(UserRow, call.name("UserName"))
-    policy = count_boundary(call, row.boundary, policy_arn(call, "PermissionsBoundary"))
-    call.view.put(msgspec.structs.replace(row, boundary=policy))
-    return None
-
-
-def delete_user_boundary(call: Call) -> Result:
-    """No boundary any more."""
-    row = call.view.get(UserRow, call.name("UserName"))
-    call.view.put(msgspec.structs.replace(row, boundary=count_boundary(call, row.boundary, "")))
-    return None

@@ -12,6 +12,7 @@ from gateway.iam.call import Call, Result, paged, tag_list
 from gateway.iam.errors import DeleteConflict, EntityAlreadyExists, LimitExceeded, NoSuchEntity
 from gateway.iam.listing import page_of
 from gateway.iam.managed_policies import count_boundary
+from gateway.iam.members import check_bare, renamed, with_name
 from gateway.iam.reply import Value, moment
 from gateway.iam.rows import GroupRow, UserRow, arn, new_id, root_arn
 from gateway.records import AccessKeyRow
@@ -63,6 +64,11 @@ def get_user(call: Call) -> Result:
     return {"User": shown(call.account, row, tags=True)}
 
 
+def named(call: Call) -> UserRow:
+    """The user of UserName."""
+    return call.view.get(UserRow, call.name("UserName"))
+
+
 def own_name(call: Call) -> str:
     """UserName, or that of who asks; "" for the account itself."""
     if call.params.has("UserName"):
@@ -78,61 +84,32 @@ def list_users(call: Call) -> Result:
 
 def update_user(call: Call) -> Result:
     """Another name or path; keys and groups go along, policies that name the ARN do not."""
-    row = call.view.get(UserRow, call.name("UserName"))
+    row = named(call)
     name = call.name("NewUserName", NAME_MAX) if call.params.has("NewUserName") else row.name
-    changed = msgspec.structs.replace(row, name=name, path=call.path("NewPath", row.path))
-    if name.lower() == row.name.lower():
-        call.view.put(changed)
+    if not renamed(call, row, name):
         return None
-    call.view.delete(row)
-    call.view.make(changed)
     for key in row.keys:
         held = call.view.key(key)
         if held is not None:
             call.view.put_key(key, msgspec.structs.replace(held, user=name.lower()))
     for one in row.groups:
         group = call.view.get(GroupRow, one)
-        members = tuple(
-            name.lower() if member == row.name.lower() else member for member in group.members
-        )
+        members = with_name(group.members, row.name, name)
         call.view.put(msgspec.structs.replace(group, members=members))
     return None
 
 
 def delete_user(call: Call) -> Result:
     """Only a user that has nothing left."""
-    row = call.view.get(UserRow, call.name("UserName"))
+    row = named(call)
     if row.keys:
         raise DeleteConflict("Cannot delete entity, must delete access keys first.")
-    if row.policies:
-        raise DeleteConflict("Cannot delete entity, must delete policies first.")
-    if row.attached:
-        raise DeleteConflict("Cannot delete entity, must detach all policies first.")
+    check_bare(row)
     if row.groups:
         raise DeleteConflict("Cannot delete entity, must remove users from group first.")
     count_boundary(call, row.boundary, "")
     call.view.delete(row)
     return None
-
-
-def tag_user(call: Call) -> Result:
-    """Add tags, or give them other values."""
-    row = call.view.get(UserRow, call.name("UserName"))
-    call.view.put(msgspec.structs.replace(row, tags=call.with_tags(row.tags)))
-    return None
-
-
-def untag_user(call: Call) -> Result:
-    """Remove tags."""
-    row = call.view.get(UserRow, call.name("UserName"))
-    call.view.put(msgspec.structs.replace(row, tags=call.without_tags(row.tags)))
-    return None
-
-
-def list_user_tags(call: Call) -> Result:
-    """A page of tags."""
-    row = call.view.get(UserRow, call.name("UserName"))
-    return paged(call, "Tags", list(row.tags), tag_list(row.tags))
 
 
 # ------------------------------------------------------------------ access keys
