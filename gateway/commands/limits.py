@@ -4,8 +4,8 @@ import argparse
 
 from gateway.commands.failures import WrongUse
 from gateway.commands.session import ask, network_of, show, size_text
-from gateway.config import parse_size
 from gateway.protocol import LimitState, SetLimits
+from gateway.values import parse_size
 
 # Counting what a bucket of millions of objects holds takes a while.
 COUNT_SECONDS = 600.0

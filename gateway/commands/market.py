@@ -12,8 +12,8 @@ from chain.tokens import parse_tokens, tokens_text
 from gateway.commands.failures import Failed, WrongUse
 from gateway.commands.options import Parsers, action, group
 from gateway.commands.session import network_of, show, size_text, table
-from gateway.config import parse_size
 from gateway.network import Network
+from gateway.values import parse_size
 
 if TYPE_CHECKING:
     from chain.client import LedgerClient

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from chain.net.transport import Message
-from gateway.config import DEFAULT_DATA_DIR, parse_path
+from gateway.config import DEFAULT_DATA_DIR
 from gateway.credentials import read_credentials
 from gateway.network import Network, read_network
+from gateway.values import parse_path
 
 Reply = TypeVar("Reply", bound=msgspec.Struct)
 ASK_SECONDS = 30.0

@@ -5,16 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.config import (
-    GIB,
-    ROWS,
-    ConfigError,
-    parse_port,
-    parse_seconds,
-    parse_size,
-    profile_of,
-    resolve,
-)
+from gateway.config import GIB, ROWS, ConfigError, profile_of, resolve
+from gateway.values import parse_port, parse_seconds, parse_size
 
 
 def options(tmp_path: Path, **given_options: object) -> dict[str, object]:
