@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from tests.clients.running import ROOT, RunningNetwork, program
 
-SCRIPT = ROOT / "tests" / "clients" / "scripts" / "aws_calls.py"
+SCRIPT = ROOT / "tests" / "clients" / "aws_calls.py"
 _CODE = re.compile(r"An error occurred \((\w+(?:\.\w+)?)\)")
 
 

@@ -61,6 +61,7 @@ def tree(tmp_path: Path) -> Path:
 def bucket(network: RunningNetwork, request: pytest.FixtureRequest) -> Iterator[str]:
     """A bucket that goes with the test, whatever is left in it."""
     name = "p-" + hashlib.sha256(request.node.name.encode()).hexdigest()[:12]
-    network.aws("s3", "mb", f"s3://{name}")
+    client = network.boto()
+    client.create_bucket(Bucket=name)
     yield name
-    network.aws("s3", "rb", "--force", f"s3://{name}")
+    network.cumulus("bucket", "rm", name, "--force")

@@ -1,6 +1,7 @@
 """A whole network of processes, started as a user starts it, and the programs that talk to it."""
 
 import configparser
+import functools
 import hashlib
 import json
 import os
@@ -207,6 +208,7 @@ class RunningNetwork:
         return session.client(service, endpoint_url=self.url("s3"), **trust, **more)
 
 
+@functools.cache
 def program(name: str, probe: str = "--version") -> str:
     """A client's path, if `NAME PROBE` runs; else skipped, or failed where clients are required."""
     folders = [Path(sys.prefix) / "bin", ROOT / "node_modules" / ".bin"]

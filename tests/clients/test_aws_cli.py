@@ -12,8 +12,8 @@ from tests.clients.running import RunningNetwork
 pytestmark = [pytest.mark.client, pytest.mark.network, pytest.mark.timeout(300)]
 
 MIB = 1 << 20
-LARGE_MIB = int(os.environ.get("CUMULUS_TEST_LARGE_MIB", "200"))
-MANY = int(os.environ.get("CUMULUS_TEST_MANY_FILES", "1000"))
+LARGE_MIB = int(os.environ.get("CUMULUS_TEST_LARGE_MIB", "100"))
+MANY = int(os.environ.get("CUMULUS_TEST_MANY_FILES", "500"))
 
 
 def made_file(path: Path, size: int) -> Path:
@@ -42,14 +42,15 @@ def test_a_directory_of_many_small_files_syncs_both_ways(
 ) -> None:
     source = tmp_path / "source"
     chance = random.Random(7)
-    for number in range(MANY):
+    count = MANY // 5 if network.authority else MANY  # what TLS adds shows with few
+    for number in range(count):
         path = source / f"folder-{number % 10}" / f"file {number:04}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(chance.randbytes(chance.randrange(1, 40_000)))
     network.aws("s3", "mb", "s3://many")
     network.aws("s3", "cp", "--recursive", source, "s3://many/in/", "--only-show-errors")
     listed = network.aws("s3", "ls", "--recursive", "s3://many/in/").stdout.splitlines()
-    assert len(listed) == MANY
+    assert len(listed) == count
     again = network.aws("s3", "sync", source, "s3://many/in/", "--size-only").stdout
     assert "upload:" not in again
     (source / "folder-0" / "new").write_bytes(b"new")

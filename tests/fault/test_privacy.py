@@ -113,6 +113,8 @@ def test_a_private_bucket_shows_nothing_and_an_unpublished_one_nothing_any_more(
     assert network.stop() == 0
     network.start()
     assert statuses(network, everything) == {404}
+    for key, body in (("large", BODY), ("d/small", SMALL)):  # of S3 nothing is gone
+        assert network.boto().get_object(Bucket="shown", Key=key)["Body"].read() == body
 
     publish(network, "shown", "on")
     wait_published(network, "shown", ["large", "d/small"])
