@@ -25,6 +25,7 @@ from pathlib import Path
 
 from chain.clock import Clock
 from gateway.logs import Journal, rotate
+from gateway.spawning import Process, Programs, Spawner
 
 BACKOFF_FIRST, BACKOFF_MAX, HEALTHY_AFTER = 0.1, 5.0, 10.0
 ROTATE_EVERY = 15.0
@@ -50,7 +51,7 @@ class Child:
     """A command's present state."""
 
     command: Command
-    process: asyncio.subprocess.Process | None = None
+    process: Process | None = None
     restarts: int = 0
     refusals: int = 0
     backoff: float = BACKOFF_FIRST
@@ -82,12 +83,14 @@ class Supervisor:
         clock: Clock,
         journal: Journal,
         on_change: Callable[[], None] = lambda: None,
+        spawner: Spawner | None = None,
     ) -> None:
         self.children = [Child(command) for command in commands]
         self._log_dir = log_dir
         self._clock = clock
         self._journal = journal
         self._on_change = on_change
+        self._spawner = spawner or Programs()
         self._stopping = asyncio.Event()
         self.refused = ""  # why the network cannot run
 
@@ -110,6 +113,7 @@ class Supervisor:
             await self._stop_all()
             for task in (*keepers, rotating):
                 task.cancel()
+        await self._spawner.close()
 
     # ------------------------------------------------------------------ one child
     async def _keep(self, child: Child) -> None:
@@ -166,19 +170,12 @@ class Supervisor:
             timer.cancel()
             waker.cancel()
 
-    async def _spawn(self, command: Command) -> asyncio.subprocess.Process:
+    async def _spawn(self, command: Command) -> Process:
         log = os.open(
             self._log_dir / f"{command.name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
         )
         try:
-            return await asyncio.create_subprocess_exec(
-                *command.argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=command.pass_fds,
-                start_new_session=True,
-            )
+            return await self._spawner.spawn(command.argv, command.pass_fds, log)
         finally:
             os.close(log)
 

@@ -23,6 +23,7 @@ from gateway.launch import commands, owner_of, prepare
 from gateway.listeners import Listener, open_listeners
 from gateway.logs import Journal
 from gateway.network import Network
+from gateway.spawning import spawner_here
 from gateway.supervisor import Command, Supervisor
 
 if TYPE_CHECKING:
@@ -114,7 +115,10 @@ async def _keep(
         write_mark(processes, json.dumps({"processes": state}).encode())
 
     logs = network.config.data_dir / "logs"
-    supervisor = Supervisor(children, logs, clock, journal, on_change=note)
+    held = sorted({descriptor for child in children for descriptor in child.pass_fds})
+    supervisor = Supervisor(
+        children, logs, clock, journal, on_change=note, spawner=spawner_here(held)
+    )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop)
