@@ -33,15 +33,19 @@ CRCS = frozenset(_POLYNOMIALS)
 Vector = tuple[int, ...]
 
 
-class Digester(Protocol):
+class Running(Protocol):
+    """What has taken bytes."""
+
+    def digest(self) -> bytes:
+        """The digest of all bytes so far."""
+        ...
+
+
+class Digester(Running, Protocol):
     """hashlib's face."""
 
     def update(self, data: Buffer, /) -> None:
         """Take more bytes."""
-        ...
-
-    def digest(self) -> bytes:
-        """The digest of all bytes so far."""
         ...
 
 

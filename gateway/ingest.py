@@ -2,15 +2,16 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Self
 
 import msgspec
 
 from chain.clock import NEVER, Deadline
 from chain.net.transport import Buffer
-from gateway.digests import CRCS, Digester, digester, digests_of
+from gateway.digests import CRCS, Running, digester, digests_of
 from gateway.errors import EntityTooLarge, IncompleteBody, SlowDown
+from gateway.lanes import Feed, Updates
 from gateway.model import Algorithm, Digests
 from gateway.seal import CHUNK, commitment, seal_small
 from gateway.segments import Engine, Frame, SegmentWriter, Stored, seal_segment
@@ -84,32 +85,35 @@ class Leaves:
 
 
 class Meter:
-    """The digests of one body; groups them in lanes by what they cost."""
+    """The digests of one body."""
 
-    def __init__(self, wanted: Wanted) -> None:
-        self._digesters: dict[Algorithm, Digester] = {
-            algorithm: digester(algorithm) for algorithm in sorted(wanted.algorithms)
-        }
-        self._leaves = Leaves() if wanted.leaves else None
-
-    def lanes(self) -> list[list[Callable[[Buffer], None]]]:
-        """A lane for each slow hash, one for all CRCs together, one for leaves."""
-        lanes: list[list[Callable[[Buffer], None]]] = []
+    def __init__(self, wanted: Wanted, engine: Engine) -> None:
+        self._feeds: list[Feed] = []
+        self._running: dict[Algorithm, Running] = {}
         fast: list[Callable[[Buffer], None]] = []
-        for algorithm, running in self._digesters.items():
+        for algorithm in sorted(wanted.algorithms):
+            if algorithm is Algorithm.MD5:
+                self._running[algorithm] = stream = engine.hashing.begin()
+                self._feeds.append(stream)
+                continue
+            self._running[algorithm] = running = digester(algorithm)
             if algorithm in CRCS:
                 fast.append(running.update)
             else:
-                lanes.append([running.update])
+                self._feeds.append(Updates(engine.executor, [running.update]))
         if fast:
-            lanes.append(fast)
+            self._feeds.append(Updates(engine.executor, fast))
+        self._leaves = Leaves() if wanted.leaves else None
         if self._leaves:
-            lanes.append([self._leaves.update])
-        return lanes
+            self._feeds.append(Updates(engine.executor, [self._leaves.update]))
+
+    def feeds(self) -> Sequence[Feed]:
+        """One for each slow hash, one for all CRCs together, one for leaves; to be closed."""
+        return self._feeds
 
     def digests(self, size: int) -> Digests:
         """The results."""
-        return Digests(size, {a: d.digest() for a, d in self._digesters.items()})
+        return Digests(size, {a: running.digest() for a, running in self._running.items()})
 
     def leaves(self) -> bytes:
         """Packed leaf digests, empty if they were not wanted."""
@@ -164,13 +168,13 @@ class Ingest:
         key: bytes,
         stream_id: bytes,
     ) -> Ingested:
-        meter = Meter(wanted)
+        meter = Meter(wanted, self._engine)
         size = len(head)
         writer: SegmentWriter | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 writer = SegmentWriter(
-                    self._engine, group, key, wanted.profile, meter.lanes(), wanted.length
+                    self._engine, group, key, wanted.profile, meter.feeds(), wanted.length
                 )
                 await writer.open()
                 await writer.write(head)

@@ -7,10 +7,25 @@ woken once per chunk, by the lane that finishes last.
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from typing import Protocol
+
+from chain.net.transport import Buffer
 
 Job = Callable[[], None]
+
+
+class Feed(Protocol):
+    """What takes a stream's bytes beside the event loop."""
+
+    def push(self, data: Buffer, done: Job) -> None:
+        """Take more bytes, after all before; then call `done` in some thread."""
+        ...
+
+    def close(self) -> None:
+        """Forget what is not begun."""
+        ...
 
 
 class Lane:
@@ -44,6 +59,27 @@ class Lane:
                     return
                 job = self._jobs.popleft()
             job()
+
+
+class Updates:
+    """Feeds functions, one after the other, in a lane."""
+
+    def __init__(self, executor: Executor, functions: Sequence[Callable[[Buffer], None]]) -> None:
+        self._lane = Lane(executor)
+        self._functions = functions
+
+    def push(self, data: Buffer, done: Job) -> None:
+        """See Feed."""
+        self._lane.push(lambda: self._take(data, done))
+
+    def close(self) -> None:
+        """See Feed."""
+        self._lane.abandon()
+
+    def _take(self, data: Buffer, done: Job) -> None:
+        for function in self._functions:
+            function(data)
+        done()
 
 
 class Countdown:

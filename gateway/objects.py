@@ -16,6 +16,7 @@ from gateway.completion import Completion
 from gateway.contents import Contents
 from gateway.errors import InvalidRange
 from gateway.finding import find
+from gateway.hashing.side_by_side import SideBySide
 from gateway.keys import KeyRing
 from gateway.kms import KmsKeys
 from gateway.limits import LimitBook
@@ -83,6 +84,7 @@ class ObjectService:
         engine = Engine(
             pool,
             self._executor,
+            SideBySide(self._executor),
             BufferPool(settings.ring_bytes),
             BufferPool(settings.frame_bytes, arena),
             Cutting(settings.frame_bytes, settings.segment_chunks),

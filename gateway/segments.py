@@ -8,7 +8,7 @@ client is read no faster than its bytes are stored.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -20,7 +20,8 @@ from chain.ids import FragmentId
 from chain.net.transport import Buffer
 from gateway.buffers import Buffer as PoolBuffer
 from gateway.buffers import BufferPool
-from gateway.lanes import Countdown, Lane, call_on
+from gateway.hashing.side_by_side import SideBySide
+from gateway.lanes import Countdown, Feed, Lane, call_on
 from gateway.seal import CHUNK, SEGMENT_CHUNKS_MAX, TAG, Sealer, SegmentSealer
 from miner.erasure import code_for
 from miner.records import Row
@@ -97,6 +98,7 @@ class Engine:
 
     sink: SegmentSink
     executor: Executor
+    hashing: SideBySide
     rings: BufferPool
     frames: BufferPool
     cutting: "Cutting"
@@ -184,10 +186,10 @@ class SegmentWriter:
         group: asyncio.TaskGroup,
         key: bytes,
         profile: Profile,
-        hashes: Sequence[Sequence[Callable[[Buffer], None]]],
+        hashes: Sequence[Feed],
         length: int | None,
     ) -> None:
-        """`hashes`: for each lane the functions that take every chunk.
+        """`hashes` take every chunk.
 
         `length`, where known, only keeps a short stream from taking long buffers.
         """
@@ -196,7 +198,7 @@ class SegmentWriter:
         self._profile = profile
         self._sealer = Sealer(key)
         self._loop = asyncio.get_running_loop()
-        self._hashes = [(Lane(engine.executor), functions) for functions in hashes]
+        self._hashes = hashes
         self._seal_lane = Lane(engine.executor)
         self._left = length
         self.segment_chunks, self._held = engine.cutting.begin(profile, length)
@@ -257,8 +259,8 @@ class SegmentWriter:
 
     def close(self) -> None:
         """Give all buffers back, whatever happened."""
-        for lane, _ in self._hashes:
-            lane.abandon()
+        for feed in self._hashes:
+            feed.close()
         self._seal_lane.abandon()
         self._segment = None
         self._chunk = None
@@ -281,8 +283,8 @@ class SegmentWriter:
         plain = chunk.view[: chunk.fill]
         done = Countdown(self._loop, 1 + len(self._hashes), lambda: self._reuse(chunk))
         self._seal_lane.push(lambda: self._seal(segment, plain, done, last=last, ends=ends))
-        for lane, functions in self._hashes:
-            lane.push(lambda functions=functions: _feed(functions, plain, done))  # type: ignore[misc]
+        for feed in self._hashes:
+            feed.push(plain, done.hit)
 
     def _reuse(self, chunk: Chunk) -> None:
         if self._ring:  # else the transfer was given up meanwhile
@@ -342,11 +344,3 @@ class _OpenSegment:
     frame: PoolBuffer
     sealer: SegmentSealer
     chunks: int
-
-
-def _feed(
-    functions: Sequence[Callable[[Buffer], None]], plain: memoryview, done: Countdown
-) -> None:
-    for function in functions:
-        function(plain)
-    done.hit()

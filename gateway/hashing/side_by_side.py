@@ -1,0 +1,183 @@
+"""Streams hashed side by side: one thread takes the pieces that wait, one of each stream.
+
+Pieces wait while the thread or the processors are busy: the busier they are, the more lanes are
+full.
+"""
+
+import hashlib
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Protocol
+
+from chain.net.transport import Buffer
+from gateway.hashing.machine_code import Function, Unavailable, compile_in_child
+from gateway.hashing.md5 import Md5, Md5State, Piece
+from gateway.lanes import Feed, Job, Updates
+
+# Blocks of each stream (256 KiB) before the thread looks who came meanwhile.
+SLICE = 4096
+
+log = logging.getLogger(__name__)
+
+
+def compiled_md5() -> Md5:
+    """Fit for this processor. Raises Unavailable."""
+    return Md5({lanes: Function(code) for lanes, code in compile_in_child().items()})
+
+
+class SideBySide:
+    """The MD5s of a process's streams. Compiles once two streams are there at once."""
+
+    def __init__(self, executor: Executor, compile_md5: Callable[[], Md5] = compiled_md5) -> None:
+        self._executor = executor
+        self._compile = compile_md5
+        self._line: Line | None = None
+        self._asked = False
+        self._open = 0
+
+    def begin(self) -> "Stream":
+        """A new stream; hashed by itself while there is no code for several."""
+        self._open += 1
+        if self._open > 1 and not self._asked:
+            self._asked = True
+            threading.Thread(target=self._prepare, name="compile", daemon=True).start()
+        if self._line:
+            return InLine(self._line, self._ended)
+        return _Alone(self._executor, self._ended)
+
+    def _ended(self) -> None:
+        self._open -= 1
+
+    def _prepare(self) -> None:
+        try:
+            self._line = Line(self._compile(), self._executor)
+        except Unavailable as error:
+            log.info("each stream's MD5 is computed by itself: %s", error)
+
+
+class Stream(Feed, Protocol):
+    """One stream. `close` it once."""
+
+    def digest(self) -> bytes:
+        """When all that was pushed is done. The end of the stream."""
+        ...
+
+
+class _Alone:
+    """By hashlib."""
+
+    def __init__(self, executor: Executor, ended: Job) -> None:
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._updates = Updates(executor, [self._md5.update])
+        self._ended = ended
+        self.push = self._updates.push
+        self.digest = self._md5.digest
+
+    def close(self) -> None:
+        """See Feed."""
+        self._updates.close()
+        self._ended()
+
+
+class InLine:
+    """Beside others."""
+
+    def __init__(self, line: "Line", ended: Job) -> None:
+        self.state = Md5State()
+        self.closed = False
+        self._line = line
+        self._ended = ended
+
+    def push(self, data: Buffer, done: Job) -> None:
+        """See Feed."""
+        self._line.push(_Waiting(self, data, done))
+
+    def close(self) -> None:
+        """See Feed."""
+        self._line.forget(self)
+        self._ended()
+
+    def digest(self) -> bytes:
+        """See Stream."""
+        return self._line.md5.digest(self.state)
+
+
+class _Waiting:
+    """What was pushed. Its bytes are looked at until `finish`, not longer."""
+
+    __slots__ = ("_data", "_done", "piece", "stream")
+
+    def __init__(self, stream: InLine, data: Buffer, done: Job) -> None:
+        self.stream = stream
+        self.piece: Piece | None = None  # made when the stream's piece before is hashed
+        self._data: Buffer = data
+        self._done = done
+
+    def begun(self, md5: Md5) -> Piece:
+        """What is left to hash."""
+        if self.piece is None:
+            self.piece = Piece(md5, self.stream.state, self._data)
+        return self.piece
+
+    def finish(self) -> None:
+        """All is hashed."""
+        self._data, self.piece = b"", None
+        self._done()
+
+
+class Line:
+    """Pieces in the order of their coming, and the thread that hashes them."""
+
+    def __init__(self, md5: Md5, executor: Executor) -> None:
+        self.md5 = md5
+        self._executor = executor
+        self._lock = threading.Lock()
+        self._waiting: deque[_Waiting] = deque()
+        self._running = False
+
+    def push(self, piece: _Waiting) -> None:
+        """Get in line."""
+        with self._lock:
+            self._waiting.append(piece)
+            if self._running:
+                return
+            self._running = True
+        self._executor.submit(self._drain)
+
+    def forget(self, stream: InLine) -> None:
+        """Take a stream's pieces out of the line."""
+        with self._lock:
+            stream.closed = True
+            self._waiting = deque(piece for piece in self._waiting if piece.stream is not stream)
+
+    def _drain(self) -> None:
+        while together := self._first():
+            pieces = [waiting.begun(self.md5) for waiting in together]
+            if long := [piece for piece in pieces if piece.blocks]:
+                self.md5.advance(long, SLICE)
+            hashed = [waiting for waiting in together if not waiting.begun(self.md5).blocks]
+            with self._lock:
+                self._waiting.extendleft(
+                    waiting
+                    for waiting in reversed(together)
+                    if waiting not in hashed and not waiting.stream.closed
+                )
+            del pieces, long
+            for waiting in hashed:
+                waiting.finish()
+
+    def _first(self) -> list[_Waiting]:
+        """The first of each stream, as many as there are lanes. None: the thread ends."""
+        chosen: dict[InLine, _Waiting] = {}
+        with self._lock:
+            for waiting in self._waiting:
+                if len(chosen) == self.md5.widest:
+                    break
+                chosen.setdefault(waiting.stream, waiting)
+            for waiting in chosen.values():
+                self._waiting.remove(waiting)
+            self._running = bool(chosen)
+        return list(chosen.values())

@@ -1,0 +1,206 @@
+"""MD5 in lanes: what hashlib says, whatever is hashed beside it."""
+
+import hashlib
+import random
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.hashing.machine_code import Unavailable
+from gateway.hashing.md5 import LANES, Md5, Md5State, Piece
+from gateway.hashing.md5_code import md5_code
+from gateway.hashing.side_by_side import InLine, Line, SideBySide, Stream, compiled_md5
+
+llvm = pytest.importorskip("llvmlite.binding", reason="only where code is generated")
+
+
+@cache
+def compiled() -> Md5:
+    return compiled_md5()
+
+
+@pytest.fixture(scope="module")
+def md5() -> Md5:
+    return compiled()
+
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as executor:
+        yield executor
+
+
+def judge(data: bytes) -> bytes:
+    return hashlib.md5(data).digest()
+
+
+def streams_in_line(executor: ThreadPoolExecutor, md5: Md5, count: int) -> list[InLine]:
+    line = Line(md5, executor)
+    return [InLine(line, lambda: None) for _ in range(count)]
+
+
+# ------------------------------------------------------------------ functions
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 9, 17])
+def test_every_lane_hashes_its_own_stream(md5: Md5, count: int) -> None:
+    rng = random.Random(count)
+    for length in (0, 1, 54, 55, 56, 57, 63, 64, 65, 119, 120, 127, 128, 129, 5000):
+        streams = [rng.randbytes(length + lane % 2) for lane in range(count)]
+        assert md5.whole(streams) == [judge(stream) for stream in streams]
+
+
+LENGTHS = st.one_of(
+    st.sampled_from([0, 1, 55, 56, 63, 64, 65, 127, 128, 129]), st.integers(0, 1000)
+)
+
+
+@given(
+    st.lists(st.lists(LENGTHS, max_size=6), min_size=1, max_size=8),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=80, deadline=None)
+def test_any_split_of_any_number_of_streams(splits: list[list[int]], rng: random.Random) -> None:
+    """As the thread does it, but with a random choice of who goes on and how far."""
+    md5 = compiled()
+    states = [Md5State() for _ in splits]
+    waiting = [[rng.randbytes(length) for length in lengths] for lengths in splits]
+    expected = [judge(b"".join(pieces)) for pieces in waiting]
+    running: list[Piece | None] = [None] * len(splits)
+    while True:
+        for i, state in enumerate(states):
+            while not (running[i] and running[i].blocks) and waiting[i]:  # type: ignore[union-attr]
+                running[i] = Piece(md5, state, waiting[i].pop(0))
+        left = [piece for piece in running if piece and piece.blocks]
+        if not left:
+            break
+        md5.advance(rng.sample(left, rng.randint(1, len(left))), rng.randint(1, 8))
+    assert [md5.digest(state) for state in states] == expected
+
+
+@pytest.mark.parametrize(
+    ("triple", "cpu"),
+    [
+        ("x86_64-unknown-linux-gnu", "x86-64"),
+        ("x86_64-unknown-linux-gnu", "haswell"),
+        ("x86_64-unknown-linux-gnu", "znver4"),
+        ("aarch64-unknown-linux-gnu", "generic"),
+        ("aarch64-unknown-linux-gnu", "neoverse-v1"),
+    ],
+)
+def test_the_code_needs_no_linker_on_any_processor(triple: str, cpu: str) -> None:
+    from gateway.hashing.compiler import compiled
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    for lanes in LANES:
+        assert 1000 < len(compiled(md5_code(lanes), cpu, triple=triple)) < 20000
+
+
+# ------------------------------------------------------------------ the line
+def test_pieces_of_many_streams_are_hashed_each_in_order(
+    executor: ThreadPoolExecutor, md5: Md5
+) -> None:
+    rng = random.Random(7)
+    streams = streams_in_line(executor, md5, 13)
+    bodies = [rng.randbytes(rng.randint(0, 2_000_000)) for _ in streams]
+    done = threading.Semaphore(0)
+    pushed, at = 0, [0] * len(streams)
+    while open_ := [i for i, body in enumerate(bodies) if at[i] < len(body)]:
+        i = rng.choice(open_)
+        size = rng.choice([1, 64, 100, 70_000, 1 << 20])
+        streams[i].push(bodies[i][at[i] : at[i] + size], done.release)
+        at[i] += size
+        pushed += 1
+    for _ in range(pushed):
+        assert done.acquire(timeout=30)
+    assert [stream.digest() for stream in streams] == [judge(body) for body in bodies]
+
+
+def test_closed_streams_leave_the_others_alone_and_all_buffers_are_let_go(
+    executor: ThreadPoolExecutor, md5: Md5
+) -> None:
+    streams = streams_in_line(executor, md5, 6)
+    buffers = [bytearray(random.Random(i).randbytes(2 << 20)) for i in range(6)]
+    done = threading.Semaphore(0)
+    for _ in range(2):
+        for i, (stream, buffer) in enumerate(zip(streams, buffers, strict=True)):
+            stream.push(memoryview(buffer), done.release if i % 2 else lambda: None)
+    for stream in streams[::2]:
+        stream.close()
+    for _ in range(6):
+        assert done.acquire(timeout=30)
+    for stream, buffer in list(zip(streams, buffers, strict=True))[1::2]:
+        assert stream.digest() == judge(bytes(buffer) * 2)
+    executor.submit(lambda: None).result(30)
+    give_up = time.monotonic() + 20
+    while any(is_looked_at(buffer) for buffer in buffers):
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def is_looked_at(buffer: bytearray) -> bool:
+    try:
+        buffer.append(0)
+    except BufferError:
+        return True
+    return False
+
+
+# ------------------------------------------------------------------ with and without functions
+def test_two_streams_at_once_are_asked_for_before_anything_is_compiled(
+    executor: ThreadPoolExecutor, md5: Md5
+) -> None:
+    asked = threading.Semaphore(0)
+
+    def compile_md5() -> Md5:
+        asked.release()
+        return md5
+
+    hashing = SideBySide(executor, compile_md5)
+    for _ in range(3):  # one after the other
+        assert digest_of(hashing.begin(), b"alone") == judge(b"alone")
+    assert not asked.acquire(timeout=0.05)
+    both = [hashing.begin(), hashing.begin()]
+    assert asked.acquire(timeout=20)
+    give_up = time.monotonic() + 20
+    while not isinstance(stream := hashing.begin(), InLine):
+        stream.close()
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    assert {digest_of(stream, b"not alone") for stream in [*both, stream]} == {judge(b"not alone")}
+    assert not asked.acquire(timeout=0.01)
+
+
+def test_where_nothing_can_be_compiled_each_stream_is_hashed_by_itself(
+    executor: ThreadPoolExecutor,
+) -> None:
+    tried = threading.Event()
+
+    def compile_md5() -> Md5:
+        tried.set()
+        raise Unavailable("no LLVM here")
+
+    hashing = SideBySide(executor, compile_md5)
+    streams = [hashing.begin() for _ in range(3)]
+    assert tried.wait(20)
+    streams.append(hashing.begin())
+    assert {digest_of(stream, b"x" * 100) for stream in streams} == {judge(b"x" * 100)}
+
+
+def test_a_child_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(Unavailable):
+        compiled_md5()
+
+
+def digest_of(stream: Stream, data: bytes) -> bytes:
+    done = threading.Event()
+    stream.push(data, done.set)
+    assert done.wait(20)
+    stream.close()
+    return stream.digest()
