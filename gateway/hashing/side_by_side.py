@@ -31,7 +31,7 @@ def compiled_md5() -> Md5:
 class SideBySide:
     """The MD5s of a process's streams. Compiles once two streams are there at once."""
 
-    def __init__(self, executor: Executor, compile_md5: Callable[[], Md5] = compiled_md5) -> None:
+    def __init__(self, executor: Executor, compile_md5: Callable[[], Md5]) -> None:
         self._executor = executor
         self._compile = compile_md5
         self._line: Line | None = None

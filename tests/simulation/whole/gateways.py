@@ -33,7 +33,7 @@ from miner.repair import Claims, Repairer, RepairSettings
 from miner.segments import SegmentSource
 from miner.survey import Survey, SurveySettings
 from tests.simulation.whole.model import Model
-from tests.simulation.whole.processes import InlineExecutor, Process
+from tests.simulation.whole.processes import InlineExecutor, Process, nothing_compiled
 from tests.simulation.whole.trace import Trace
 from tests.unit.object_parts import MemoryOwners
 
@@ -141,6 +141,7 @@ class Site:
             entropy=entropy,
             settings=self.settings,
             executor=InlineExecutor(),
+            compile_md5=nothing_compiled,
         )
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from chain.net.simulation import NANOSECONDS, SimClock
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import ServiceUnavailable, SlowDown
+from gateway.hashing.machine_code import Unavailable
+from gateway.hashing.md5 import Md5
 from tests.simulation.whole.trace import Trace
 
 # What a background task may meet while others are away; a program starts it again.
@@ -52,6 +54,11 @@ class InlineExecutor(Executor):
         future: Future[Any] = Future()
         future.set_result(fn(*args, **kwargs))
         return future
+
+
+def nothing_compiled() -> Md5:
+    """A machine on which no code is generated."""
+    raise Unavailable("simulated")
 
 
 class Process(ABC):
