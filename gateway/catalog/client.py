@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from threading import get_ident
 
@@ -10,6 +11,7 @@ import lmdb
 import msgspec
 
 from chain.clock import Entropy, system_entropy
+from chain.gathering import Gathering
 from chain.net.transport import Peer, RemoteError, Unreachable
 from gateway.catalog import protocol
 from gateway.catalog.bodies import LogReader, Snapshot
@@ -42,8 +44,8 @@ COMMIT_SECONDS = 30.0
 NAME_BYTES = 8
 # A message may overtake the one that tells a new writer of us, and has to be sent again.
 _BEGINNINGS_MAX = 8
-# Commits of one turn of the loop share a message. While so many messages are on their way, later
-# commits gather for the next one: at 16 PUTs at once that halves what messages cost.
+# Commits share messages (docs/adr/226). While so many are on their way, later ones gather for the
+# next: at 16 PUTs at once that halves what messages cost.
 MESSAGES_MAX = 2
 WAITING_MAX = 4096
 # Every so many reads: was the index made anew, were log files removed that we hold open?
@@ -107,7 +109,11 @@ class CatalogClient:
         self._entropy = entropy
         self._session, self._name, self._number = b"", b"", 0
         self._waiting: list[_Waiting] = []
+        self._sent = 0  # commits in messages on their way
         self._messages: set[asyncio.Task[None]] = set()
+        self._gathering = Gathering()
+        self._looking = False
+        self._timer: asyncio.TimerHandle | None = None
 
     # ------------------------------------------------------------------ reading
     def read(self) -> AbstractContextManager[Reader]:
@@ -151,7 +157,7 @@ class CatalogClient:
             self._told = self._index_id
             task = loop.create_task(self._tell(IndexDamaged(self._index_id, reason)))
             self._messages.add(task)
-            task.add_done_callback(self._answered)
+            task.add_done_callback(partial(self._answered, 0))
 
     async def _tell(self, message: IndexDamaged) -> None:
         logger.error("the catalog's index is damaged: %s", message.reason)
@@ -199,9 +205,10 @@ class CatalogClient:
             raise CatalogUnavailable("too many commits wait for the catalog's writer")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome] = loop.create_future()
-        if not self._waiting and len(self._messages) < MESSAGES_MAX:
-            loop.call_soon(self._send)
         self._waiting.append((raw, future))
+        if not self._looking:
+            self._looking = True
+            loop.call_soon(self._look_whether_to_send)
         outcome = await future
         if outcome.code:
             raise _refusal(outcome.code, outcome.reason)
@@ -212,9 +219,26 @@ class CatalogClient:
             raise Conflict(candidates[outcome.failed])
         return outcome.sequence
 
+    def _look_whether_to_send(self) -> None:
+        """At the end of a turn in which commits came, or a message was answered."""
+        self._looking = False
+        waiting = len(self._waiting)
+        complete = self._gathering.complete(waiting, waiting + self._sent)
+        if not waiting or len(self._messages) >= MESSAGES_MAX:
+            return
+        if complete:
+            self._send()
+        elif self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._gathering.patience, self._send)
+
     def _send(self) -> None:
         """What waits, in as few messages as possible."""
         loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._gathering.begin(len(self._waiting) + self._sent, loop.time())
         while self._waiting and len(self._messages) < MESSAGES_MAX:
             count, size = 0, 0
             while count < min(len(self._waiting), BATCHES_MAX) and size < BATCHES_BYTES:
@@ -223,14 +247,18 @@ class CatalogClient:
             if count > 1 and size > BATCHES_BYTES:
                 count -= 1
             taken, self._waiting = self._waiting[:count], self._waiting[count:]
+            self._sent += count
             task = loop.create_task(self._ask(taken))
             self._messages.add(task)
-            task.add_done_callback(self._answered)
+            task.add_done_callback(partial(self._answered, count))
 
-    def _answered(self, task: asyncio.Task[None]) -> None:
+    def _answered(self, commits: int, task: asyncio.Task[None]) -> None:
         self._messages.discard(task)
-        if self._waiting:
-            self._send()
+        if commits:
+            self._sent -= commits
+            self._gathering.end(asyncio.get_running_loop().time())
+        if self._waiting and not self._looking:
+            self._look_whether_to_send()
 
     async def _ask(self, taken: "list[_Waiting]") -> None:
         """Send one message and tell each of those who wait for it."""
@@ -279,6 +307,8 @@ class CatalogClient:
     async def close(self) -> None:
         """See Catalog."""
         self._end_turn()
+        if self._timer is not None:
+            self._timer.cancel()
         waiting, self._waiting = self._waiting, []
         for _, future in waiting:
             if not future.done():

@@ -1,6 +1,6 @@
 """Messages to the catalog's writer, and batches as bytes.
 
-One message carries the batches that a process committed in one turn of its loop, in the order in
+One message carries the batches that a process committed at about the same time, in the order in
 which they are judged; each has an outcome of its own. A batch is a MessagePack array of
 [conditions, changes], each item an array that starts with its kind. Bodies are small (at most
 16 KiB by default), so one frame that holds all is cheaper than a frame each.

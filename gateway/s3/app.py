@@ -144,7 +144,7 @@ class S3App:
             current_request.reset(token)
 
     async def _serve(self, scope: Mapping[str, Any], reading: "_Tracked", identifier: str) -> Reply:
-        request = parse_request(scope, reading.receive, self._config.domains)
+        request = parse_request(scope, reading.body.receive, self._config.domains)
         reading.request = request
         if self._iam is not None and is_query(request):
             return await self._iam.serve(request, identifier)
@@ -268,7 +268,7 @@ class S3App:
         if reply.status not in _NO_BODY:
             length = len(reply.body) if reply.length is None else reply.length
             headers.append((b"content-length", b"%d" % length))
-        if not reading.started and _awaits_continue(scope):
+        if not reading.body.started and _awaits_continue(scope):
             # Whether the body follows is not known: the connection cannot be used again.
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
@@ -293,23 +293,36 @@ class S3App:
             log.exception("request %s broke off while sending", identifier)
 
 
-class _Tracked:
-    """Remembers what is known of the request, and whether its body was asked for."""
+class _Body:
+    """The request's body, and whether it was asked for."""
 
-    __slots__ = ("_receive", "began_ns", "bucket", "caller", "permission", "request", "started")
+    __slots__ = ("_receive", "started")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self.started = False
+
+    async def receive(self) -> Any:
+        self.started = True
+        return await self._receive()
+
+
+class _Tracked:
+    """Remembers what is known of the request.
+
+    `request` holds `body.receive`, and nothing of `body` leads back here: a cycle would keep each
+    request with all that it made until the collector comes, out of the processor's caches.
+    """
+
+    __slots__ = ("began_ns", "body", "bucket", "caller", "permission", "request")
+
+    def __init__(self, receive: Receive) -> None:
+        self.body = _Body(receive)
         self.request: Request | None = None
         self.began_ns = 0
         self.caller: Caller | None = None
         self.bucket: Bucket | None = None
         self.permission: Permission | None = None
-
-    async def receive(self) -> Any:
-        self.started = True
-        return await self._receive()
 
 
 async def _answer(handler: Handler, exchange: Exchange, operation: Operation) -> Reply:
@@ -405,7 +418,7 @@ async def _send_watched(reply: Reply, reading: _Tracked, send: Send) -> None:
     gone = asyncio.Event()
 
     async def watch() -> None:
-        while (await reading.receive())["type"] != "http.disconnect":
+        while (await reading.body.receive())["type"] != "http.disconnect":
             pass
         gone.set()
 

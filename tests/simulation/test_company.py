@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from chain.gathering import GATHER_SECONDS, TOGETHER_MAX
 from chain.net.simulation import simulate
-from miner.company import COMPANY_MAX, GATHER_SECONDS, Company
+from miner.company import Company
 
 WRITE = 0.008
 
@@ -88,13 +89,13 @@ async def test_nobody_waits_longer_than_the_last_write_took() -> None:
 async def test_a_crowd_does_not_wait_until_all_are_here() -> None:
     clients = Clients(seconds=1)
     async with asyncio.TaskGroup() as group:
-        for _ in range(3 * COMPANY_MAX):
+        for _ in range(3 * TOGETHER_MAX):
             group.create_task(clients.write())
     clients.waited.clear()
     async with asyncio.TaskGroup() as group:
-        for _ in range(COMPANY_MAX):
+        for _ in range(TOGETHER_MAX):
             group.create_task(clients.write())
-    assert clients.waited == [0.0] * COMPANY_MAX
+    assert clients.waited == [0.0] * TOGETHER_MAX
 
 
 @simulated

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from chain.gathering import Gathering
 from chain.net.memory import MemoryNetwork, MemoryTransport
 from chain.net.transport import Caller
 from gateway.catalog.client import MESSAGES_MAX, CatalogClient
@@ -96,6 +97,36 @@ async def test_commits_of_one_turn_share_a_message_and_fail_alone(world: World) 
     assert made == sorted(made)
     assert sum(service.batches) == 40
     assert len(service.batches) <= MESSAGES_MAX
+
+
+async def test_commits_wait_a_moment_for_those_that_had_company(world: World) -> None:
+    client, _, service = world
+
+    async def write(number: int) -> None:
+        for count in range(12):
+            for _ in range(number):  # each comes some turns of the loop behind the one before
+                await asyncio.sleep(0)
+            await client.commit(put(b"%d" % number, b"%d" % count))
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(4):
+            group.create_task(write(number))
+    assert sum(service.batches) == 48
+    assert service.batches[-8:].count(4) >= 7  # (a round's patience may end early)
+
+
+async def test_a_lone_commit_waits_for_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, _, service = world
+
+    def patience(_: Gathering) -> float:
+        raise AssertionError("it waits")
+
+    monkeypatch.setattr(Gathering, "patience", property(patience))
+    for count in range(5):
+        await client.commit(put(b"k", b"%d" % count))
+    assert service.batches == [1] * 5
 
 
 async def test_a_cancelled_commit_leaves_the_others_of_its_message_alone(world: World) -> None:
