@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,9 +10,8 @@ from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.clients.running import ROOT, RunningNetwork, program
+from tests.clients.running import AwsCommands, RunningNetwork
 
-SCRIPT = ROOT / "tests" / "clients" / "aws_calls.py"
 _CODE = re.compile(r"An error occurred \((\w+(?:\.\w+)?)\)")
 
 
@@ -70,16 +67,9 @@ class CommandLine:
     name = "aws"
 
     def __init__(self, network: RunningNetwork, keys: tuple[str, ...] | None = None) -> None:
-        program("aws")  # skipped without it
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
         given = dict(zip(names, keys or (), strict=False))
-        self._process = subprocess.Popen(
-            [sys.executable, str(SCRIPT)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=network.client_environ() | given | {"AWS_MAX_ATTEMPTS": "1"},
-        )
+        self._commands = AwsCommands(network.client_environ() | given | {"AWS_MAX_ATTEMPTS": "1"})
 
     def __call__(self, operation: str, service: str = "s3", **params: Any) -> dict[str, Any]:
         words = ["s3api" if service == "s3" else service, xform_name(operation, "-")]
@@ -102,15 +92,12 @@ class CommandLine:
         return found
 
     def _ask(self, words: list[str]) -> str:
-        assert self._process.stdin
-        assert self._process.stdout
-        print(json.dumps(words), file=self._process.stdin, flush=True)
-        code, out, err = json.loads(self._process.stdout.readline())
-        if code:
-            known = _CODE.search(err)
-            assert known, f"aws {' '.join(words)}: {err}"
+        done = self._commands.run(words)
+        if done.returncode:
+            known = _CODE.search(done.stderr)
+            assert known, f"aws {' '.join(words)}: {done.stderr}"
             raise Refused(known[1])
-        return str(out)
+        return done.stdout
 
     def close(self) -> None:
-        self._process.communicate()
+        self._commands.close()

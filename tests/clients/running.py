@@ -35,6 +35,7 @@ class RunningNetwork:
         self.environ = environ
         self.process: subprocess.Popen[bytes] | None = None
         self.endpoints: dict[str, str | None] = {}
+        self._aws: AwsCommands | None = None
 
     # ------------------------------------------------------------------ life
     def command(self, *options: str) -> list[str]:
@@ -90,6 +91,9 @@ class RunningNetwork:
     def stop(self) -> int:
         """SIGTERM, as Ctrl-C once; the exit code. Fails when it takes longer than promised."""
         assert self.process is not None
+        if self._aws is not None:  # it knows the ports that end here
+            self._aws.close()
+            self._aws = None
         children = list(self.pids().values())
         self.process.send_signal(signal.SIGTERM)
         try:
@@ -180,8 +184,15 @@ class RunningNetwork:
     def aws(
         self, *words: str | Path, check: bool = True, **environ: str
     ) -> subprocess.CompletedProcess[str]:
-        """The aws command line."""
-        return self.run(program("aws"), *words, check=check, environ=environ)
+        """The aws command line: one process for all calls without an environment of their own."""
+        if environ:
+            return self.run(program("aws"), *words, check=check, environ=environ)
+        if self._aws is None:
+            self._aws = AwsCommands(self.client_environ())
+        done = self._aws.run([str(word) for word in words])
+        if check and done.returncode != 0:
+            pytest.fail(f"aws {words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
 
     def cumulus(self, *words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         """The cumulus command line."""
@@ -206,6 +217,33 @@ class RunningNetwork:
         session = boto3.session.Session(*(keys or self.keys()), region_name="us-east-1")
         trust = {"verify": str(self.authority)} if self.authority else {}
         return session.client(service, endpoint_url=self.url("s3"), **trust, **more)
+
+
+class AwsCommands:
+    """`aws` in a process that stays (aws_calls.py): starting it costs more than most calls."""
+
+    def __init__(self, environ: dict[str, str]) -> None:
+        program("aws")  # skipped without it
+        script = ROOT / "tests" / "clients" / "aws_calls.py"
+        self._process = subprocess.Popen(
+            [sys.executable, str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environ,
+        )
+
+    def run(self, words: list[str]) -> subprocess.CompletedProcess[str]:
+        """One command."""
+        assert self._process.stdin
+        assert self._process.stdout
+        print(json.dumps(words), file=self._process.stdin, flush=True)
+        code, out, err = json.loads(self._process.stdout.readline())
+        return subprocess.CompletedProcess(["aws", *words], code, out, err)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
 
 
 @functools.cache

@@ -47,6 +47,7 @@ def test_a_directory_of_many_small_files_syncs_both_ways(
         path = source / f"folder-{number % 10}" / f"file {number:04}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(chance.randbytes(chance.randrange(1, 40_000)))
+        os.utime(path, (1e9, 1e9))  # what is as old as its copy, to the second, is sent again
     network.aws("s3", "mb", "s3://many")
     network.aws("s3", "cp", "--recursive", source, "s3://many/in/", "--only-show-errors")
     listed = network.aws("s3", "ls", "--recursive", "s3://many/in/").stdout.splitlines()

@@ -330,13 +330,15 @@ def test_requests_are_logged_into_the_target_bucket(notifying: RunningNetwork) -
         bodies = [client.get_object(Bucket="lines", Key=one["Key"])["Body"] for one in found]
         return b"".join(body.read() for body in bodies).decode().splitlines()
 
-    wait_for(lambda: len(lines()) >= 3)
-    by_operation = {text.split("] ", 1)[1].split()[3]: text for text in lines()}
-    put = by_operation["REST.PUT.OBJECT"]
+    def by_operation() -> dict[str, str]:
+        return {text.split("] ", 1)[1].split()[3]: text for text in lines()}
+
+    wait_for(lambda: by_operation().keys() >= {"REST.PUT.OBJECT", "REST.HEAD.OBJECT"})
+    put = by_operation()["REST.PUT.OBJECT"]
     assert made["ResponseMetadata"]["RequestId"] in put
     assert ' k "PUT /visited/k HTTP/1.1" 200 - - 5 ' in put
     assert "SigV4 - AuthHeader" in put
-    assert " 404 NoSuchKey " in by_operation["REST.HEAD.OBJECT"]
+    assert " 404 NoSuchKey " in by_operation()["REST.HEAD.OBJECT"]
 
 
 def test_an_inventory_lists_a_bucket(notifying: RunningNetwork) -> None:
