@@ -10,7 +10,7 @@ from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.clients.running import AwsCommands, RunningNetwork
+from tests.clients.running import Commands, RunningNetwork, program
 
 _CODE = re.compile(r"An error occurred \((\w+(?:\.\w+)?)\)")
 
@@ -69,7 +69,9 @@ class CommandLine:
     def __init__(self, network: RunningNetwork, keys: tuple[str, ...] | None = None) -> None:
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
         given = dict(zip(names, keys or (), strict=False))
-        self._commands = AwsCommands(network.client_environ() | given | {"AWS_MAX_ATTEMPTS": "1"})
+        program("aws")  # skipped without it
+        environ = network.client_environ() | given | {"AWS_MAX_ATTEMPTS": "1"}
+        self._commands = Commands("aws", environ)
 
     def __call__(self, operation: str, service: str = "s3", **params: Any) -> dict[str, Any]:
         words = ["s3api" if service == "s3" else service, xform_name(operation, "-")]

@@ -35,7 +35,7 @@ class RunningNetwork:
         self.environ = environ
         self.process: subprocess.Popen[bytes] | None = None
         self.endpoints: dict[str, str | None] = {}
-        self._aws: AwsCommands | None = None
+        self._staying: dict[str, Commands] = {}
 
     # ------------------------------------------------------------------ life
     def command(self, *options: str) -> list[str]:
@@ -91,9 +91,7 @@ class RunningNetwork:
     def stop(self) -> int:
         """SIGTERM, as Ctrl-C once; the exit code. Fails when it takes longer than promised."""
         assert self.process is not None
-        if self._aws is not None:  # it knows the ports that end here
-            self._aws.close()
-            self._aws = None
+        self.end_commands()
         children = list(self.pids().values())
         self.process.send_signal(signal.SIGTERM)
         try:
@@ -187,16 +185,31 @@ class RunningNetwork:
         """The aws command line: one process for all calls without an environment of their own."""
         if environ:
             return self.run(program("aws"), *words, check=check, environ=environ)
-        if self._aws is None:
-            self._aws = AwsCommands(self.client_environ())
-        done = self._aws.run([str(word) for word in words])
-        if check and done.returncode != 0:
-            pytest.fail(f"aws {words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
-        return done
+        program("aws")  # skipped without it
+        return self._command("aws", words, check)
 
     def cumulus(self, *words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         """The cumulus command line."""
-        return self.run(sys.executable, "-m", "gateway.cli", *words, check=check)
+        return self._command("cumulus", words, check)
+
+    def _command(
+        self, name: str, words: tuple[str | Path, ...], check: bool
+    ) -> subprocess.CompletedProcess[str]:
+        """By the process that stays, if the environment did too."""
+        environ = self.client_environ()
+        if name not in self._staying or self._staying[name].environ != environ:
+            self.end_commands(name)
+            self._staying[name] = Commands(name, environ)
+        done = self._staying[name].run([str(word) for word in words])
+        if check and done.returncode != 0:
+            pytest.fail(f"{name} {words}: {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def end_commands(self, *names: str) -> None:
+        """End the processes that run commands: all, or these."""
+        for name in names or tuple(self._staying):
+            if name in self._staying:
+                self._staying.pop(name).close()
 
     def curl(self, url: str, *options: str | Path) -> bytes:
         """The body of a URL; fails on a status of 400 and above."""
@@ -219,14 +232,13 @@ class RunningNetwork:
         return session.client(service, endpoint_url=self.url("s3"), **trust, **more)
 
 
-class AwsCommands:
-    """`aws` in a process that stays (aws_calls.py): starting it costs more than most calls."""
+class Commands:
+    """`aws` or `cumulus` in a process that stays (staying.py)."""
 
-    def __init__(self, environ: dict[str, str]) -> None:
-        program("aws")  # skipped without it
-        script = ROOT / "tests" / "clients" / "aws_calls.py"
+    def __init__(self, name: str, environ: dict[str, str]) -> None:
+        self.environ = environ
         self._process = subprocess.Popen(
-            [sys.executable, str(script)],
+            [sys.executable, "-m", "tests.clients.staying", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -239,7 +251,7 @@ class AwsCommands:
         assert self._process.stdout
         print(json.dumps(words), file=self._process.stdin, flush=True)
         code, out, err = json.loads(self._process.stdout.readline())
-        return subprocess.CompletedProcess(["aws", *words], code, out, err)
+        return subprocess.CompletedProcess(words, code, out, err)
 
     def close(self) -> None:
         """End the process."""

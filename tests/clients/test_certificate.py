@@ -48,3 +48,4 @@ def test_a_certificate_verifies_offline_and_no_changed_one_does(
         changed.write_bytes(text)
         done = elsewhere.cumulus(*verify, changed, "--genesis", genesis, check=False)
         assert done.returncode == 1
+    elsewhere.end_commands()
