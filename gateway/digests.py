@@ -101,7 +101,7 @@ def digester(algorithm: Algorithm) -> Digester:
             return Crc(_crc64nvme, 8)
 
 
-_WHOLE: dict[Algorithm, Callable[[bytes], bytes]] = {
+_WHOLE: dict[Algorithm, Callable[[Buffer], bytes]] = {
     Algorithm.MD5: lambda data: hashlib.md5(data, usedforsecurity=False).digest(),
     Algorithm.SHA1: lambda data: hashlib.sha1(data, usedforsecurity=False).digest(),
     Algorithm.SHA256: lambda data: hashlib.sha256(data).digest(),
@@ -111,7 +111,7 @@ _WHOLE: dict[Algorithm, Callable[[bytes], bytes]] = {
 }
 
 
-def digests_of(data: bytes, algorithms: frozenset[Algorithm]) -> Digests:
+def digests_of(data: Buffer, algorithms: frozenset[Algorithm]) -> Digests:
     """Digests of what is in one piece: a small body, a request's XML."""
     return Digests(len(data), {algorithm: _WHOLE[algorithm](data) for algorithm in algorithms})
 

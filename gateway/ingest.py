@@ -3,14 +3,14 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Self
 
 import msgspec
 
 from chain.clock import NEVER, Deadline
 from chain.net.transport import Buffer
+from gateway.bodies import Intake
 from gateway.digests import CRCS, Running, digester, digests_of
-from gateway.errors import EntityTooLarge, IncompleteBody, SlowDown
+from gateway.errors import SlowDown
 from gateway.lanes import Feed, Updates
 from gateway.model import Algorithm, Digests
 from gateway.seal import CHUNK, commitment, seal_small
@@ -23,7 +23,6 @@ from miner.writing import BelowQuorum, FragmentReceipt
 # 0.6 ms): a PUT of 128 KiB takes 0.51 instead of 0.74 ms of a worker's CPU, of 256 KiB 2.1 instead
 # of 2.6, with its connections and commits.
 SMALL = 256 << 10
-STREAM_MAX = 5 << 30  # S3: of a PUT and of a part
 LEAF = CHUNK
 
 
@@ -133,17 +132,16 @@ class Ingest:
 
         Whatever happens, buffers go back; fragments without a commit are the miners' to sweep.
         """
-        if wanted.length is not None and wanted.length > STREAM_MAX:
-            raise EntityTooLarge
-        bounded = _Bounded(body, wanted.length)
-        head = bytearray()
-        async for piece in bounded:
-            head += piece
-            if len(head) > SMALL:
-                return await self._pipeline(bytes(head), bounded, wanted, key, stream_id)
-        return await self._small(bytes(head), wanted, key, stream_id)
+        intake = Intake(body, wanted.length)
+        head = memoryview(b"")
+        if wanted.length is None or wanted.length <= SMALL:
+            room = memoryview(bytearray(SMALL if wanted.length is None else wanted.length))
+            head = room[: await intake.fill(room)]
+            if intake.ended:
+                return await self._small(head, wanted, key, stream_id)
+        return await self._pipeline(head, intake, wanted, key, stream_id)
 
-    async def _small(self, plain: bytes, wanted: Wanted, key: bytes, stream_id: bytes) -> Ingested:
+    async def _small(self, plain: Buffer, wanted: Wanted, key: bytes, stream_id: bytes) -> Ingested:
         digests = digests_of(plain, wanted.algorithms)
         leaves = hashlib.sha256(plain).digest() if wanted.leaves else b""
         if len(plain) <= wanted.inline_max or not plain:
@@ -161,15 +159,9 @@ class Ingest:
         return _ingested(stream_id, key, digests, leaves, stored)
 
     async def _pipeline(
-        self,
-        head: bytes,
-        rest: AsyncIterator[Buffer],
-        wanted: Wanted,
-        key: bytes,
-        stream_id: bytes,
+        self, head: Buffer, intake: Intake, wanted: Wanted, key: bytes, stream_id: bytes
     ) -> Ingested:
         meter = Meter(wanted, self._engine)
-        size = len(head)
         writer: SegmentWriter | None = None
         try:
             async with asyncio.TaskGroup() as group:
@@ -177,13 +169,10 @@ class Ingest:
                     self._engine, group, key, wanted.profile, meter.feeds(), wanted.length
                 )
                 await writer.open()
-                await writer.write(head)
-                async for piece in rest:
-                    size += len(piece)
-                    await writer.write(piece)
-                await writer.finish()
+                await writer.take(head, intake)
             stored, chunks = writer.stored(), writer.segment_chunks
-            return _ingested(stream_id, key, meter.digests(size), meter.leaves(), stored, chunks)
+            digests = meter.digests(intake.size)
+            return _ingested(stream_id, key, digests, meter.leaves(), stored, chunks)
         except BaseExceptionGroup as group_error:
             raise _first(group_error) from None
         finally:
@@ -213,33 +202,6 @@ def _ingested(
         stored.deadline,
         segment_chunks,
     )
-
-
-class _Bounded:
-    """The body's bytes, neither more nor fewer than `length`."""
-
-    __slots__ = ("_body", "_length", "_size")
-
-    def __init__(self, body: AsyncIterator[Buffer], length: int | None) -> None:
-        self._body, self._length, self._size = body, length, 0
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Buffer:
-        length = self._length
-        try:
-            piece = await anext(self._body)
-        except StopAsyncIteration:
-            if length is not None and self._size < length:
-                raise IncompleteBody from None
-            raise
-        self._size += len(piece)
-        if self._size > (STREAM_MAX if length is None else length):
-            if length is None:
-                raise EntityTooLarge
-            raise IncompleteBody("The body has more bytes than it was said to have")
-        return piece
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -2,15 +2,16 @@
 
     body -> 1 MiB chunk -> lanes: MD5 | SHA-256 | leaf | seal -> segment -> parity, ids -> pool
 
-The event loop only copies bytes into chunks. A chunk is free again when its last lane is through;
-a segment's buffer when the pool has stored it. Both come from budgets of the whole process, so a
-client is read no faster than its bytes are stored.
+Bytes are read from the client's socket into chunks. A chunk is free again when its last lane is
+through; a segment's buffer when the pool has stored it. Both come from budgets of the whole
+process, so a client is read no faster than its bytes are stored.
 """
 
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from traceback import clear_frames
 from typing import Protocol
 
 from blake3 import blake3
@@ -18,6 +19,7 @@ from blake3 import blake3
 from chain.clock import NEVER, Deadline
 from chain.ids import FragmentId
 from chain.net.transport import Buffer
+from gateway.bodies import Intake
 from gateway.buffers import Buffer as PoolBuffer
 from gateway.buffers import BufferPool
 from gateway.hashing.side_by_side import SideBySide
@@ -35,7 +37,7 @@ SEGMENT_CHUNKS_MIN = 8
 # Streams take longer segments only while those of all streams together fit in this share of the
 # frame budget: slow clients that hold one each must not use it up.
 LONG_SHARE = 0.75
-# One chunk fills while one is hashed and one waits to learn whether it is the last.
+# One chunk fills while others are hashed and sealed.
 RING_CHUNKS = 3
 # Segments of one transfer that are being filled or stored.
 WINDOW = 3
@@ -178,7 +180,7 @@ class Chunk:
 
 
 class SegmentWriter:
-    """One stream on its way in. `write` the bytes, then `finish`; always `close`."""
+    """One stream on its way in. `open`, `take` all of it, then `stored`; always `close`."""
 
     def __init__(
         self,
@@ -204,11 +206,10 @@ class SegmentWriter:
         self.segment_chunks, self._held = engine.cutting.begin(profile, length)
         self._free: asyncio.Queue[Chunk] = asyncio.Queue()
         self._ring: PoolBuffer | None = None
-        self._ring_chunks = 0
+        self._chunks: list[Chunk] = []
         self._window = asyncio.Semaphore(WINDOW)
         self._segment: _OpenSegment | None = None
         self._frames: set[PoolBuffer] = set()
-        self._chunk: Chunk | None = None
         self._stored: dict[int, tuple[Segment, Placed]] = {}
         self._count = 0
         self._failure: Exception | None = None
@@ -216,37 +217,33 @@ class SegmentWriter:
     async def open(self) -> None:
         """Take the ring of chunk buffers."""
         longest = self.segment_chunks * CHUNK if self._left is None else self._left
-        chunk = max(1, min(CHUNK, longest))
-        self._ring_chunks = 1 if longest <= CHUNK else RING_CHUNKS
-        self._ring = await self._engine.rings.take(chunk * self._ring_chunks)
-        for i in range(self._ring_chunks):
-            self._free.put_nowait(Chunk(self._ring.view[i * chunk : (i + 1) * chunk]))
+        size = max(1, min(CHUNK, longest))
+        count = 1 if longest <= CHUNK else RING_CHUNKS
+        self._ring = await self._engine.rings.take(size * count)
+        for at in range(0, size * count, size):
+            self._chunks.append(Chunk(self._ring.view[at : at + size]))
+            self._free.put_nowait(self._chunks[-1])
 
-    async def write(self, piece: Buffer) -> None:
-        """Take the next bytes of the stream."""
-        view = memoryview(piece).cast("B")
-        while view:
-            if self._chunk is None:
-                self._chunk = await self._free.get()
-                self._chunk.fill = 0
-            chunk = self._chunk
-            if chunk.fill == len(chunk.view):
-                assert chunk.fill == CHUNK, "a stream is longer than it was said to be"
-                self._chunk = None
-                await self._dispatch(chunk, last=False)
-                continue
-            count = min(len(view), len(chunk.view) - chunk.fill)
-            chunk.view[chunk.fill : chunk.fill + count] = view[:count]
-            chunk.fill += count
-            view = view[count:]
+    async def take(self, head: Buffer, intake: Intake) -> None:
+        """Take the stream to its end: `head`, then what `intake` brings.
 
-    async def finish(self) -> None:
-        """Seal the last chunk and wait for every lane; the group waits for what is stored."""
-        chunk = self._chunk or await self._free.get()
-        self._chunk = None
-        await self._dispatch(chunk, last=True)
-        for _ in range(self._ring_chunks):
-            await self._free.get()
+        Returns when every lane is through; the group waits for what is stored. Raises what the
+        intake does.
+        """
+        try:
+            while not intake.ended:
+                chunk = await self._free.get()
+                chunk.fill = len(head)
+                chunk.view[: chunk.fill] = head
+                chunk.fill += await intake.fill(chunk.view[chunk.fill :])
+                head = b""
+                await self._dispatch(chunk, last=intake.ended)
+            for _ in self._chunks:
+                await self._free.get()
+        except BaseException as error:
+            # Who keeps the error keeps its frames, and those look at chunks.
+            clear_frames(error.__traceback__)
+            raise
         if self._failure:
             raise self._failure
 
@@ -263,9 +260,8 @@ class SegmentWriter:
             feed.close()
         self._seal_lane.abandon()
         self._segment = None
-        self._chunk = None
-        while not self._free.empty():
-            self._free.get_nowait()
+        for chunk in self._chunks:
+            chunk.view = memoryview(b"")
         for frame in self._frames:
             self._engine.frames.give(frame)
         self._frames.clear()

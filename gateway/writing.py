@@ -7,12 +7,13 @@ from blake3 import blake3
 
 from chain.net.transport import Buffer
 from gateway import history
+from gateway.bodies import STREAM_MAX
 from gateway.catalog.interface import Reader, Space
 from gateway.closed_digests import closed_row, opened_row, opened_version
 from gateway.contents import Contents
 from gateway.errors import InvalidRequest, NoSuchKey, SlowDown
 from gateway.etags import etag_algorithms, etag_of, tells
-from gateway.ingest import STREAM_MAX, Ingest, Ingested, Wanted
+from gateway.ingest import Ingest, Ingested, Wanted
 from gateway.keys import unwrap, wrap
 from gateway.manifest import Manifest, StreamManifest, fid
 from gateway.model import (

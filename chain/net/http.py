@@ -11,18 +11,15 @@ import logging
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
-from typing import Any, cast
 
-import uvicorn
 from uvicorn.protocols.utils import ClientDisconnected
-from uvicorn.server import ServerState
 
 from chain.clock import Clock, SystemClock
 from chain.net.http_exchange import App, ErrorBody, plain_error
-from chain.net.http_protocol import HttpLimits, HttpProtocol
+from chain.net.http_limits import HttpLimits
+from chain.net.http_protocol import HttpProtocol, Site
 
 __all__ = ["ClientDisconnected", "HttpLimits", "reload_certificate", "serve", "tls_context"]
 
@@ -33,36 +30,12 @@ TLS_HANDSHAKE_SECONDS = 15.0
 CANCEL_SECONDS = 1.0
 
 
-@dataclass(slots=True)
-class _Site:
-    """What all connections of one `serve` share."""
-
-    app: App
-    limits: HttpLimits
-    error_body: ErrorBody
-    clock: Clock
-    config: uvicorn.Config
-    state: ServerState = field(default_factory=ServerState)
-    date: bytes = b""
-
-    def tick(self) -> None:
-        """Once a sweep: the Date header, and every connection's timeouts."""
-        seconds = self.clock.now_ns() / 1e9
-        self.date = b"date: " + formatdate(seconds, usegmt=True).encode()
-        now = asyncio.get_running_loop().time()
-        for connection in list(self.connections):
-            connection.check(now)
-
-    @property
-    def connections(self) -> set[HttpProtocol]:
-        return cast("set[HttpProtocol]", self.state.connections)
-
-    def protocol(self) -> HttpProtocol:
-        """A protocol for a new connection."""
-        return HttpProtocol(
-            self.config, self.state, limits=self.limits, error_body=self.error_body,
-            date_header=lambda: self.date,
-        )  # fmt: skip
+def _tick(site: Site, clock: Clock) -> None:
+    """Once a sweep: the Date header, and every connection's timeouts."""
+    site.date = b"date: " + formatdate(clock.now_ns() / 1e9, usegmt=True).encode()
+    now = asyncio.get_running_loop().time()
+    for connection in list(site.connections):
+        connection.check(now)
 
 
 async def serve(
@@ -81,26 +54,21 @@ async def serve(
     seconds. `error_body` forms the replies that the protocol itself gives. Returns with every
     connection closed and every task ended; the sockets are closed.
     """
-    limits = limits or HttpLimits()
-    config = uvicorn.Config(
-        cast("Any", app), lifespan="off", ws="none", log_config=None, access_log=False,
-        interface="asgi3", proxy_headers=False, server_header=False, date_header=False,
-    )  # fmt: skip
-    config.load()
-    site = _Site(app, limits, error_body, clock or SystemClock(), config)
-    site.tick()
+    limits, clock = limits or HttpLimits(), clock or SystemClock()
+    site = Site(app, limits, error_body)
+    _tick(site, clock)
     loop = asyncio.get_running_loop()
     servers: list[asyncio.Server] = []
     handshake = TLS_HANDSHAKE_SECONDS if tls else None
     try:
         for listener in sockets:
             server = await loop.create_server(
-                site.protocol, sock=listener, ssl=tls, backlog=BACKLOG,
+                lambda: HttpProtocol(site), sock=listener, ssl=tls, backlog=BACKLOG,
                 ssl_handshake_timeout=handshake,
             )  # fmt: skip
             servers.append(server)
         while not stop.is_set():
-            site.tick()
+            _tick(site, clock)
             try:
                 async with asyncio.timeout(limits.sweep):
                     await stop.wait()
@@ -111,28 +79,27 @@ async def serve(
             server.close()
         for listener in sockets:
             listener.close()
-        await _finish(site)
+        await _finish(site, clock)
 
 
-async def _finish(site: _Site) -> None:
+async def _finish(site: Site, clock: Clock) -> None:
     """Let requests in flight end, then end them."""
-    state = site.state
     for connection in list(site.connections):
         connection.shutdown()
     try:
         async with asyncio.timeout(site.limits.shutdown):
-            while state.connections or state.tasks:
-                site.tick()
+            while site.connections or site.tasks:
+                _tick(site, clock)
                 await asyncio.sleep(0.02)
     except TimeoutError:
-        log.warning("shutdown: %d requests were cut off", len(state.tasks))
+        log.warning("shutdown: %d requests were cut off", len(site.tasks))
     finally:
-        for task in list(state.tasks):
+        for task in list(site.tasks):
             task.cancel()
         for connection in list(site.connections):
             connection.transport.abort()
-        if state.tasks:
-            await asyncio.wait(list(state.tasks), timeout=CANCEL_SECONDS)
+        if site.tasks:
+            await asyncio.wait(list(site.tasks), timeout=CANCEL_SECONDS)
 
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:

@@ -31,6 +31,8 @@ App = Callable[
 # (status, code, message) -> (headers without length and connection, body)
 ErrorBody = Callable[[int, str, str], tuple[Headers, bytes]]
 
+# An ASGI extension of requests with a Content-Length: `async fill(place: memoryview) -> int`.
+FILL = "cumulus.http.fill"
 # A piece this large goes to the application as it came; smaller ones are joined.
 PIECE_BYTES = 64 << 10
 # Reading goes on when no more than this is left: resuming for every piece costs two system calls.
@@ -48,8 +50,15 @@ class Connection(Protocol):
 
     transport: asyncio.Transport
     flow: FlowControl
-    date_header: Callable[[], bytes]
-    error_body: ErrorBody
+
+    @property
+    def error_body(self) -> ErrorBody:
+        """Forms the replies that the protocol itself gives."""
+        ...
+
+    def date_header(self) -> bytes:
+        """The line."""
+        ...
 
     def may_reuse(self, exchange: "Exchange") -> bool:
         """Whether the connection can serve another request after this reply."""
@@ -75,18 +84,24 @@ class Exchange:
         expects_continue: bool, remaining: int | None,
     ) -> None:  # fmt: skip
         self.connection = connection
-        self.scope = scope
+        # What the application gets; ours until it runs, as it may name us.
+        self.scope: MutableMapping[str, Any] | None = scope
         self.keep_alive = keep_alive
         # The client waits for `100 Continue`; it is sent when the application starts to read.
         self.expects_continue = expects_continue
         # Body bytes still to arrive by Content-Length; None when chunked.
         self.remaining = remaining
+        if remaining:
+            scope["extensions"] = {FILL: self.fill}
         self.more_body = True
         self.disconnected = False
         # The client closed its sending half: `receive` tells, `send` still works.
         self.half_closed = False
         self.response_started = False
         self.response_complete = False
+        # Where `fill` wants what is read next.
+        self.place: memoryview | None = None
+        self._placed = 0
         self.buffered = 0
         self._pieces: deque[bytes] = deque()
         self._end_given = False
@@ -94,6 +109,7 @@ class Exchange:
         self._unyielded = 0
         self._head: bytes | None = None
         self._is_head = scope["method"] == "HEAD"
+        self._version = scope["http_version"]
         self._bodiless = self._is_head
         self._chunked = False
         self._left: int | None = None
@@ -106,6 +122,17 @@ class Exchange:
         if self.remaining is not None:
             self.remaining -= len(piece)
         self._event.set()
+
+    def placed(self, count: int) -> bool:
+        """So much arrived in `place`; whether that is full."""
+        assert self.place is not None
+        assert self.remaining is not None
+        self.remaining -= count
+        self._placed += count
+        self.place = self.place[count:] or None
+        if self.place is None:
+            self._event.set()
+        return self.place is None
 
     def end_body(self) -> None:
         """The request's body is complete."""
@@ -121,14 +148,13 @@ class Exchange:
     def disconnect(self) -> None:
         """The client is gone, or its request is broken: nothing more is read or sent."""
         self.disconnected = True
+        self.place = None
         self._event.set()
         self.connection.flow.resume_writing()
 
     async def receive(self) -> AsgiMessage:
         """ASGI receive."""
-        if self.expects_continue and not self.response_started and not self.disconnected:
-            self.expects_continue = False
-            self.connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._ask_for_body()
         while not (self.disconnected or self.response_complete):
             if self._pieces or not (self.more_body or self._end_given):
                 body = self._take()
@@ -141,6 +167,56 @@ class Exchange:
             self._event.clear()
             await self._event.wait()
         return {"type": "http.disconnect"}
+
+    async def fill(self, place: memoryview) -> int:
+        """Put the body's next bytes in `place`, fewer than fit only at the body's end; how many.
+
+        The scope's extension FILL. What has not arrived yet is read there from the socket, and
+        nothing is read between two calls. `place` must not be touched until this returns. Raises
+        ClientDisconnected.
+        """
+        self._ask_for_body()
+        size = len(place)
+        while place:
+            if self.disconnected or self.response_complete:
+                raise ClientDisconnected
+            if self._pieces:
+                place = place[self._move(place) :]
+            elif not self.more_body:
+                break
+            elif self.half_closed:
+                raise ClientDisconnected
+            else:
+                place = await self._read_to(place)
+        return size - len(place)
+
+    def _move(self, place: memoryview) -> int:
+        """Move bytes of the first piece to `place`; how many."""
+        piece = memoryview(self._pieces[0])[: len(place)]
+        count = len(piece)
+        place[:count] = piece
+        if count < len(self._pieces[0]):
+            self._pieces[0] = self._pieces[0][count:]
+        else:
+            self._pieces.popleft()
+        self.buffered -= count
+        return count
+
+    async def _read_to(self, place: memoryview) -> memoryview:
+        """Have `place` filled until that, or the body, ends; what is left of it."""
+        self.place, self._placed = place, 0
+        self._event.clear()
+        self.connection.flow.resume_reading()
+        try:
+            await self._event.wait()
+            return place[self._placed :]
+        finally:
+            self.place = None
+
+    def _ask_for_body(self) -> None:
+        if self.expects_continue and not self.response_started and not self.disconnected:
+            self.expects_continue = False
+            self.connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _take(self) -> bytes:
         pieces = self._pieces
@@ -212,7 +288,7 @@ class Exchange:
             lines.append(b"content-length: " + length)
             self._left = None if self._bodiless else int(length)
         elif not self._bodiless:
-            if self.scope["http_version"] == "1.0":
+            if self._version == "1.0":
                 self.keep_alive = False
             else:
                 self._chunked = True
@@ -247,6 +323,7 @@ class Exchange:
 
     def _finish(self) -> None:
         self.response_complete = True
+        self.place = None
         self._pieces.clear()
         self.buffered = 0
         self._event.set()
@@ -255,8 +332,10 @@ class Exchange:
     # ------------------------------------------------------------------ the application
     async def run(self, app: App) -> None:
         """Run the application; whatever it does, the client gets a reply or a closed connection."""
+        scope, self.scope = self.scope, None
+        assert scope is not None
         try:
-            await app(self.scope, self.receive, self.send)
+            await app(scope, self.receive, self.send)
         except ClientDisconnected:
             return  # its connection ends; there is nobody to tell
         except Exception:

@@ -1,72 +1,70 @@
-"""One HTTP/1.1 connection: uvicorn's HttpToolsProtocol with limits and strict framing."""
+"""One HTTP/1.1 connection: httptools with limits and strict framing.
+
+The parser says where a head ends and how long its body is. What is left of a long body then goes
+by: it is read, exactly so many bytes, to where the application wants it, and a new parser goes on
+behind it. See docs/adr/223.
+"""
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httptools
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
-from chain.net.http_exchange import App, ErrorBody, Exchange
-from chain.net.http_target import RefusedRequest, decode_path, split_target
+from chain.net.http_exchange import PIECE_BYTES, App, ErrorBody, Exchange
+from chain.net.http_head import (
+    HEAD_TOO_LARGE,
+    RefusedRequest,
+    check_headers,
+    decode_path,
+    split_target,
+)
+from chain.net.http_limits import HttpLimits
 
-
-@dataclass(frozen=True, slots=True)
-class HttpLimits:
-    """Bounds of every connection. Bytes and seconds."""
-
-    head_bytes: int = 64 << 10
-    head_timeout: float = 30.0
-    idle_timeout: float = 60.0
-    # A body that we are ready to take must bring this many bytes a second over the window.
-    body_rate: int = 1 << 10
-    body_window: float = 30.0
-    # A client that takes nothing of a reply for this long is cut off.
-    write_timeout: float = 60.0
-    # Body bytes held for the application; reading pauses above (measured: docs/adr/013-http.md).
-    body_buffer: int = 1 << 20
-    write_buffer: int = 1 << 20
-    # A body nobody reads: what is left of it is discarded up to this, else the connection closes.
-    drain_bytes: int = 256 << 10
-    # After a closing reply: how long, and how much, the client may still send before the end.
-    linger_seconds: float = 2.0
-    linger_bytes: int = 16 << 20
-    connections: int = 4096
-    pipeline: int = 64
-    # CONNECT opens a tunnel whose far end is this server, whatever it names: a client that uses a
-    # gateway as its proxy speaks HTTP to it all the same.
-    tunnels: bool = False
-    # Less than chain/process.py STOP_SECONDS, which ends the process hard.
-    shutdown: float = 6.0
-    # How often all of these times are looked at.
-    sweep: float = 1.0
+# What is read at a time where no application has said where to: heads and small bodies.
+SCRATCH_BYTES = 256 << 10
 
 
-class HttpProtocol(HttpToolsProtocol):
+@dataclass(slots=True, eq=False)
+class Site:
+    """What all connections of one server share; all of one event loop."""
+
+    app: App
+    limits: HttpLimits
+    error_body: ErrorBody
+    date: bytes = b""  # the header
+    connections: "set[HttpProtocol]" = field(default_factory=set)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    # Nothing stays in it: what is read is used before the next read.
+    scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(SCRATCH_BYTES)))
+
+
+class HttpProtocol(asyncio.BufferedProtocol):
     """A connection. `self.cycle` is the newest request, `self.active` the one being answered."""
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        *,
-        limits: HttpLimits,
-        error_body: ErrorBody,
-        date_header: Callable[[], bytes],
-    ) -> None:
-        super().__init__(config, server_state, {})
-        self.limits = limits
-        self.error_body = error_body
-        self.date_header = date_header
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.limits = site.limits
+        self.loop = asyncio.get_running_loop()
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]
+        self.flow: FlowControl = None  # type: ignore[assignment]
+        self.server: tuple[str, int | None] | None = None
+        self.client: tuple[str, int] | None = None
+        self.scheme = "http"
+        self.parser = self._new_parser()
+        # Of the request that is being parsed.
+        self.url = b""
+        self.headers: list[tuple[bytes, bytes]] = []
         self.cycle: Exchange = None  # type: ignore[assignment]
         self.active: Exchange | None = None
         self.waiting: deque[Exchange] = deque()
         # Where the parser stands: in a head (also before its first byte) or in a body.
         self._in_head = True
+        # What is left of a body passes the parser by.
+        self._passing = False
         self._head_started = False
         self._head_bytes = 0
         self._since = self.loop.time()
@@ -86,15 +84,20 @@ class HttpProtocol(HttpToolsProtocol):
     # ------------------------------------------------------------------ transport
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
-        super().connection_made(transport)
+        self.site.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.server = get_local_addr(transport)
+        self.client = get_remote_addr(transport)
+        self.scheme = "https" if is_ssl(transport) else "http"
         transport.set_write_buffer_limits(self.limits.write_buffer)
-        if len(self.connections) > self.limits.connections:
+        if len(self.site.connections) > self.limits.connections:
             self._fail(503, "TooManyConnections", "This server has too many connections.")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         del exc
-        self.connections.discard(self)
+        self.site.connections.discard(self)
         self._deaf = True
         for exchange in (self.active, self.cycle, *self.waiting):
             if exchange is not None and not exchange.response_complete:
@@ -104,7 +107,24 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow.resume_writing()
         self.parser = None  # type: ignore[assignment]
 
-    def eof_received(self) -> bool | None:  # type: ignore[override]
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol."""
+        self.flow.pause_writing()
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        self.flow.resume_writing()
+
+    @property
+    def error_body(self) -> ErrorBody:
+        """See Connection."""
+        return self.site.error_body
+
+    def date_header(self) -> bytes:
+        """See Connection."""
+        return self.site.date
+
+    def eof_received(self) -> bool | None:
         """A client that has sent its whole request may close its half and still be answered."""
         active = self.active
         if active is None or active.more_body or self.scheme == "https":
@@ -113,8 +133,36 @@ class HttpProtocol(HttpToolsProtocol):
         self._deaf = True
         return True
 
-    def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol."""
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where to read to: never more than a body that passes by still has."""
+        del sizehint
+        if not self._passing or self._deaf:
+            return self.site.scratch
+        exchange = self.cycle
+        place = self.site.scratch if exchange.place is None else exchange.place
+        return place[: exchange.remaining]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So much was read to where `get_buffer` said."""
+        if self._passing and not self._deaf:
+            self._pass(nbytes)
+        else:
+            self._received(self.site.scratch[:nbytes])
+
+    def _pass(self, count: int) -> None:
+        """More of a body whose length is known, and nothing else."""
+        exchange = self.cycle
+        if exchange.place is None:
+            self.on_body(bytes(self.site.scratch[:count]))
+        else:
+            self._window_bytes += count
+            if exchange.placed(count) and exchange.remaining:
+                self.flow.pause_reading()
+        if not exchange.remaining:
+            self._passing = False
+            self.on_message_complete()
+
+    def _received(self, data: memoryview) -> None:
         if self._deaf:
             self._linger(len(data))
             return
@@ -123,32 +171,51 @@ class HttpProtocol(HttpToolsProtocol):
                 self._head_started = True
                 self._since = self.loop.time()
             self._head_bytes += len(data)
+        if not self._parse(data):
+            return
+        if self._in_head:
+            if self._head_bytes > self.limits.head_bytes:
+                self._fail(*HEAD_TOO_LARGE)
+        elif (self.cycle.remaining or 0) >= PIECE_BYTES:
+            self._passing = True
+            self.parser = self._new_parser()
+
+    def _parse(self, data: memoryview) -> bool:
+        """Whether the parser goes on."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as end:
             if self._tunnelling:
                 self._enter(data[end.args[0] :])
-                return
+                return False
             # No other protocol is spoken here: answer this request, read nothing behind it.
             if self.cycle is not None:
                 self.cycle.keep_alive = False
             self._deaf = True
-            return
+            return False
         except httptools.HttpParserError as error:
             cause = error.__context__
             if isinstance(cause, RefusedRequest):
                 self._fail(*cause.failure)
             else:
                 self._fail(400, "BadRequest", "The request is not valid HTTP.")
-            return
-        if self._in_head and self._head_bytes > self.limits.head_bytes:
-            self._fail(*_HEAD_TOO_LARGE)
+            return False
+        return True
+
+    def _new_parser(self) -> httptools.HttpRequestParser:
+        parser = httptools.HttpRequestParser(self)
+        # What follows a request that asked to close is answered by closing, not with an error.
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
 
     # ------------------------------------------------------------------ parser callbacks
+    def on_url(self, url: bytes) -> None:
+        """A piece of the request target."""
+        self.url += url
+
     def on_message_begin(self) -> None:
         """A request starts."""
         self.url = b""
-        self.expect_100_continue = False
         self.headers = []
         self._in_head = True
 
@@ -157,7 +224,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._in_head:
             self._head_bytes += len(name) + len(value)
             if self._head_bytes > self.limits.head_bytes:
-                raise RefusedRequest(*_HEAD_TOO_LARGE)
+                raise RefusedRequest(*HEAD_TOO_LARGE)
             return
         self.headers.append((name.lower(), value))
 
@@ -167,7 +234,9 @@ class HttpProtocol(HttpToolsProtocol):
         method = self.parser.get_method().decode("ascii")
         if version not in {"1.1", "1.0"}:
             raise RefusedRequest(505, "HttpVersionNotSupported", "This server speaks HTTP/1.1.")
-        remaining = self._check_headers(version)
+        remaining, expects_continue = check_headers(
+            self.headers, version, self.limits.head_bytes - len(self.url)
+        )
         if len(self.waiting) >= self.limits.pipeline:
             raise RefusedRequest(400, "BadRequest", "Too many requests in a pipeline.")
         if method == "CONNECT" and self.limits.tunnels and remaining == 0 and self._may_tunnel():
@@ -195,7 +264,7 @@ class HttpProtocol(HttpToolsProtocol):
         keep_alive = version == "1.1" and self.parser.should_keep_alive() and not self._stopping
         exchange = Exchange(
             self, scope, keep_alive=keep_alive, remaining=remaining,
-            expects_continue=self.expect_100_continue and version == "1.1",
+            expects_continue=expects_continue and version == "1.1",
         )  # fmt: skip
         self._in_head = False
         self._head_started = False
@@ -238,24 +307,23 @@ class HttpProtocol(HttpToolsProtocol):
     def _may_tunnel(self) -> bool:
         return not (self._tunnelled or self._stopping or self.active is not None)
 
-    def _enter(self, rest: bytes) -> None:
+    def _enter(self, rest: memoryview) -> None:
         """The far end of a client's tunnel is here: go on with a new parser, once."""
         self._tunnelling, self._tunnelled = False, True
         self.transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        self.parser = httptools.HttpRequestParser(self)
+        self.parser = self._new_parser()
         self._head_started = False
         self._head_bytes = 0
         self._since = self.loop.time()
         if rest:
-            self.data_received(rest)
+            self._received(rest)
 
     # ------------------------------------------------------------------ exchanges
     def _start(self, exchange: Exchange) -> None:
         self.active = exchange
-        app: App = self.app
-        task = self.loop.create_task(exchange.run(app))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        task = self.loop.create_task(exchange.run(self.site.app))
+        self.site.tasks.add(task)
+        task.add_done_callback(self.site.tasks.discard)
 
     def may_reuse(self, exchange: Exchange) -> bool:
         """See Connection: not when too much of a refused body is still to come."""
@@ -271,7 +339,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_reply(self, exchange: Exchange) -> None:
         """See Connection."""
-        self.server_state.total_requests += 1
         if self.active is exchange:
             self.active = None
         if self.transport.is_closing():
@@ -382,33 +449,3 @@ class HttpProtocol(HttpToolsProtocol):
         self._stopping = True
         if self.active is None:
             self.transport.close()
-
-    def _check_headers(self, version: str) -> int | None:
-        """Framing that every reader understands alike; the body's length, None when chunked."""
-        size = len(self.url)
-        length: int | None = 0
-        hosts = 0
-        for name, value in self.headers:
-            size += len(name) + len(value) + 4
-            if name == b"host":
-                hosts += 1
-            elif name == b"content-length":
-                length = int(value) if length is not None else None
-            elif name == b"transfer-encoding":
-                if value.strip().lower() != b"chunked":
-                    raise RefusedRequest(
-                        501, "NotImplemented", "Only chunked transfer coding is known."
-                    )
-                length = None
-            elif name == b"expect":
-                if value.strip().lower() != b"100-continue":
-                    raise RefusedRequest(417, "ExpectationFailed", "Only 100-continue is known.")
-                self.expect_100_continue = True
-        if size > self.limits.head_bytes:
-            raise RefusedRequest(*_HEAD_TOO_LARGE)
-        if hosts > 1 or (not hosts and version == "1.1"):
-            raise RefusedRequest(400, "BadRequest", "A request has one Host header.")
-        return length
-
-
-_HEAD_TOO_LARGE = (431, "RequestHeaderSectionTooLarge", "The request's head is too large.")

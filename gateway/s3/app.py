@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from chain.clock import Clock, Entropy, SystemClock, system_entropy
 from chain.net.http import ClientDisconnected
+from chain.net.http_exchange import FILL
 from chain.net.rpc import current_request
 from gateway.access_log import AccessLog
 from gateway.catalog.interface import CatalogUnavailable
@@ -72,6 +73,7 @@ from gateway.s3.unsupported import check_expected_owner
 from gateway.s3.versioning import marker_headers
 
 if TYPE_CHECKING:
+    from gateway.bodies import Fill
     from gateway.objects import ObjectService
 from gateway.transaction import unavailable
 
@@ -129,7 +131,7 @@ class S3App:
     async def _http(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         identifier = self._entropy(8).hex().upper()
         token = current_request.set(identifier)
-        reading = _Tracked(receive)
+        reading = _Tracked(receive, scope)
         try:
             try:
                 reply = await self._serve(scope, reading, identifier)
@@ -144,7 +146,10 @@ class S3App:
             current_request.reset(token)
 
     async def _serve(self, scope: Mapping[str, Any], reading: "_Tracked", identifier: str) -> Reply:
-        request = parse_request(scope, reading.body.receive, self._config.domains)
+        sent = reading.body
+        request = parse_request(
+            scope, sent.receive, self._config.domains, sent.fill if sent.fills else None
+        )
         reading.request = request
         if self._iam is not None and is_query(request):
             return await self._iam.serve(request, identifier)
@@ -296,15 +301,22 @@ class S3App:
 class _Body:
     """The request's body, and whether it was asked for."""
 
-    __slots__ = ("_receive", "started")
+    __slots__ = ("_receive", "fills", "started")
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, scope: Mapping[str, Any]) -> None:
         self._receive = receive
+        # The server can read the body to where it belongs.
+        self.fills: Fill | None = scope.get("extensions", {}).get(FILL)
         self.started = False
 
     async def receive(self) -> Any:
         self.started = True
         return await self._receive()
+
+    async def fill(self, place: memoryview) -> int:
+        assert self.fills is not None
+        self.started = True
+        return await self.fills(place)
 
 
 class _Tracked:
@@ -316,8 +328,8 @@ class _Tracked:
 
     __slots__ = ("began_ns", "body", "bucket", "caller", "permission", "request")
 
-    def __init__(self, receive: Receive) -> None:
-        self.body = _Body(receive)
+    def __init__(self, receive: Receive, scope: Mapping[str, Any]) -> None:
+        self.body = _Body(receive, scope)
         self.request: Request | None = None
         self.began_ns = 0
         self.caller: Caller | None = None

@@ -6,7 +6,9 @@ from collections import deque
 from hashlib import sha256
 from typing import Self
 
+from chain.net.http import ClientDisconnected
 from chain.net.transport import Buffer
+from gateway.bodies import Fill
 from gateway.errors import EntityTooLarge, IncompleteBody, InvalidArgument, NotImplementedHere
 from gateway.s3.auth import Caller
 from gateway.s3.chunked import ChunkedDecoder
@@ -42,6 +44,7 @@ class RequestBody:
     def __init__(self, request: Request, caller: Caller) -> None:
         headers = request.headers
         self._receive = request.receive
+        self._fill = request.fill
         self._decoder: ChunkedDecoder | None = None
         self._decoded: deque[Buffer] = deque()
         self._more = True
@@ -91,6 +94,23 @@ class RequestBody:
         if self.length > PUT_MAX:
             raise EntityTooLarge(ProposedSize=str(self.length), MaxSizeAllowed=str(PUT_MAX))
         return self.length
+
+    @property
+    def fill(self) -> Fill | None:
+        """How the body can be read to where it belongs (see Direct): not when it is encoded."""
+        return self._read_to if self._fill is not None and self._decoder is None else None
+
+    async def _read_to(self, place: memoryview) -> int:
+        assert self._fill is not None
+        try:
+            count = await self._fill(place)
+        except ClientDisconnected:
+            raise IncompleteBody from None
+        self._seen += count
+        if count < len(place):
+            self._more = False
+            self._finish()
+        return count
 
     def __aiter__(self) -> Self:
         return self

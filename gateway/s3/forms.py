@@ -200,7 +200,11 @@ async def read_form(
     if len(key.encode()) > KEY_BYTES_MAX:
         raise KeyTooLong(Size=str(len(key.encode())), MaxSizeAllowed=str(KEY_BYTES_MAX))
     described = msgspec.structs.replace(
-        request, key=key, headers=_headers(request, fields), receive=body.receive
+        request,
+        key=key,
+        headers=_headers(request, fields),
+        receive=body.receive,
+        fill=None,
     )
     form = Form(
         policy.least,

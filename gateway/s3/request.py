@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.bodies import Fill
 from gateway.s3.addressing import host_bucket, parse_query, site_bucket, split_path
 
 Message = MutableMapping[str, Any]
@@ -26,6 +27,7 @@ class Request(msgspec.Struct, frozen=True):
     secure: bool
     client: str  # the peer's address, "" if it has none
     receive: Receive
+    fill: Fill | None = None  # where the server can read the body to a place
     site: bool = False  # a visitor of the bucket's website
 
     def __repr__(self) -> str:
@@ -75,7 +77,9 @@ def raw_target(scope: Mapping[str, Any]) -> bytes:
     return raw.partition(b"?")[0]
 
 
-def parse_request(scope: Mapping[str, Any], receive: Receive, domains: Sequence[str]) -> Request:
+def parse_request(
+    scope: Mapping[str, Any], receive: Receive, domains: Sequence[str], fill: Fill | None = None
+) -> Request:
     """Raises InvalidURI, KeyTooLong."""
     headers = join_headers(scope["headers"])
     raw_path = raw_target(scope)
@@ -96,5 +100,6 @@ def parse_request(scope: Mapping[str, Any], receive: Receive, domains: Sequence[
         secure=scope.get("scheme") == "https",
         client=(scope.get("client") or ("",))[0],
         receive=receive,
+        fill=fill,
         site=bool(site),
     )

@@ -1,9 +1,11 @@
-"""Fixtures of the tests of names, hosts and routing; a file with a `site` of its own has that."""
+"""Fixtures: HTTP servers; sites of names, hosts and routing where a file has none of its own."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from tests.protocol.http_site import Certificate, Running, make_certificate, running_site
 from tests.protocol.named_site import NamedSite
 
 
@@ -19,3 +21,20 @@ async def known(site: NamedSite) -> NamedSite:
     """With the fixtures of subdomains, caches and listings."""
     await site.hold_known()
     return site
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Path]]:
+    directory = tmp_path_factory.mktemp("tls")
+    return [make_certificate(directory, "first"), make_certificate(directory, "second")]
+
+
+@pytest.fixture(params=["http", "https"])
+def running(request: pytest.FixtureRequest, certificates: list[Certificate]) -> Running:
+    certificate = certificates[0] if request.param == "https" else None
+    return lambda **options: running_site(certificate, **options)
+
+
+@pytest.fixture
+def plain() -> Running:
+    return lambda **options: running_site(None, **options)
