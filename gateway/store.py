@@ -98,8 +98,9 @@ class Publisher(Protocol):
 
 
 # Buffers of all workers together, and what one needs to serve at all: the rings of four transfers,
-# a segment of any profile. 64 PUTs of 64 MiB at once, two workers: 0.8 GiB above idle.
-RINGS, FRAMES, READS = 192 * MIB, 352 * MIB, 256 * MIB
+# a segment of any profile. 64 PUTs of 64 MiB at once, two workers: 0.85 GiB above idle. Four
+# streams of one worker have segments with fragments of 4 MiB at 8+4 (gateway/segments.py Cutting).
+RINGS, FRAMES, READS = 192 * MIB, 512 * MIB, 256 * MIB
 RINGS_MIN, FRAMES_MIN, READS_MIN = 12 * MIB, 64 * MIB, 32 * MIB
 
 
