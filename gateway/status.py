@@ -15,9 +15,9 @@ from gateway.protocol import JobState, NetworkState, NodeState, QueueState
 from gateway.records import JobRow
 from gateway.view import CatalogMiners
 from miner.client import MinerPeers
+from miner.hedging import ReadCounts
 from miner.placement import CROWDED_LEVEL, MinerInfo
 from miner.protocol import SpaceFigures, SpaceReport
-from miner.reading import ReadCounts
 
 _ANSWER_SECONDS = 1.0
 # Repair rows that are counted; beyond it `status` says "at least".

@@ -20,6 +20,7 @@ from chain.net.transport import (
     Unreachable,
 )
 from miner import protocol
+from miner.absences import Absences
 from miner.fragment import FragmentRecord
 from miner.placement import MinerInfo
 from miner.protocol import NewFragment, SpaceReport, StoredFragments, StoreFragments
@@ -135,6 +136,7 @@ class MinerPeers:
         self._health: dict[AccountId, Health] = {}
         self._probes: dict[AccountId, asyncio.Task[None]] = {}
         self._senders: dict[AccountId, FragmentSender] = {}
+        self.absences = Absences(clock)
 
     def health(self, miner: AccountId) -> Health:
         """The estimates of one miner; kept as long as it is known."""

@@ -1,5 +1,6 @@
 """What the owner of a pool's records answers miners, and how losses that readers see reach it."""
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -72,7 +73,13 @@ class PoolOwner:
             if len(missing.segment) == ID_BYTES and 0 <= missing.index < 255:
                 of_segment = lost.setdefault(SegmentId(missing.segment), set())
                 of_segment.add((missing.index, missing.miner))
-        return Noted(sum([await self._lose(segment, lost[segment]) for segment in lost]))
+        # Beside each other, so that they share commits.
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._lose(segment, lost[segment])) for segment in lost]
+        except* RecordsUnavailable as away:
+            raise RecordsUnavailable(str(away.exceptions[0])) from None
+        return Noted(sum(task.result() for task in tasks))
 
     async def _lose(self, segment: SegmentId, lost: set[tuple[int, bytes]]) -> int:
         """Take (index, miner) out of a placement, in one commit; how many were in it."""
@@ -147,7 +154,8 @@ class Reports:
     async def flush(self, owner: Peer) -> int:
         """Tell miners to check themselves, and the owner what is gone; returns repairs queued.
 
-        What cannot be delivered stays. A miner that finds its fragment whole is not reported.
+        A miner that said a moment ago that it has nothing is not asked once more. What cannot be
+        delivered stays. A miner that finds its fragment whole is not reported.
         """
         queued = 0
         while self._waiting:
@@ -173,6 +181,8 @@ class Reports:
     async def _is_whole(self, missing: Missing) -> bool:
         miner = self._directory.get(AccountId(missing.miner))
         if miner is None or miner.lost:
+            return False
+        if (miner.id, missing.segment, missing.index) in self._peers.absences:
             return False
         try:
             checked = await self._peers.ask(

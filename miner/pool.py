@@ -14,6 +14,7 @@ from chain.net.transport import Buffer
 from miner.client import MinerPeers
 from miner.company import Company
 from miner.fragment import SEGMENT_MAX
+from miner.hedging import ReadCounts, ReadSettings
 from miner.placement import (
     RECORD_ROOM,
     SEED_BYTES,
@@ -25,7 +26,8 @@ from miner.placement import (
     placement_rows,
     released_rows,
 )
-from miner.reading import ReadCounts, Readers, ReadSettings, Report
+from miner.range_read import Report
+from miner.reading import Readers
 from miner.records import PoolRecords, Row
 from miner.segments import Profile, Segment, SegmentUnavailable
 from miner.sending import SMALL
@@ -141,7 +143,7 @@ class StoragePool:
     @property
     def read_counts(self) -> ReadCounts:
         """What reads asked of miners; counts on."""
-        return self._readers.budget.counts
+        return self._readers.counts
 
     def can_write(self, quorum: int) -> bool:
         """Whether miners of `quorum` distinct domains are up (readiness)."""

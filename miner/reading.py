@@ -1,115 +1,23 @@
-"""Reading ranges of a segment: data shards first, parity for what fails or lags.
+"""Reading ranges of a segment from its miners: which windows of which shards, read together.
 
-Rules:
-1. The healthy path asks each data shard for its part of the range and nothing else.
-2. The code works byte by byte: what is lost in the window [lo, hi) of a shard needs that window of
-   k others, and one set of k serves all lost shards.
-3. Hedges (asking more because an answer is late) are at most 5 % of all asks, until an answer is
-   overdue: then parity is asked whatever it costs.
-4. A miner that was silent while it was asked is left alone from the next read on, until it says
-   something: only those who were waiting already wait for it.
-5. A miner that is left alone is asked when fewer than k others are there, and one that could not be
-   reached is tried again for a while: k connected holders are enough, however slow they are.
+How one such read goes is in miner/range_read.py.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
-import numpy as np
-
 from chain.clock import Clock
-from chain.net.transport import Buffer, RemoteError, Unreachable
-from miner import protocol
+from chain.net.transport import Buffer
 from miner.client import MinerPeers
-from miner.erasure import code_for
-from miner.fragment import fragment_id
-from miner.placement import MinerDirectory, MinerInfo, Placement
-from miner.protocol import Missing, ReadFragment
+from miner.hedging import HedgeBudget, ReadCounts, ReadSettings
+from miner.placement import MinerDirectory, Placement
+from miner.range_read import Range, RangeRead, ReadMeans, Report, joined
 from miner.segments import SegmentUnavailable
-
-Report = Callable[[Missing], None]
-Range = tuple[int, int]
-
-_HEDGE_BURST = 24.0
-_PAUSE_FIRST, _PAUSE_MAX = 0.05, 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class ReadSettings:
-    """Seconds; `hedge_share` of all asks may be hedges.
-
-    `timeout` bounds one ask. S3 clients give up after 60 s, so it leaves room for a second one.
-    """
-
-    timeout: float = 30.0
-    # A stalled miner's breaker is open after three lags, within a second when reads are many: this
-    # only bounds the few that meet it with the hedges used up.
-    overdue: float = 3.0
-    # For a miner that starts anew, or a connection that a starved machine has not made yet.
-    retry: float = 4.0
-    hedge_share: float = 0.05
-
-
-@dataclass(slots=True)
-class ReadCounts:
-    """What reads asked of miners so far."""
-
-    asks: int = 0  # of data shards, for what is wanted of them
-    hedges: int = 0  # because an answer was late
-    parity: int = 0  # in place of what cannot be had, or whose miner is left alone
-
-
-class HedgeBudget:
-    """A token bucket: every ask pays in, every hedge takes one."""
-
-    def __init__(self, share: float) -> None:
-        self._share = share
-        self._tokens = _HEDGE_BURST if share else 0.0
-        self.counts = ReadCounts()
-
-    def asked(self) -> None:
-        """A first ask was made."""
-        self.counts.asks += 1
-        self._tokens = min(_HEDGE_BURST, self._tokens + self._share)
-
-    def take(self, count: int) -> bool:
-        """Whether `count` more asks are allowed; then they are paid."""
-        if self._tokens < count:
-            return False
-        self._tokens -= count
-        return True
-
-
-@dataclass(slots=True)
-class _Fetch:
-    """Bytes [lo, hi) of fragment `index`, asked of a miner."""
-
-    index: int
-    lo: int
-    hi: int
-    miner: MinerInfo
-    started: float
-    patience: float
-    due: float  # when to ask others instead; 0: that was done
-    data: Buffer | None = None
-    failed: bool = False
-
-    @property
-    def pending(self) -> bool:
-        return self.data is None and not self.failed
-
-    def covers(self, lo: int, hi: int) -> bool:
-        return self.lo <= lo and hi <= self.hi
-
-    def window(self, lo: int, hi: int) -> memoryview:
-        assert self.data is not None
-        return memoryview(self.data)[lo - self.lo : hi - self.lo]
 
 
 class Readers:
-    """What every read shares."""
+    """Reads of one process."""
 
     def __init__(
         self,
@@ -119,12 +27,13 @@ class Readers:
         settings: ReadSettings,
         report: Report,
     ) -> None:
-        self.peers = peers
-        self.directory = directory
-        self.clock = clock
-        self.settings = settings
-        self.report = report
-        self.budget = HedgeBudget(settings.hedge_share)
+        budget = HedgeBudget(settings.hedge_share)
+        self._means = ReadMeans(peers, directory, clock, settings, report, budget)
+
+    @property
+    def counts(self) -> ReadCounts:
+        """What reads asked of miners so far."""
+        return self._means.budget.counts
 
     async def read(
         self, placement: Placement, ranges: Sequence[Range], *, verify: bool
@@ -136,7 +45,7 @@ class Readers:
         size = placement.segment.shard_bytes
         cuts = [_windows(start, end, size) for start, end in ranges]
         batches, where = _batches(cuts, size, verify=verify)
-        reads = [_RangeRead(self, placement, batch, verify=verify) for batch in batches]
+        reads = [RangeRead(self._means, placement, batch, verify=verify) for batch in batches]
         if len(reads) == 1:
             results = [await reads[0].run()]
         else:
@@ -149,7 +58,7 @@ class Readers:
                 for shard, (lo, hi) in windows.items()
             ]
             size = sum(map(len, views))
-            found.append(views[0] if len(views) == 1 else _joined(views, size) if views else b"")
+            found.append(views[0] if len(views) == 1 else joined(views, size) if views else b"")
         return found
 
     async def restore(
@@ -160,7 +69,9 @@ class Readers:
         and a wrong one reported and replaced. Raises SegmentUnavailable.
         """
         whole = (0, placement.segment.shard_bytes)
-        return await _RangeRead(self, placement, dict.fromkeys(indices, whole), verify=verify).run()
+        return await RangeRead(
+            self._means, placement, dict.fromkeys(indices, whole), verify=verify
+        ).run()
 
 
 def _windows(start: int, end: int, size: int) -> dict[int, Range]:
@@ -202,277 +113,3 @@ async def _all(
     except* SegmentUnavailable as failed:
         raise SegmentUnavailable(str(failed.exceptions[0])) from None
     return [task.result() for task in tasks]
-
-
-class _RangeRead:
-    """One range. `wanted`: shard -> window."""
-
-    def __init__(
-        self,
-        readers: Readers,
-        placement: Placement,
-        wanted: dict[int, Range],
-        *,
-        verify: bool,
-    ) -> None:
-        self._readers = readers
-        self._placement = placement
-        self._segment = placement.segment
-        self._wanted = wanted
-        self._verify = verify
-        self._fetches: list[_Fetch] = []
-        self._got: dict[int, memoryview] = {}
-        self._bad: set[int] = set()  # indices that cannot be had
-        self._away: set[int] = set()  # indices whose miners were not reached
-        self._late: set[int] = set()
-        self._overdue: set[int] = set()
-        self._avoided: set[int] = set()  # wanted, but their miners are left alone
-        self._event = asyncio.Event()
-        self._start: Callable[[_Fetch], None]
-
-    async def run(self) -> dict[int, memoryview]:
-        """The wanted windows. Raises SegmentUnavailable."""
-        async with asyncio.TaskGroup() as group:
-            tasks: list[asyncio.Task[None]] = []
-
-            def start(fetch: _Fetch) -> None:
-                tasks.append(group.create_task(self._fetch(fetch)))
-
-            self._start = start
-            self._ask_wanted()
-            await self._gather()
-            for task in tasks:
-                task.cancel()
-        self._note_late()
-        # No cycle may keep the received frames until the collector comes round: it was half of a
-        # worker's memory under load.
-        self._fetches.clear()
-        del self._start
-        if len(self._got) < len(self._wanted):
-            raise SegmentUnavailable(
-                f"segment {self._segment.id.hex()}: fewer than {self._segment.profile.k} "
-                f"of {self._segment.profile.n} fragments can be read"
-            )
-        return self._got
-
-    def _ask_wanted(self) -> None:
-        for index, (lo, hi) in self._wanted.items():
-            if self._is_left_alone(index):
-                self._avoided.add(index)
-            elif self._ask(index, lo, hi):
-                self._readers.budget.asked()
-
-    async def _gather(self) -> None:
-        """Until all is there, or cannot be had."""
-        clock = self._readers.clock
-        deadline = clock.monotonic() + self._readers.settings.retry
-        pause = _PAUSE_FIRST
-        while not self._complete():
-            counts = self._readers.budget.counts
-            counts.parity += self._ask_parity(self._bad | self._away | self._avoided)
-            if self._is_hopeless():
-                return
-            if any(fetch.pending for fetch in self._fetches):
-                await self._wait()
-                continue
-            if clock.monotonic() >= deadline:
-                return
-            await clock.sleep(pause)
-            pause = min(_PAUSE_MAX, pause * 2)
-            self._away.clear()
-            self._avoided.clear()
-            for index in self._wanted.keys() - self._got.keys() - self._bad:
-                self._ask(index, *self._wanted[index])
-
-    def _is_hopeless(self) -> bool:
-        """Whether something is lost for good, and too little is left to restore it from."""
-        left = len(self._placement.holders) - len(self._bad)
-        for index, holder in enumerate(self._placement.holders):
-            left -= holder.miner is None and index not in self._bad
-        lost = self._bad.intersection(self._wanted).difference(self._got)
-        return bool(lost) and left < self._segment.profile.k
-
-    def _complete(self) -> bool:
-        """Take what has arrived; restore the rest if k windows of it are there."""
-        for fetch in self._fetches:
-            window = self._wanted.get(fetch.index)
-            if window is None or fetch.data is None or fetch.index in self._got:
-                continue
-            if fetch.covers(*window):
-                self._got[fetch.index] = fetch.window(*window)
-        lost = [index for index in self._wanted if index not in self._got]
-        if not lost:
-            return True
-        lo, hi = self._window(lost)
-        sources: dict[int, Buffer] = {
-            fetch.index: fetch.window(lo, hi)
-            for fetch in self._fetches
-            if fetch.data is not None and fetch.covers(lo, hi)
-        }
-        if len(sources) < self._segment.profile.k:
-            return False
-        restored = code_for(self._segment.profile).reconstruct(sources, lost, hi - lo)
-        for index in lost:
-            own_lo, own_hi = self._wanted[index]
-            self._got[index] = memoryview(restored[index])[own_lo - lo : own_hi - lo]
-        return True
-
-    def _window(self, lost: list[int]) -> tuple[int, int]:
-        windows = [self._wanted[index] for index in lost]
-        return min(lo for lo, _ in windows), max(hi for _, hi in windows)
-
-    def _ask_parity(self, excluded: set[int], *, paid: bool = True) -> int:
-        """Ask more shards, so that k windows come from indices that are not `excluded`; how many.
-
-        Unless it is `paid` the hedge budget must allow it.
-        """
-        lost = [index for index in self._wanted if index in excluded and index not in self._got]
-        if not lost:
-            return 0
-        profile = self._segment.profile
-        lo, hi = self._window(lost)
-        coming: set[int] = set()
-        asked = set(self._bad | self._away)
-        for fetch in self._fetches:
-            if not fetch.failed and fetch.covers(lo, hi):
-                asked.add(fetch.index)
-                if fetch.index not in excluded:
-                    coming.add(fetch.index)
-        short = profile.k - len(coming)
-        candidates = self._candidates(asked)
-        if not paid and (short > len(candidates) or not self._readers.budget.take(short)):
-            return 0
-        made = 0
-        for index in candidates:
-            if made >= short:
-                break
-            made += self._ask(index, lo, hi)
-        return made
-
-    def _candidates(self, excluded: set[int]) -> list[int]:
-        """Other indices: those left alone last, quickest miner first."""
-        ranked: list[tuple[bool, float, int]] = []
-        for index, holder in enumerate(self._placement.holders):
-            if index not in excluded and holder.miner is not None:
-                patience = self._readers.peers.health(holder.miner).patience
-                ranked.append((self._is_left_alone(index), patience, index))
-        return [index for _, _, index in sorted(ranked)]
-
-    def _is_left_alone(self, index: int) -> bool:
-        miner = self._holder(index)
-        if miner is None:
-            return False
-        peers = self._readers.peers
-        return peers.is_silent(miner) or not peers.is_up(miner)
-
-    def _ask(self, index: int, lo: int, hi: int) -> bool:
-        miner = self._holder(index)
-        if miner is None or miner.lost:
-            self._bad.add(index)
-            return False
-        patience = self._readers.peers.health(miner.id).patience
-        now = self._readers.clock.monotonic()
-        fetch = _Fetch(index, lo, hi, miner, now, patience, now + patience)
-        self._fetches.append(fetch)
-        self._start(fetch)
-        return True
-
-    def _holder(self, index: int) -> MinerInfo | None:
-        miner = self._placement.holders[index].miner
-        return None if miner is None else self._readers.directory.get(miner)
-
-    async def _wait(self) -> None:
-        """Until something arrives or fails, or an ask is late or overdue; then ask others."""
-        now = self._readers.clock.monotonic()
-        due = [fetch.due - now for fetch in self._fetches if fetch.pending and fetch.due]
-        try:
-            async with asyncio.timeout(max(0.001, min(due)) if due else None):
-                await self._event.wait()
-        except TimeoutError:
-            # When this process itself was held up, the answers lie in its sockets: look first.
-            await self._readers.clock.sleep(0)
-            if not self._event.is_set():
-                self._ask_instead()
-        self._event.clear()
-
-    def _ask_instead(self) -> None:
-        """Parity for what is overdue, and, as the budget allows, for what is late."""
-        now = self._readers.clock.monotonic()
-        overdue = self._readers.settings.overdue
-        for fetch in self._fetches:
-            if not fetch.pending or not fetch.due or now < fetch.due:
-                continue
-            if fetch.index not in self._late and fetch.patience < overdue:
-                fetch.due = fetch.started + overdue
-            else:
-                self._overdue.add(fetch.index)
-                fetch.due = 0.0
-            self._late.add(fetch.index)
-            self._readers.peers.unanswered(fetch.miner.id, fetch.started)
-        lost = self._bad | self._away | self._avoided
-        counts = self._readers.budget.counts
-        counts.hedges += self._ask_parity(lost | self._overdue)
-        counts.hedges += self._ask_parity(lost | self._late, paid=False)
-
-    async def _fetch(self, fetch: _Fetch) -> None:
-        failed = self._bad
-        try:
-            data = await self._bytes(fetch)
-        except RemoteError as error:
-            if error.code == protocol.NO_SUCH_FRAGMENT:
-                self._report(fetch)
-            if error.code == protocol.BUSY:
-                failed = self._away
-            data = None
-        except Unreachable:
-            failed = self._away
-            data = None
-        if data is not None and self._verify:
-            # What is checked now and used later must not lie where a miner can still write.
-            data = _joined([data], len(data))
-        if data is not None and not self._right(fetch, data):
-            self._report(fetch)
-            data = None
-        fetch.data = data
-        if data is None:
-            fetch.failed = True
-            failed.add(fetch.index)
-        self._event.set()
-
-    async def _bytes(self, fetch: _Fetch) -> Buffer:
-        """One ask; more only where a fragment is larger than an ask may be."""
-        parts: list[Buffer] = []
-        for lo in range(fetch.lo, fetch.hi, protocol.READ_MAX):
-            hi = min(fetch.hi, lo + protocol.READ_MAX)
-            message = ReadFragment(self._segment.id, fetch.index, lo, hi)
-            reply = await self._readers.peers.ask(
-                fetch.miner, message, timeout=self._readers.settings.timeout, insist=True
-            )
-            parts.append(reply.payload.buffer)
-        return parts[0] if len(parts) == 1 else _joined(parts, sum(map(len, parts)))
-
-    def _right(self, fetch: _Fetch, data: Buffer) -> bool:
-        if len(data) != fetch.hi - fetch.lo:
-            return False
-        # With `verify` every window is a whole fragment.
-        return not self._verify or fragment_id(data) == self._segment.fragments[fetch.index]
-
-    def _report(self, fetch: _Fetch) -> None:
-        self._readers.report(Missing(self._segment.id, fetch.index, fetch.miner.id))
-
-    def _note_late(self) -> None:
-        now = self._readers.clock.monotonic()
-        for fetch in self._fetches:
-            if fetch.pending and now - fetch.started >= fetch.patience:
-                self._readers.peers.late(fetch.miner.id, fetch.started)
-
-
-def _joined(parts: list[memoryview] | list[Buffer], size: int) -> Buffer:
-    """One buffer; not zeroed first, as every byte is written."""
-    joined = np.empty(size, np.uint8)
-    at = 0
-    for part in parts:
-        joined[at : at + len(part)] = np.frombuffer(part, np.uint8)
-        at += len(part)
-    assert at == size
-    return joined.data

@@ -16,9 +16,11 @@ from chain.net.transport import Buffer, RemoteError, Unreachable
 from miner.changes import PlacementChanges
 from miner.client import MinerPeers
 from miner.fragment import FragmentRecord, fragment_id, fragment_key
+from miner.hedging import ReadSettings
 from miner.placement import RECORD_ROOM, Holder, MinerDirectory, Placement
 from miner.protocol import DropFragments
-from miner.reading import Readers, ReadSettings, Report
+from miner.range_read import Report
+from miner.reading import Readers
 from miner.records import PoolRecords, Row
 from miner.releaser import released_more
 from miner.segments import SegmentUnavailable

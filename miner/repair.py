@@ -27,7 +27,7 @@ from miner.placement import (
     parse_repair,
     repair_row,
 )
-from miner.reading import Report
+from miner.range_read import Report
 from miner.rebuilding import Commit, Rebuilder, Work
 from miner.records import PoolRecords, Row
 from miner.targets import losses, standing

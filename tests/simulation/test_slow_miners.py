@@ -9,12 +9,12 @@ import pytest
 from chain.ids import AccountId
 from chain.net.memory import Faults, MemoryTransport
 from chain.net.simulation import simulate
-from miner import reading
+from miner import range_read
 from miner.client import Health
 from miner.fragment import fragment_key
+from miner.hedging import ReadSettings
 from miner.placement import Placement
 from miner.pool import BelowQuorum, PoolSettings
-from miner.reading import ReadSettings
 from miner.segments import Segment, SegmentUnavailable
 from miner.service import MinerService
 from tests.simulation.miner_grid import Grid
@@ -195,13 +195,13 @@ def test_a_read_leaves_nothing_for_the_collector_to_free(harm: str) -> None:
         else:
             grid.network.leave(grid.name(miner))
         reads: list[weakref.ref[object]] = []
-        kept = reading._RangeRead.__init__
+        kept = range_read.RangeRead.__init__
 
         def noting(self: object, *args: object, **options: object) -> None:
             reads.append(weakref.ref(self))
             kept(self, *args, **options)  # type: ignore[arg-type]
 
-        reading._RangeRead.__init__ = noting  # type: ignore[method-assign]
+        range_read.RangeRead.__init__ = noting  # type: ignore[method-assign]
         gc.disable()
         try:
             assert bytes((await grid.pool.read(segment, [(0, len(data))]))[0]) == data
@@ -209,7 +209,7 @@ def test_a_read_leaves_nothing_for_the_collector_to_free(harm: str) -> None:
             assert [ref() for ref in reads] == [None]
         finally:
             gc.enable()
-            reading._RangeRead.__init__ = kept  # type: ignore[method-assign]
+            range_read.RangeRead.__init__ = kept  # type: ignore[method-assign]
 
     simulate(run())
 

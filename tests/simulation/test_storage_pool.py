@@ -25,6 +25,7 @@ from miner.protocol import (
 from miner.records import Row
 from miner.releaser import Releaser
 from miner.segments import PROFILES, Segment, SegmentUnavailable
+from miner.store.interface import Entry
 from miner.sweep import Sweeper
 from tests.simulation.miner_grid import Grid, Rows
 from tests.simulation.whole.processes import JumpingClock
@@ -169,6 +170,52 @@ def test_a_reported_loss_is_queued_for_repair_and_the_damaged_copy_dropped() -> 
         assert grid.stores[bad].find(fragment_key(segment.id, 1)) is None
         assert bytes((await grid.pool.read(segment, [(0, 100_003)], verify=True))[0]) == data
         assert await reports.flush(peer) == 0
+
+    simulate(run())
+
+
+def test_a_miner_that_said_that_it_has_nothing_is_not_asked_again_for_a_while() -> None:
+    async def run() -> None:
+        grid = Grid()
+        await grid.add_miners(6)
+        data, segment, placement = await stored(grid)
+        miner = holder(placement, 1)
+        key = fragment_key(segment.id, 1)
+        await grid.stores[miner].drop([key])
+        asked: list[bytes] = []
+        find = grid.stores[miner].find
+
+        def noting(key: bytes) -> Entry | None:
+            asked.append(key)
+            return find(key)
+
+        grid.stores[miner].find = noting  # type: ignore[method-assign]
+        reports = Reports(grid.peers, grid.directory)
+        owner = PoolOwner(grid.records, grid.directory)
+        await grid.transport.serve("memory://owner", owner.handlers(Handlers()))
+        for _ in range(3):
+            assert bytes((await grid.pool.read(segment, [(0, 100_003)]))[0]) == data
+        assert asked == [key]
+        assert grid.reported == [Missing(segment.id, 1, miner)]
+        reports.note(grid.reported[0])
+        await grid.clock.sleep(6.0)
+        assert bytes((await grid.pool.read(segment, [(0, 100_003)]))[0]) == data
+        assert asked == [key] * 2  # it may have got it meanwhile
+        assert await reports.flush(grid.transport.connect("memory://owner")) == 1
+        assert asked == [key] * 2
+
+    simulate(run())
+
+
+def test_a_fragment_that_came_back_is_found_where_too_few_others_are_left() -> None:
+    async def run() -> None:
+        grid = Grid()
+        await grid.add_miners(6)
+        data, segment, placement = await stored(grid)
+        grid.peers.absences.note((holder(placement, 1), segment.id, 1))
+        for index in (0, 2):
+            grid.network.leave(grid.name(holder(placement, index)))
+        assert bytes((await grid.pool.read(segment, [(0, 100_003)]))[0]) == data
 
     simulate(run())
 

@@ -2,7 +2,7 @@ import pytest
 
 from miner.client import BACKOFF_MAX, Health
 from miner.config import InvalidConfig, parse_size
-from miner.reading import HedgeBudget
+from miner.hedging import HedgeBudget
 
 
 def test_a_miner_that_fails_thrice_is_left_alone_longer_each_time() -> None:
