@@ -280,7 +280,7 @@ class SegmentWriter:
         done = Countdown(self._loop, 1 + len(self._hashes), lambda: self._reuse(chunk))
         self._seal_lane.push(lambda: self._seal(segment, plain, done, last=last, ends=ends))
         for feed in self._hashes:
-            feed.push(plain, done.hit)
+            feed.push(plain, done.hit, last=last)
 
     def _reuse(self, chunk: Chunk) -> None:
         if self._ring:  # else the transfer was given up meanwhile

@@ -90,14 +90,15 @@ class InLine:
         self.closed = False
         self._line = line
         self._ended = ended
+        line.enter()
 
-    def push(self, data: Buffer, done: Job) -> None:
+    def push(self, data: Buffer, done: Job, *, last: bool) -> None:
         """See Feed."""
-        self._line.push(_Waiting(self, data, done))
+        self._line.push(_Waiting(self, data, done, last=last))
 
     def close(self) -> None:
         """See Feed."""
-        self._line.forget(self)
+        self._line.leave(self)
         self._ended()
 
     def digest(self) -> bytes:
@@ -108,10 +109,11 @@ class InLine:
 class _Waiting:
     """What was pushed. Its bytes are looked at until `finish`, not longer."""
 
-    __slots__ = ("_data", "_done", "piece", "stream")
+    __slots__ = ("_data", "_done", "last", "piece", "stream")
 
-    def __init__(self, stream: InLine, data: Buffer, done: Job) -> None:
+    def __init__(self, stream: InLine, data: Buffer, done: Job, *, last: bool) -> None:
         self.stream = stream
+        self.last = last
         self.piece: Piece | None = None  # made when the stream's piece before is hashed
         self._data: Buffer = data
         self._done = done
@@ -136,20 +138,27 @@ class Line:
         self._executor = executor
         self._lock = threading.Lock()
         self._waiting: deque[_Waiting] = deque()
+        self._open = 0
         self._running = False
+
+    def enter(self) -> None:
+        """One more stream will push."""
+        with self._lock:
+            self._open += 1
 
     def push(self, piece: _Waiting) -> None:
         """Get in line."""
         with self._lock:
             self._waiting.append(piece)
-            if self._running:
+            if self._running or not self._due():
                 return
             self._running = True
         self._executor.submit(self._drain)
 
-    def forget(self, stream: InLine) -> None:
+    def leave(self, stream: InLine) -> None:
         """Take a stream's pieces out of the line."""
         with self._lock:
+            self._open -= 1
             stream.closed = True
             self._waiting = deque(piece for piece in self._waiting if piece.stream is not stream)
 
@@ -169,15 +178,27 @@ class Line:
             for waiting in hashed:
                 waiting.finish()
 
+    def _due(self) -> bool:
+        """Whether all streams have something to hash, or one has so much that it will soon stop.
+
+        A stream that waits with one piece can still fill another; it will say when.
+        """
+        streams = {waiting.stream for waiting in self._waiting}
+        return (
+            len(streams) >= min(self._open, self.md5.widest)
+            or len(streams) < len(self._waiting)
+            or any(waiting.last for waiting in self._waiting)
+        )
+
     def _first(self) -> list[_Waiting]:
         """The first of each stream, as many as there are lanes. None: the thread ends."""
         chosen: dict[InLine, _Waiting] = {}
         with self._lock:
-            for waiting in self._waiting:
+            self._running = bool(self._waiting) and self._due()
+            for waiting in self._waiting if self._running else ():
                 if len(chosen) == self.md5.widest:
                     break
                 chosen.setdefault(waiting.stream, waiting)
             for waiting in chosen.values():
                 self._waiting.remove(waiting)
-            self._running = bool(chosen)
         return list(chosen.values())

@@ -113,7 +113,9 @@ def test_pieces_of_many_streams_are_hashed_each_in_order(
     while open_ := [i for i, body in enumerate(bodies) if at[i] < len(body)]:
         i = rng.choice(open_)
         size = rng.choice([1, 64, 100, 70_000, 1 << 20])
-        streams[i].push(bodies[i][at[i] : at[i] + size], done.release)
+        streams[i].push(
+            bodies[i][at[i] : at[i] + size], done.release, last=at[i] + size >= len(bodies[i])
+        )
         at[i] += size
         pushed += 1
     for _ in range(pushed):
@@ -127,9 +129,9 @@ def test_closed_streams_leave_the_others_alone_and_all_buffers_are_let_go(
     streams = streams_in_line(executor, md5, 6)
     buffers = [bytearray(random.Random(i).randbytes(2 << 20)) for i in range(6)]
     done = threading.Semaphore(0)
-    for _ in range(2):
+    for last in (False, True):
         for i, (stream, buffer) in enumerate(zip(streams, buffers, strict=True)):
-            stream.push(memoryview(buffer), done.release if i % 2 else lambda: None)
+            stream.push(memoryview(buffer), done.release if i % 2 else lambda: None, last=last)
     for stream in streams[::2]:
         stream.close()
     for _ in range(6):
@@ -141,6 +143,27 @@ def test_closed_streams_leave_the_others_alone_and_all_buffers_are_let_go(
     while any(is_looked_at(buffer) for buffer in buffers):
         assert time.monotonic() < give_up
         time.sleep(0.01)
+
+
+def test_a_stream_that_can_still_fill_a_buffer_waits_for_those_that_have_none(
+    executor: ThreadPoolExecutor, md5: Md5
+) -> None:
+    one, other = streams_in_line(executor, md5, 2)
+    done = threading.Semaphore(0)
+    one.push(b"a", done.release, last=False)
+    assert not done.acquire(timeout=0.05)
+    other.push(b"b", done.release, last=False)  # all have something
+    assert all(done.acquire(timeout=20) for _ in range(2))
+    one.push(b"c", done.release, last=False)
+    assert not done.acquire(timeout=0.05)
+    one.push(b"d", done.release, last=False)  # it has two: there is no use in waiting longer
+    assert done.acquire(timeout=20)
+    one.push(b"e", done.release, last=True)  # its end
+    assert all(done.acquire(timeout=20) for _ in range(2))
+    one.close()
+    other.push(b"f", done.release, last=False)  # alone
+    assert done.acquire(timeout=20)
+    assert (one.digest(), other.digest()) == (judge(b"acde"), judge(b"bf"))
 
 
 def is_looked_at(buffer: bytearray) -> bool:
@@ -200,7 +223,7 @@ def test_a_child_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def digest_of(stream: Stream, data: bytes) -> bytes:
     done = threading.Event()
-    stream.push(data, done.set)
+    stream.push(data, done.set, last=True)
     assert done.wait(20)
     stream.close()
     return stream.digest()
