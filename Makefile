@@ -26,7 +26,7 @@ up: $(VENV)/.run
 	@exec $(VENV)/bin/cumulus up $(ARGS)
 
 test: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-clients: $(VENV)/.test
 	$(VENV)/bin/python scripts/test_clients.py $(ARGS)
