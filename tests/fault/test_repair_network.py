@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.network, pytest.mark.timeout(300)]
 KIB, MIB = 1 << 10, 1 << 20
 BUCKET = "repaired"
 SIZES = (20 * KIB, 70_000, MIB, 5 * MIB + 1)
+PAUSE = 0.03  # of a client between two requests: the cores are also repair's
 
 
 @pytest.fixture
@@ -83,6 +84,7 @@ class Clients:
             got = client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
             assert got == self.stored[key], key
             self.reads += 1
+            time.sleep(PAUSE)
 
     def _write(self) -> None:
         client, chance = self.client(), random.Random(6)
@@ -94,7 +96,7 @@ class Clients:
                 while not self.put(client, f"live/{number}", body) and not self._over.is_set():
                     time.sleep(0.2)
             self.writes += 1
-            time.sleep(0.02)
+            time.sleep(2 * PAUSE)
 
 
 def repair_of(network: RunningNetwork) -> dict[str, int]:
