@@ -22,6 +22,7 @@ from chain.net.address import with_identity
 from chain.net.nodes import NodeTransport
 from chain.net.transport import Message, RemoteError, Unreachable
 from gateway.health import fetch
+from tests.clients.running import boto_session
 
 ROOT = Path(__file__).parents[2]
 READY_SECONDS = 60.0
@@ -239,15 +240,15 @@ class Nodes:
         return Identity(Keystore(self.folder / name / "keys").secret(key))
 
     def s3(self, name: str = "gateway") -> Any:
-        import boto3
         from botocore.config import Config
 
         from gateway.credentials import read_credentials
 
         access, secret = read_credentials(self.folder / name / "credentials")
-        session = boto3.session.Session(access, secret, region_name="us-east-1")
         once = Config(retries={"max_attempts": 1})
-        return session.client("s3", endpoint_url=self.endpoint("s3", name), config=once)
+        return boto_session(access, secret).client(
+            "s3", endpoint_url=self.endpoint("s3", name), config=once
+        )
 
 
 def ask(identity: Identity, address: str, server: AccountId, message: Message[Any]) -> Any:
