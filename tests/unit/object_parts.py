@@ -1,5 +1,7 @@
 """A whole object path in memory: catalog, pool, keys, clock."""
 
+import asyncio
+import gc
 import hashlib
 import random
 from collections.abc import AsyncIterator, Sequence
@@ -14,7 +16,7 @@ from gateway.accounts import AccountService
 from gateway.catalog.interface import Change, Delete, Put, Reader, Space
 from gateway.catalog.memory import MemoryCatalog
 from gateway.keys import KeyMissing, KeyRing
-from gateway.model import Account, Bucket, ObjectVersion
+from gateway.model import Account, Attributes, Bucket, ObjectVersion
 from gateway.objects import ObjectService
 from gateway.seal import sealed_size
 from gateway.store import Lease, PackBody, Publisher, StoreSettings
@@ -189,3 +191,26 @@ def lease_bytes(size: int) -> int:
 async def stream(data: bytes, piece: int = 100_000) -> AsyncIterator[Buffer]:
     for at in range(0, len(data), piece):
         yield data[at : at + piece]
+
+
+A = Attributes("text/plain", {"cache-control": "no-cache"}, {"colour": "red"})
+
+
+def data_of(size: int, seed: int = 0) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+async def put(world: World, key: str, data: bytes, **options: Any) -> ObjectVersion:
+    return await world.objects.put(world.bucket, key, stream(data), A, **options)
+
+
+async def all_buffers_come_back(world: World) -> bool:
+    """The event loop lets go of a result one turn later, a thread when its chunk is done."""
+    store = world.objects._store
+    pools = (store.engine.rings, store.engine.frames, store.reads)
+    for _ in range(400):
+        gc.collect()
+        if not any(pool.in_use for pool in pools):
+            return True
+        await asyncio.sleep(0.005)
+    return False

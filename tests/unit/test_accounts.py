@@ -2,7 +2,6 @@
 
 import re
 import stat
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -15,13 +14,6 @@ from gateway.iam.rows import UserRow, place
 from gateway.keys import FileOwnerKeys, KeyMissing, KeyRing
 from gateway.records import AccessKeyRow, decode, encode
 from tests.unit.object_parts import World
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    world = await World().start()
-    yield world
-    world.objects.close()
 
 
 async def test_generated_keys_look_like_aws(world: World) -> None:

@@ -74,11 +74,6 @@ def asking(world: World, *, local: bool = True) -> Ask:
     return ask
 
 
-@pytest.fixture
-async def world() -> World:
-    return await World().start()
-
-
 async def test_every_message_is_refused_to_callers_from_elsewhere(world: World) -> None:
     ask = asking(world, local=False)
     for message in (ListAccounts(), CreateAccount("Eve"), FetchCertificate("photos", "k")):

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -21,13 +20,6 @@ from tests.unit.object_parts import MIB, World, stream
 
 A = Attributes()
 SIZE = 8 * MIB
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    world = await World().start()
-    yield world
-    world.objects.close()
 
 
 async def begin(world: World) -> Upload:

@@ -44,11 +44,6 @@ BODY = random.Random(2).randbytes(300_000)
 SMALL = b"a few bytes"
 
 
-@pytest.fixture
-async def world() -> World:
-    return await World().start()
-
-
 def encrypted(algorithm: str, **rest: Any) -> Attributes:
     return Attributes(extra=Extra(encryption=Encryption(algorithm, **rest)))
 

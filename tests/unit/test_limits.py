@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -15,13 +14,6 @@ from tests.unit.object_parts import World, stream
 
 A = Attributes()
 MIB = 1 << 20
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    world = await World().start()
-    yield world
-    world.objects.close()
 
 
 async def limit(world: World, limits: Limits) -> None:
