@@ -1,4 +1,4 @@
-"""`python -m gateway.forkserver FD ROOM`: imports once, then forks each node from what it imported.
+"""`python -m gateway.forkserver --socket FD ROOM`: imports once and forks each node from that.
 
 A node's imports take 0.3 to 0.9 CPU s; a fork of a process that has them takes milliseconds, and
 shares their memory (docs/adr/229-nodes-are-forked.md).
@@ -122,4 +122,4 @@ def _write_command_line(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(serve(socket.socket(fileno=int(sys.argv[1]))))
+    run(serve(socket.socket(fileno=int(sys.argv[2]))))

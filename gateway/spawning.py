@@ -107,11 +107,12 @@ class Forks:
         return answer
 
     async def _start_server(self, log: int) -> socket.socket:
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        _adopt_orphans(1)
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its:
             self._server = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "gateway.forkserver", str(its.fileno()), " " * _ROOM),
+                *(sys.executable, "-m", "gateway.forkserver"),
+                *("--socket", str(its.fileno()), " " * _ROOM),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -129,6 +130,12 @@ class Forks:
             self._channel = None
         if self._server is not None:
             await self._server.wait()
+            _adopt_orphans(0)
+
+
+def _adopt_orphans(flag: int) -> None:
+    """Whether what our descendants leave behind becomes ours, instead of the first process's."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, flag, 0, 0, 0)
 
 
 class ForkedProcess:
