@@ -11,6 +11,7 @@ from chain.net.transport import Buffer
 from gateway.bodies import Intake
 from gateway.digests import CRCS, Running, digester, digests_of
 from gateway.errors import SlowDown
+from gateway.hashing.blocks import RECIPES
 from gateway.lanes import Feed, Updates
 from gateway.model import Algorithm, Digests
 from gateway.seal import CHUNK, commitment, seal_small
@@ -91,8 +92,8 @@ class Meter:
         self._running: dict[Algorithm, Running] = {}
         fast: list[Callable[[Buffer], None]] = []
         for algorithm in sorted(wanted.algorithms):
-            if algorithm is Algorithm.MD5:
-                self._running[algorithm] = stream = engine.hashing.begin()
+            if algorithm in RECIPES:
+                self._running[algorithm] = stream = engine.hashing.begin(algorithm)
                 self._feeds.append(stream)
                 continue
             self._running[algorithm] = running = digester(algorithm)

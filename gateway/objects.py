@@ -16,8 +16,7 @@ from gateway.completion import Completion
 from gateway.contents import Contents
 from gateway.errors import InvalidRange
 from gateway.finding import find
-from gateway.hashing.md5 import Md5
-from gateway.hashing.side_by_side import SideBySide, compiled_md5
+from gateway.hashing.side_by_side import Compile, SideBySide, compiled_hashes
 from gateway.keys import KeyRing
 from gateway.kms import KmsKeys
 from gateway.limits import LimitBook
@@ -74,7 +73,7 @@ class ObjectService:
         settings: StoreSettings | None = None,
         publisher: Publisher | None = None,
         executor: Executor | None = None,
-        compile_md5: Callable[[], Md5] = compiled_md5,
+        compile_hashes: Compile = compiled_hashes,
         arena: Arena | None = None,
     ) -> None:
         """`source` reads what `pool` wrote: the pool itself, or an edge's cache before it.
@@ -86,7 +85,7 @@ class ObjectService:
         engine = Engine(
             pool,
             self._executor,
-            SideBySide(self._executor, compile_md5),
+            SideBySide(self._executor, compile_hashes),
             BufferPool(settings.ring_bytes),
             BufferPool(settings.frame_bytes, arena),
             Cutting(settings.frame_bytes, settings.segment_chunks),

@@ -1,8 +1,9 @@
 """The program of the child that compiles: IR in, machine code for this processor out.
 
-    python -m gateway.hashing.compiler   prints {lanes: code} in MessagePack
+    python -m gateway.hashing.compiler   prints {hash: {lanes: code}} in MessagePack
 
-Ends with an error where the code would need a linker, or does not hash as hashlib does.
+Hashes whose instructions the processor has not are left out. Ends with an error where code would
+need a linker, or does not hash as hashlib does.
 """
 
 import hashlib
@@ -11,9 +12,8 @@ import sys
 import llvmlite.binding as llvm
 import msgspec
 
+from gateway.hashing.blocks import RECIPES, Hash
 from gateway.hashing.machine_code import Function
-from gateway.hashing.md5 import LANES, Md5
-from gateway.hashing.md5_code import md5_code
 
 
 def compiled(source: str, cpu: str, features: str = "", triple: str = "") -> bytes:
@@ -32,22 +32,34 @@ def compiled(source: str, cpu: str, features: str = "", triple: str = "") -> byt
     return bytes(sections[b".text"])
 
 
-def try_out(codes: dict[int, bytes]) -> None:
+def compiled_here() -> dict[str, dict[int, bytes]]:
+    """All that this processor can run."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    cpu, has = llvm.get_host_cpu_name(), llvm.get_host_cpu_features()
+    features = has.flatten()
+    return {
+        name: {lanes: compiled(recipe.code(lanes), cpu, features) for lanes in recipe.lanes}
+        for name, recipe in RECIPES.items()
+        if not recipe.needs or has.get(recipe.needs)
+    }
+
+
+def try_out(name: str, codes: dict[int, bytes]) -> None:
     """Run all. Raises ValueError if a lane is not what hashlib says."""
-    md5 = Md5({lanes: Function(code) for lanes, code in codes.items()})
+    tried = Hash(name, {lanes: Function(code) for lanes, code in codes.items()})
     for lanes in codes:
         streams = [bytes([lanes, lane]) * 1000 for lane in range(lanes)]
-        if md5.whole(streams) != [hashlib.md5(s, usedforsecurity=False).digest() for s in streams]:
-            raise ValueError(f"wrong with {lanes} lanes")
+        expected = [hashlib.new(name, s, usedforsecurity=False).digest() for s in streams]
+        if tried.whole(streams) != expected:
+            raise ValueError(f"{name} is wrong with {lanes} lanes")
 
 
 def main() -> None:
     """Compile, try, print."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
-    codes = {lanes: compiled(md5_code(lanes), cpu, features) for lanes in LANES}
-    try_out(codes)
+    codes = compiled_here()
+    for name, by_lanes in codes.items():
+        try_out(name, by_lanes)
     sys.stdout.buffer.write(msgspec.msgpack.encode(codes))
 
 

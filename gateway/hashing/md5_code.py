@@ -3,8 +3,7 @@
 The compression function of RFC 1321, section 3.4, as in its reference code. What is not there:
 
 - One stream alone is bound by latency: each of the 64 steps needs the one before. Lanes are free.
-- The code refers to nothing outside itself, so that it runs wherever it is put (machine_code.py).
-  So constants come by a pointer; `constants()` says which.
+- Constants come by a pointer, as code that refers to nothing outside itself needs no linker.
 - Words are loaded one by one: LLVM makes loads into lanes of them, and no optimiser has to run
   (those that would hoist the constants out of the loop make it slower).
 """
@@ -12,8 +11,9 @@ The compression function of RFC 1321, section 3.4, as in its reference code. Wha
 import math
 import struct
 
-BLOCK = 64
-STATE = struct.pack("<4I", 0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476)
+from gateway.hashing.instructions import Instructions
+from gateway.hashing.recipe import Recipe
+
 _SINES = tuple(int(2**32 * abs(math.sin(i + 1))) for i in range(64))
 _SHIFTS = ((7, 12, 17, 22), (5, 9, 14, 20), (4, 11, 16, 23), (6, 10, 15, 21))
 # Which word of the block a step of each round takes: (a · step + b) mod 16.
@@ -23,40 +23,23 @@ _WORDS = ((1, 0), (5, 1), (3, 5), (7, 0))
 _HIDDEN = 16
 
 
-def constants() -> bytes:
-    """What the function's last argument points to."""
-    return struct.pack("<65I", *_SINES, _HIDDEN)
-
-
 def md5_code(lanes: int) -> str:
-    """void md5(struct {uint32 *state; uint8 *data;} lane[lanes], size_t blocks, uint32 *constants).
-
-    Takes `blocks` >= 1 blocks of each lane's data into its state. No two lanes share a state.
-    """
-    code = _Code(lanes)
-    states = [code.let(f"load ptr, ptr {code.at('%lane', 'ptr', 2 * i)}") for i in range(lanes)]
-    data = [code.let(f"load ptr, ptr {code.at('%lane', 'ptr', 2 * i + 1)}") for i in range(lanes)]
-    begin = [code.gather(states, word) for word in range(4)]
-    code.lines += ["  br label %loop", "loop:", "  %n = phi i64 [0, %entry], [%n.next, %loop]"]
-    for name, value in zip("abcd", begin, strict=True):
-        code.lines.append(f"  %{name} = phi {code.type} [{value}, %entry], [%{name}.next, %loop]")
-    offset = code.let(f"shl i64 %n, {BLOCK.bit_length() - 1}")
+    """See Recipe.code. No two lanes share a state."""
+    code = _Lanes(lanes)
+    states, data = code.lane_pointers(lanes)
+    begin = {name: code.gather(states, word) for word, name in enumerate("abcd")}
+    offset = code.begin_loop(code.type, begin)
     blocks = [code.at(pointer, "i8", offset) for pointer in data]
     after = _compress(code, [code.gather(blocks, word) for word in range(16)])
     for name, value in zip("abcd", after, strict=True):
         code.lines.append(f"  %{name}.next = add {code.type} %{name}, {value}")
-    code.lines += [
-        "  %n.next = add i64 %n, 1",
-        "  %more = icmp ult i64 %n.next, %blocks",
-        "  br i1 %more, label %loop, label %end",
-        "end:",
-    ]
+    code.end_loop()
     for word, name in enumerate("abcd"):
         code.scatter(states, word, f"%{name}.next")
-    return code.text()
+    return code.module([f"declare {code.type} {code.rotate}({', '.join([code.type] * 3)})"])
 
 
-def _compress(code: "_Code", message: list[str]) -> tuple[str, str, str, str]:
+def _compress(code: "_Lanes", message: list[str]) -> tuple[str, str, str, str]:
     """The 64 steps over the block's 16 words, from %a, %b, %c, %d; what is to be added to them."""
     a, b, c, d = "%a", "%b", "%c", "%d"
     for step in range(64):
@@ -71,7 +54,7 @@ def _compress(code: "_Code", message: list[str]) -> tuple[str, str, str, str]:
     return a, b, c, d
 
 
-def _mixed(code: "_Code", turn: int, b: str, c: str, d: str) -> tuple[str, ...]:
+def _mixed(code: "_Lanes", turn: int, b: str, c: str, d: str) -> tuple[str, ...]:
     """F, G, H or I of the RFC as terms of a sum; b is known last."""
     if turn == 0:  # (b and c) or (not b and d)
         return (code.xor(d, code.both(b, code.xor(c, d))),)
@@ -82,24 +65,14 @@ def _mixed(code: "_Code", turn: int, b: str, c: str, d: str) -> tuple[str, ...]:
     return (code.xor(c, code.either(b, code.inverse(d))),)
 
 
-class _Code:
-    """Instructions; each method writes some and returns the name of their value."""
+class _Lanes(Instructions):
+    """On vectors of 32-bit words."""
 
     def __init__(self, lanes: int) -> None:
+        super().__init__()
         self.type = f"<{lanes} x i32>"
-        self.lines: list[str] = []
+        self.rotate = f"@llvm.fshl.v{lanes}i32"
         self._lanes = lanes
-        self._names = 0
-
-    def let(self, instruction: str) -> str:
-        """A new name for what the instruction yields."""
-        self._names += 1
-        self.lines.append(f"  %v{self._names} = {instruction}")
-        return f"%v{self._names}"
-
-    def at(self, pointer: str, item: str, index: int | str) -> str:
-        """The address of an item behind a pointer."""
-        return self.let(f"getelementptr {item}, ptr {pointer}, i64 {index}")
 
     def gather(self, pointers: list[str], word: int) -> str:
         """A vector of one word (of any alignment) from behind each lane's pointer."""
@@ -117,21 +90,19 @@ class _Code:
 
     def constant(self, index: int) -> str:
         """The same constant in all lanes."""
-        item = self.let(f"load i32, ptr {self.at('%constants', 'i32', index)}")
+        item = self.let(f"load i32, ptr {self.at('%constants', 'i32', index)}, align 1")
         first = self.let(f"insertelement {self.type} poison, i32 {item}, i32 0")
         zeros = f"<{self._lanes} x i32> zeroinitializer"
         return self.let(f"shufflevector {self.type} {first}, {self.type} poison, {zeros}")
 
     def rotated(self, value: str, bits: int) -> str:
         """To the left."""
+        v = self.type
         if bits == _HIDDEN:
             by = self.constant(len(_SINES))  # as much to the left as to the right
-            left = self.let(f"shl {self.type} {value}, {by}")
-            return self.either(left, self.let(f"lshr {self.type} {value}, {by}"))
-        v, by = self.type, self._splat(bits)
-        return self.let(
-            f"call {v} @llvm.fshl.v{self._lanes}i32({v} {value}, {v} {value}, {v} {by})"
-        )
+            left = self.let(f"shl {v} {value}, {by}")
+            return self.either(left, self.let(f"lshr {v} {value}, {by}"))
+        return self.let(f"call {v} {self.rotate}({v} {value}, {v} {value}, {v} {self._all(bits)})")
 
     def add(self, one: str, other: str) -> str:
         """The sum modulo 2³²."""
@@ -151,21 +122,17 @@ class _Code:
 
     def inverse(self, value: str) -> str:
         """All bits turned."""
-        return self.xor(value, self._splat(-1))
+        return self.xor(value, self._all(-1))
 
-    def _splat(self, number: int) -> str:
+    def _all(self, number: int) -> str:
         return f"<{', '.join([f'i32 {number}'] * self._lanes)}>"
 
-    def text(self) -> str:
-        """The whole module."""
-        v = self.type
-        return "\n".join(
-            [
-                f"declare {v} @llvm.fshl.v{self._lanes}i32({v}, {v}, {v})",
-                "define void @md5(ptr %lane, i64 %blocks, ptr %constants) nounwind {",
-                "entry:",
-                *self.lines,
-                "  ret void",
-                "}",
-            ]
-        )
+
+# CPU s/GiB on Zen 4, all lanes used: one 1.35 (hashlib 1.44), four 0.40, eight 0.21.
+MD5 = Recipe(
+    code=md5_code,
+    lanes=(1, 4, 8),
+    initial=(0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476),
+    constants=struct.pack("<65I", *_SINES, _HIDDEN),
+    order="<",
+)

@@ -4,18 +4,20 @@ Pieces wait while the thread or the processors are busy: the busier they are, th
 full.
 """
 
-import hashlib
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from functools import partial
 from typing import Protocol
 
 from chain.net.transport import Buffer
+from gateway.digests import Digester, digester
+from gateway.hashing.blocks import Hash, Piece
 from gateway.hashing.machine_code import Function, Unavailable, compile_in_child
-from gateway.hashing.md5 import Md5, Md5State, Piece
 from gateway.lanes import Feed, Job, Updates
+from gateway.model import Algorithm
 
 # Blocks of each stream (256 KiB) before the thread looks who came meanwhile.
 SLICE = 4096
@@ -23,39 +25,45 @@ SLICE = 4096
 log = logging.getLogger(__name__)
 
 
-def compiled_md5() -> Md5:
-    """Fit for this processor. Raises Unavailable."""
-    return Md5({lanes: Function(code) for lanes, code in compile_in_child().items()})
+Compile = Callable[[], Mapping[str, Hash]]
+
+
+def compiled_hashes() -> Mapping[str, Hash]:
+    """Fit for this processor, by S3's names. Raises Unavailable."""
+    return {
+        name: Hash(name, {lanes: Function(code) for lanes, code in codes.items()})
+        for name, codes in compile_in_child().items()
+    }
 
 
 class SideBySide:
-    """The MD5s of a process's streams. Compiles once two streams are there at once."""
+    """The hashes of a process's streams. Compiles once two streams are there at once."""
 
-    def __init__(self, executor: Executor, compile_md5: Callable[[], Md5]) -> None:
+    def __init__(self, executor: Executor, compile_hashes: Compile) -> None:
         self._executor = executor
-        self._compile = compile_md5
-        self._line: Line | None = None
+        self._compile = compile_hashes
+        self._lines: Mapping[str, Line] = {}
         self._asked = False
-        self._open = 0
+        self._open: Counter[Algorithm] = Counter()
 
-    def begin(self) -> "Stream":
+    def begin(self, algorithm: Algorithm) -> "Stream":
         """A new stream; hashed by itself while there is no code for several."""
-        self._open += 1
-        if self._open > 1 and not self._asked:
+        self._open[algorithm] += 1
+        if self._open[algorithm] > 1 and not self._asked:
             self._asked = True
             threading.Thread(target=self._prepare, name="compile", daemon=True).start()
-        if self._line:
-            return InLine(self._line, self._ended)
-        return _Alone(self._executor, self._ended)
-
-    def _ended(self) -> None:
-        self._open -= 1
+        ended = partial(self._open.subtract, (algorithm,))
+        if line := self._lines.get(algorithm):
+            return InLine(line, ended)
+        return _Alone(self._executor, digester(algorithm), ended)
 
     def _prepare(self) -> None:
         try:
-            self._line = Line(self._compile(), self._executor)
+            hashes = self._compile()
         except Unavailable as error:
-            log.info("each stream's MD5 is computed by itself: %s", error)
+            log.info("hashes of several streams are not computed side by side: %s", error)
+        else:
+            self._lines = {name: Line(it, self._executor) for name, it in hashes.items()}
 
 
 class Stream(Feed, Protocol):
@@ -69,12 +77,11 @@ class Stream(Feed, Protocol):
 class _Alone:
     """By hashlib."""
 
-    def __init__(self, executor: Executor, ended: Job) -> None:
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._updates = Updates(executor, [self._md5.update])
+    def __init__(self, executor: Executor, running: Digester, ended: Job) -> None:
+        self._updates = Updates(executor, [running.update])
         self._ended = ended
         self.push = self._updates.push
-        self.digest = self._md5.digest
+        self.digest = running.digest
 
     def close(self) -> None:
         """See Feed."""
@@ -86,7 +93,7 @@ class InLine:
     """Beside others."""
 
     def __init__(self, line: "Line", ended: Job) -> None:
-        self.state = Md5State()
+        self.state = line.hash.begin()
         self.closed = False
         self._line = line
         self._ended = ended
@@ -103,7 +110,7 @@ class InLine:
 
     def digest(self) -> bytes:
         """See Stream."""
-        return self._line.md5.digest(self.state)
+        return self._line.hash.digest(self.state)
 
 
 class _Waiting:
@@ -118,10 +125,10 @@ class _Waiting:
         self._data: Buffer = data
         self._done = done
 
-    def begun(self, md5: Md5) -> Piece:
+    def begun(self, hashed: Hash) -> Piece:
         """What is left to hash."""
         if self.piece is None:
-            self.piece = Piece(md5, self.stream.state, self._data)
+            self.piece = Piece(hashed, self.stream.state, self._data)
         return self.piece
 
     def finish(self) -> None:
@@ -133,8 +140,8 @@ class _Waiting:
 class Line:
     """Pieces in the order of their coming, and the thread that hashes them."""
 
-    def __init__(self, md5: Md5, executor: Executor) -> None:
-        self.md5 = md5
+    def __init__(self, hashed: Hash, executor: Executor) -> None:
+        self.hash = hashed
         self._executor = executor
         self._lock = threading.Lock()
         self._waiting: deque[_Waiting] = deque()
@@ -164,10 +171,10 @@ class Line:
 
     def _drain(self) -> None:
         while together := self._first():
-            pieces = [waiting.begun(self.md5) for waiting in together]
+            pieces = [waiting.begun(self.hash) for waiting in together]
             if long := [piece for piece in pieces if piece.blocks]:
-                self.md5.advance(long, SLICE)
-            hashed = [waiting for waiting in together if not waiting.begun(self.md5).blocks]
+                self.hash.advance(long, SLICE)
+            hashed = [waiting for waiting in together if not waiting.begun(self.hash).blocks]
             with self._lock:
                 self._waiting.extendleft(
                     waiting
@@ -185,7 +192,7 @@ class Line:
         """
         streams = {waiting.stream for waiting in self._waiting}
         return (
-            len(streams) >= min(self._open, self.md5.widest)
+            len(streams) >= min(self._open, self.hash.widest)
             or len(streams) < len(self._waiting)
             or any(waiting.last for waiting in self._waiting)
         )
@@ -196,7 +203,7 @@ class Line:
         with self._lock:
             self._running = bool(self._waiting) and self._due()
             for waiting in self._waiting if self._running else ():
-                if len(chosen) == self.md5.widest:
+                if len(chosen) == self.hash.widest:
                     break
                 chosen.setdefault(waiting.stream, waiting)
             for waiting in chosen.values():

@@ -141,7 +141,7 @@ class Site:
             entropy=entropy,
             settings=self.settings,
             executor=InlineExecutor(),
-            compile_md5=nothing_compiled,
+            compile_hashes=nothing_compiled,
         )
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from chain.net.simulation import NANOSECONDS, SimClock
 from gateway.catalog.interface import CatalogUnavailable
 from gateway.errors import ServiceUnavailable, SlowDown
+from gateway.hashing.blocks import Hash
 from gateway.hashing.machine_code import Unavailable
-from gateway.hashing.md5 import Md5
 from tests.simulation.whole.trace import Trace
 
 # What a background task may meet while others are away; a program starts it again.
@@ -56,7 +56,7 @@ class InlineExecutor(Executor):
         return future
 
 
-def nothing_compiled() -> Md5:
+def nothing_compiled() -> dict[str, Hash]:
     """A machine on which no code is generated."""
     raise Unavailable("simulated")
 

@@ -1,4 +1,4 @@
-"""MD5 of many streams: states, partial blocks and padding around the compiled functions."""
+"""Streams of any length, in any pieces, around functions that take whole blocks."""
 
 import ctypes
 import struct
@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 from chain.net.shared import address_of
 from chain.net.transport import Buffer
 from gateway.hashing.machine_code import Function
-from gateway.hashing.md5_code import BLOCK, STATE, constants
+from gateway.hashing.md5_code import MD5
+from gateway.hashing.recipe import BLOCK, Recipe
+from gateway.hashing.sha256_code import SHA256
 
-# CPU s/GiB on Zen 4, all lanes used: one 1.35 (hashlib 1.44), four 0.40, eight 0.21.
-LANES = (1, 4, 8)
-_State = ctypes.c_uint32 * 4
+RECIPES: Mapping[str, Recipe] = {"MD5": MD5, "SHA256": SHA256}  # by S3's names
 
 
-class Md5State:
-    """What MD5 knows of a stream so far."""
+class State:
+    """What a hash knows of a stream so far."""
 
     __slots__ = ("address", "length", "tail", "words")
 
-    def __init__(self) -> None:
-        self.words = _State.from_buffer_copy(STATE)
+    def __init__(self, recipe: Recipe) -> None:
+        self.words = (ctypes.c_uint32 * len(recipe.initial))(*recipe.initial)
         self.address = ctypes.addressof(self.words)
         self.length = 0
         self.tail = b""  # less than a block that has not been hashed
@@ -35,7 +35,7 @@ class Piece:
 
     __slots__ = ("_data", "address", "blocks", "state")
 
-    def __init__(self, md5: "Md5", state: Md5State, data: Buffer) -> None:
+    def __init__(self, hashed: "Hash", state: State, data: Buffer) -> None:
         view = memoryview(data)
         state.length += len(view)
         if state.tail:
@@ -43,7 +43,7 @@ class Piece:
             state.tail += view[:missing]
             view = view[missing:]
             if len(state.tail) == BLOCK:
-                md5.hash_blocks(state, state.tail)
+                hashed.take_blocks(state, state.tail)
                 state.tail = b""
         self.state = state
         self.blocks = len(view) // BLOCK
@@ -53,47 +53,50 @@ class Piece:
         self._data = view  # keeps the memory
 
 
-class Md5:
-    """The functions. Any thread may call them, for different states."""
+class Hash:
+    """The functions of one hash. Any thread may call them, for different states."""
 
-    def __init__(self, functions: Mapping[int, Function]) -> None:
-        """`functions` by their lanes."""
+    def __init__(self, name: str, functions: Mapping[int, Function]) -> None:
+        """`name`: in RECIPES. `functions` by the number of their lanes, of which 1 is one."""
+        self.recipe = RECIPES[name]
+        self.widest = max(functions)
         self._functions = functions
-        self._constants = ctypes.create_string_buffer(constants())
+        self._constants = ctypes.create_string_buffer(self.recipe.constants)
         self._table = ctypes.addressof(self._constants)
 
-    @property
-    def widest(self) -> int:
-        """As many streams at once as the widest function has lanes."""
-        return max(self._functions)
+    def begin(self) -> State:
+        """Of a new stream."""
+        return State(self.recipe)
 
     def advance(self, pieces: Sequence[Piece], most: int) -> None:
         """Hash up to `most` blocks of each, as many of each; up to `widest` pieces with blocks."""
         width = min(lanes for lanes in self._functions if lanes >= len(pieces))
         blocks = min(most, *(piece.blocks for piece in pieces))
-        spare = [_State() for _ in range(width - len(pieces))]
         pointers = [pointer for piece in pieces for pointer in (piece.state.address, piece.address)]
+        spare = [self.begin() for _ in range(width - len(pieces))]
         for state in spare:
-            pointers += [ctypes.addressof(state), pieces[0].address]
+            pointers += [state.address, pieces[0].address]
         self._functions[width]((ctypes.c_void_p * len(pointers))(*pointers), blocks, self._table)
         for piece in pieces:
             piece.address += blocks * BLOCK
             piece.blocks -= blocks
 
-    def hash_blocks(self, state: Md5State, data: bytes) -> None:
+    def take_blocks(self, state: State, data: bytes) -> None:
         """Whole blocks into one state."""
-        lanes = (ctypes.c_void_p * 2)(state.address, address_of(data))
-        self._functions[1](lanes, len(data) // BLOCK, self._table)
+        lane = (ctypes.c_void_p * 2)(state.address, address_of(data))
+        self._functions[1](lane, len(data) // BLOCK, self._table)
 
-    def digest(self, state: Md5State) -> bytes:
+    def digest(self, state: State) -> bytes:
         """The end of a stream: padded to whole blocks, its length in bits at the very end."""
+        order = self.recipe.order
         zeros = bytes(-(len(state.tail) + 9) % BLOCK)
-        self.hash_blocks(state, state.tail + b"\x80" + zeros + struct.pack("<Q", 8 * state.length))
-        return struct.pack("<4I", *state.words)
+        end = struct.pack(f"{order}Q", 8 * state.length)
+        self.take_blocks(state, state.tail + b"\x80" + zeros + end)
+        return struct.pack(f"{order}{len(state.words)}I", *state.words)
 
     def whole(self, streams: Sequence[Buffer]) -> list[bytes]:
         """Digests of streams that are there in one piece, side by side."""
-        pieces = [Piece(self, Md5State(), stream) for stream in streams]
+        pieces = [Piece(self, self.begin(), stream) for stream in streams]
         left = [piece for piece in pieces if piece.blocks]
         while left:
             self.advance(left[: self.widest], left[0].blocks)

@@ -1,10 +1,10 @@
-"""MD5 in lanes: what hashlib says, whatever is hashed beside it."""
+"""Hashes in lanes: what hashlib says, whatever is hashed beside it."""
 
 import hashlib
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -12,22 +12,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.hashing.blocks import RECIPES, Hash, Piece
 from gateway.hashing.machine_code import Unavailable
-from gateway.hashing.md5 import LANES, Md5, Md5State, Piece
-from gateway.hashing.md5_code import md5_code
-from gateway.hashing.side_by_side import InLine, Line, SideBySide, Stream, compiled_md5
+from gateway.hashing.side_by_side import InLine, Line, SideBySide, Stream, compiled_hashes
+from gateway.model import Algorithm
 
 llvm = pytest.importorskip("llvmlite.binding", reason="only where code is generated")
 
 
 @cache
-def compiled() -> Md5:
-    return compiled_md5()
+def compiled() -> Mapping[str, Hash]:
+    return compiled_hashes()
+
+
+@pytest.fixture(scope="module", params=list(RECIPES))
+def hashed(request: pytest.FixtureRequest) -> Hash:
+    if request.param not in compiled():
+        pytest.skip(f"{request.param} takes instructions that this processor has not")
+    return compiled()[request.param]
 
 
 @pytest.fixture(scope="module")
-def md5() -> Md5:
-    return compiled()
+def md5() -> Hash:
+    return compiled()["MD5"]
 
 
 @pytest.fixture(scope="module")
@@ -36,22 +43,23 @@ def executor() -> Iterator[ThreadPoolExecutor]:
         yield executor
 
 
-def judge(data: bytes) -> bytes:
-    return hashlib.md5(data).digest()
+def judge(data: bytes, hashed: Hash | None = None) -> bytes:
+    name = "SHA256" if hashed and hashed.recipe is RECIPES["SHA256"] else "MD5"
+    return hashlib.new(name, data).digest()
 
 
-def streams_in_line(executor: ThreadPoolExecutor, md5: Md5, count: int) -> list[InLine]:
-    line = Line(md5, executor)
+def streams_in_line(executor: ThreadPoolExecutor, hashed: Hash, count: int) -> list[InLine]:
+    line = Line(hashed, executor)
     return [InLine(line, lambda: None) for _ in range(count)]
 
 
 # ------------------------------------------------------------------ functions
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 9, 17])
-def test_every_lane_hashes_its_own_stream(md5: Md5, count: int) -> None:
+def test_every_lane_hashes_its_own_stream(hashed: Hash, count: int) -> None:
     rng = random.Random(count)
     for length in (0, 1, 54, 55, 56, 57, 63, 64, 65, 119, 120, 127, 128, 129, 5000):
         streams = [rng.randbytes(length + lane % 2) for lane in range(count)]
-        assert md5.whole(streams) == [judge(stream) for stream in streams]
+        assert hashed.whole(streams) == [judge(stream, hashed) for stream in streams]
 
 
 LENGTHS = st.one_of(
@@ -66,20 +74,21 @@ LENGTHS = st.one_of(
 @settings(max_examples=80, deadline=None)
 def test_any_split_of_any_number_of_streams(splits: list[list[int]], rng: random.Random) -> None:
     """As the thread does it, but with a random choice of who goes on and how far."""
-    md5 = compiled()
-    states = [Md5State() for _ in splits]
+    hashed = compiled()[rng.choice(sorted(compiled()))]
+    states = [hashed.begin() for _ in splits]
     waiting = [[rng.randbytes(length) for length in lengths] for lengths in splits]
-    expected = [judge(b"".join(pieces)) for pieces in waiting]
+    expected = [judge(b"".join(pieces), hashed) for pieces in waiting]
     running: list[Piece | None] = [None] * len(splits)
     while True:
         for i, state in enumerate(states):
             while not (running[i] and running[i].blocks) and waiting[i]:  # type: ignore[union-attr]
-                running[i] = Piece(md5, state, waiting[i].pop(0))
+                running[i] = Piece(hashed, state, waiting[i].pop(0))
         left = [piece for piece in running if piece and piece.blocks]
         if not left:
             break
-        md5.advance(rng.sample(left, rng.randint(1, len(left))), rng.randint(1, 8))
-    assert [md5.digest(state) for state in states] == expected
+        count = rng.randint(1, min(len(left), hashed.widest))
+        hashed.advance(rng.sample(left, count), rng.randint(1, 8))
+    assert [hashed.digest(state) for state in states] == expected
 
 
 @pytest.mark.parametrize(
@@ -97,16 +106,17 @@ def test_the_code_needs_no_linker_on_any_processor(triple: str, cpu: str) -> Non
 
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    for lanes in LANES:
-        assert 1000 < len(compiled(md5_code(lanes), cpu, triple=triple)) < 20000
+    for recipe in RECIPES.values():
+        for lanes in recipe.lanes if cpu == "znver4" or not recipe.needs else ():
+            assert 500 < len(compiled(recipe.code(lanes), cpu, triple=triple)) < 20000
 
 
 # ------------------------------------------------------------------ the line
 def test_pieces_of_many_streams_are_hashed_each_in_order(
-    executor: ThreadPoolExecutor, md5: Md5
+    executor: ThreadPoolExecutor, hashed: Hash
 ) -> None:
     rng = random.Random(7)
-    streams = streams_in_line(executor, md5, 13)
+    streams = streams_in_line(executor, hashed, 13)
     bodies = [rng.randbytes(rng.randint(0, 2_000_000)) for _ in streams]
     done = threading.Semaphore(0)
     pushed, at = 0, [0] * len(streams)
@@ -120,11 +130,12 @@ def test_pieces_of_many_streams_are_hashed_each_in_order(
         pushed += 1
     for _ in range(pushed):
         assert done.acquire(timeout=30)
-    assert [stream.digest() for stream in streams] == [judge(body) for body in bodies]
+    expected = [judge(body, hashed) for body in bodies]
+    assert [stream.digest() for stream in streams] == expected
 
 
 def test_closed_streams_leave_the_others_alone_and_all_buffers_are_let_go(
-    executor: ThreadPoolExecutor, md5: Md5
+    executor: ThreadPoolExecutor, md5: Hash
 ) -> None:
     streams = streams_in_line(executor, md5, 6)
     buffers = [bytearray(random.Random(i).randbytes(2 << 20)) for i in range(6)]
@@ -146,7 +157,7 @@ def test_closed_streams_leave_the_others_alone_and_all_buffers_are_let_go(
 
 
 def test_a_stream_that_can_still_fill_a_buffer_waits_for_those_that_have_none(
-    executor: ThreadPoolExecutor, md5: Md5
+    executor: ThreadPoolExecutor, md5: Hash
 ) -> None:
     one, other = streams_in_line(executor, md5, 2)
     done = threading.Semaphore(0)
@@ -176,22 +187,22 @@ def is_looked_at(buffer: bytearray) -> bool:
 
 # ------------------------------------------------------------------ with and without functions
 def test_two_streams_at_once_are_asked_for_before_anything_is_compiled(
-    executor: ThreadPoolExecutor, md5: Md5
+    executor: ThreadPoolExecutor, md5: Hash
 ) -> None:
     asked = threading.Semaphore(0)
 
-    def compile_md5() -> Md5:
+    def compile_hashes() -> dict[str, Hash]:
         asked.release()
-        return md5
+        return {"MD5": md5}
 
-    hashing = SideBySide(executor, compile_md5)
+    hashing = SideBySide(executor, compile_hashes)
     for _ in range(3):  # one after the other
-        assert digest_of(hashing.begin(), b"alone") == judge(b"alone")
+        assert digest_of(hashing.begin(Algorithm.MD5), b"alone") == judge(b"alone")
     assert not asked.acquire(timeout=0.05)
-    both = [hashing.begin(), hashing.begin()]
+    both = [hashing.begin(Algorithm.MD5), hashing.begin(Algorithm.MD5)]
     assert asked.acquire(timeout=20)
     give_up = time.monotonic() + 20
-    while not isinstance(stream := hashing.begin(), InLine):
+    while not isinstance(stream := hashing.begin(Algorithm.MD5), InLine):
         stream.close()
         assert time.monotonic() < give_up
         time.sleep(0.01)
@@ -204,21 +215,21 @@ def test_where_nothing_can_be_compiled_each_stream_is_hashed_by_itself(
 ) -> None:
     tried = threading.Event()
 
-    def compile_md5() -> Md5:
+    def compile_hashes() -> dict[str, Hash]:
         tried.set()
         raise Unavailable("no LLVM here")
 
-    hashing = SideBySide(executor, compile_md5)
-    streams = [hashing.begin() for _ in range(3)]
+    hashing = SideBySide(executor, compile_hashes)
+    streams = [hashing.begin(Algorithm.MD5) for _ in range(3)]
     assert tried.wait(20)
-    streams.append(hashing.begin())
+    streams.append(hashing.begin(Algorithm.MD5))
     assert {digest_of(stream, b"x" * 100) for stream in streams} == {judge(b"x" * 100)}
 
 
 def test_a_child_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(Unavailable):
-        compiled_md5()
+        compiled_hashes()
 
 
 def digest_of(stream: Stream, data: bytes) -> bytes:
