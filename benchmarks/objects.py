@@ -9,10 +9,11 @@ import asyncio
 import os
 import resource
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 from chain.clock import NEVER, Deadline, SystemClock, system_entropy
 from chain.ids import SegmentId
@@ -20,6 +21,8 @@ from chain.keys.keystore import Keystore
 from chain.net.transport import Buffer
 from gateway.accounts import AccountService
 from gateway.catalog.memory import MemoryCatalog
+from gateway.hashing.blocks import Hash
+from gateway.hashing.side_by_side import compiled_hashes
 from gateway.keys import FileOwnerKeys, KeyRing
 from gateway.model import Algorithm, Attributes, Bucket
 from gateway.objects import ObjectService
@@ -49,6 +52,7 @@ class MemoryPool:
         self.keeping = False
 
     async def write(self, segment: Segment, shards: Sequence[Buffer]) -> Kept:
+        await asyncio.sleep(0)  # others run meanwhile
         if self.keeping:
             self.segments[segment.id] = b"".join(shards[: segment.profile.k])
         return Kept([Row("placement", segment.id, b"-")])
@@ -91,8 +95,11 @@ async def timed(label: str, unit: str, scale: float, run: Callable[[], Awaitable
 
 
 class Bench:
-    def __init__(self, objects: ObjectService, bucket: Bucket, pool: MemoryPool) -> None:
+    def __init__(
+        self, objects: ObjectService, bucket: Bucket, pool: MemoryPool, compiled: Event
+    ) -> None:
         self.objects, self.bucket, self.pool = objects, bucket, pool
+        self.compiled = compiled
 
     async def put(self, key: str, data: bytes, times: int, *hashes: Algorithm) -> None:
         await self.objects.put(
@@ -125,6 +132,27 @@ class Bench:
 
         await get()
         await timed("GET large", "s/GiB", scale, get)
+
+    async def together(self, mib: int) -> None:
+        """Four at once, whose hashes are computed side by side once code for it is there."""
+        large, small = os.urandom(16 * MIB), os.urandom(256 << 10)
+        rounds = mib // 4
+
+        async def four(data: bytes, times: int) -> None:
+            async with asyncio.TaskGroup() as group:
+                for i in range(4):
+                    group.create_task(self.put(f"one of {i}", data, times, Algorithm.SHA256))
+
+        async def four_small() -> None:
+            for _ in range(rounds * 4):
+                await four(small, 1)
+
+        await four(large, 1)
+        await asyncio.to_thread(self.compiled.wait)
+        await asyncio.sleep(0.5)
+        times, scale = mib // 64, 16 / (mib // 64)
+        await timed("PUT large, four at once", "s/GiB", scale, partial(four, large, times))
+        await timed("PUT 256 KiB, four at once", "us", 1e6 / (rounds * 16), four_small)
 
     async def small(self, count: int) -> None:  # noqa: C901 - five short closures
         data = os.urandom(4096)
@@ -173,6 +201,14 @@ async def main() -> None:
         owners = FileOwnerKeys(Keystore(Path(directory) / "keys"), system_entropy)
         keys = KeyRing(owners, system_entropy)
         accounts = AccountService(catalog, keys, clock=clock, entropy=system_entropy)
+        compiled = Event()
+
+        def compile_hashes() -> Mapping[str, Hash]:
+            try:
+                return compiled_hashes()
+            finally:
+                compiled.set()
+
         objects = ObjectService(
             catalog,
             pool,
@@ -182,10 +218,12 @@ async def main() -> None:
             clock=clock,
             entropy=system_entropy,
             settings=StoreSettings(profile=options.profile),
+            compile_hashes=compile_hashes,
         )
         account = (await accounts.create("Bench")).account
-        bench = Bench(objects, await objects.create_bucket(account, "bench"), pool)
+        bench = Bench(objects, await objects.create_bucket(account, "bench"), pool, compiled)
         await bench.large(options.mib)
+        await bench.together(options.mib)
         await bench.small(options.count)
         objects.close()
 

@@ -143,19 +143,22 @@ class Ingest:
         return await self._pipeline(head, intake, wanted, key, stream_id)
 
     async def _small(self, plain: Buffer, wanted: Wanted, key: bytes, stream_id: bytes) -> Ingested:
-        digests = digests_of(plain, wanted.algorithms)
         leaves = hashlib.sha256(plain).digest() if wanted.leaves else b""
         if len(plain) <= wanted.inline_max or not plain:
+            digests = digests_of(plain, wanted.algorithms)
             body = seal_small(key, plain)
             return Ingested(stream_id, key, commitment(key), digests, body, leaves)
         stored, frames = Stored(), self._engine.frames
         frame = await frames.take(Frame.size(len(plain), wanted.profile))
+        later = self._engine.hashing.later(plain, wanted.algorithms)
         try:
             segment, shards = seal_segment(key, plain, wanted.profile, frame.view)
             stored.add(segment, await self._engine.sink.write(segment, shards))
+            digests = later.digests()
         except BelowQuorum as error:
             raise _slow_down(error) from error
         finally:
+            later.close()
             frames.give(frame)
         return _ingested(stream_id, key, digests, leaves, stored)
 

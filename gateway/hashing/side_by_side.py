@@ -13,11 +13,12 @@ from functools import partial
 from typing import Protocol
 
 from chain.net.transport import Buffer
-from gateway.digests import Digester, digester
-from gateway.hashing.blocks import Hash, Piece
+from gateway.digests import Digester, digester, digests_of
+from gateway.hashing.blocks import RECIPES, Hash, Piece
 from gateway.hashing.machine_code import Function, Unavailable, compile_in_child
+from gateway.hashing.whole import Waiting, Whole
 from gateway.lanes import Feed, Job, Updates
-from gateway.model import Algorithm
+from gateway.model import Algorithm, Digests
 
 # Blocks of each stream (256 KiB) before the thread looks who came meanwhile.
 SLICE = 4096
@@ -43,19 +44,28 @@ class SideBySide:
         self._executor = executor
         self._compile = compile_hashes
         self._lines: Mapping[str, Line] = {}
+        self._waiting: Mapping[str, Waiting] = {}
         self._asked = False
         self._open: Counter[Algorithm] = Counter()
 
     def begin(self, algorithm: Algorithm) -> "Stream":
         """A new stream; hashed by itself while there is no code for several."""
-        self._open[algorithm] += 1
-        if self._open[algorithm] > 1 and not self._asked:
-            self._asked = True
-            threading.Thread(target=self._prepare, name="compile", daemon=True).start()
-        ended = partial(self._open.subtract, (algorithm,))
+        ended = self._counted(algorithm)
         if line := self._lines.get(algorithm):
             return InLine(line, ended)
         return _Alone(self._executor, digester(algorithm), ended)
+
+    def later(self, body: Buffer, algorithms: frozenset[Algorithm]) -> "Later":
+        """Digests of a small body that are needed after a while. `close` it."""
+        return Later(body, algorithms, self._waiting, self._counted(*algorithms & RECIPES.keys()))
+
+    def _counted(self, *algorithms: Algorithm) -> Job:
+        """One more of each, until the result is called. The second has code compiled."""
+        self._open.update(algorithms)
+        if not self._asked and any(self._open[algorithm] > 1 for algorithm in algorithms):
+            self._asked = True
+            threading.Thread(target=self._prepare, name="compile", daemon=True).start()
+        return partial(self._open.subtract, algorithms)
 
     def _prepare(self) -> None:
         try:
@@ -63,7 +73,36 @@ class SideBySide:
         except Unavailable as error:
             log.info("hashes of several streams are not computed side by side: %s", error)
         else:
-            self._lines = {name: Line(it, self._executor) for name, it in hashes.items()}
+            self._waiting = {name: Waiting(hashed) for name, hashed in hashes.items()}
+            self._lines = {name: Line(hashed, self._executor) for name, hashed in hashes.items()}
+
+
+class Later:
+    """Digests of a small body: of hashes that can wait for others, when they are asked for."""
+
+    def __init__(
+        self,
+        body: Buffer,
+        algorithms: frozenset[Algorithm],
+        waiting: Mapping[str, Waiting],
+        ended: Job,
+    ) -> None:
+        """`waiting`: for each hash those that wait."""
+        self._size = len(body)
+        self._ended = ended
+        self._whole = {a: Whole(waiting[a], body) for a in algorithms if a in waiting}
+        self._known = digests_of(body, algorithms - self._whole.keys())
+
+    def digests(self) -> Digests:
+        """All of them."""
+        found = {algorithm: whole.digest() for algorithm, whole in self._whole.items()}
+        return Digests(self._size, {**self._known.values, **found})
+
+    def close(self) -> None:
+        """Whether they were asked for or not."""
+        for whole in self._whole.values():
+            whole.forget()
+        self._ended()
 
 
 class Stream(Feed, Protocol):

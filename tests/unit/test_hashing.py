@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.digests import digests_of
 from gateway.hashing.blocks import RECIPES, Hash, Piece
 from gateway.hashing.machine_code import Unavailable
 from gateway.hashing.side_by_side import InLine, Line, SideBySide, Stream, compiled_hashes
+from gateway.hashing.whole import Waiting, Whole
 from gateway.model import Algorithm
 
 llvm = pytest.importorskip("llvmlite.binding", reason="only where code is generated")
@@ -238,3 +240,56 @@ def digest_of(stream: Stream, data: bytes) -> bytes:
     assert done.wait(20)
     stream.close()
     return stream.digest()
+
+
+# ------------------------------------------------------------------ small bodies
+def test_small_bodies_are_hashed_with_those_that_wait_when_one_is_asked_for(hashed: Hash) -> None:
+    waiting = Waiting(hashed)
+    bodies = [bytearray(bytes([i]) * (100 * i)) for i in (1, 2)]
+    first, second = [Whole(waiting, memoryview(body)) for body in bodies]
+    assert [whole.value for whole in (first, second)] == [None, None]
+    assert all(is_looked_at(body) for body in bodies)
+    assert first.digest() == judge(bytes(bodies[0]), hashed)
+    assert [second.value] == [judge(bytes(bodies[1]), hashed)]  # beside it
+    assert not any(is_looked_at(body) for body in bodies)
+
+
+def test_small_bodies_wait_no_longer_when_all_lanes_are_taken_or_they_are_given_up(
+    hashed: Hash,
+) -> None:
+    waiting = Waiting(hashed)
+    given_up = bytearray(b"x" * 1000)
+    Whole(waiting, memoryview(given_up)).forget()
+    assert not is_looked_at(given_up)
+    wholes = [Whole(waiting, bytes([i])) for i in range(hashed.widest + 1)]
+    assert [whole.value for whole in wholes] == [
+        *(judge(bytes([i]), hashed) for i in range(hashed.widest)),
+        None,
+    ]
+    for whole in wholes:
+        whole.forget()
+
+
+def test_digests_of_small_bodies_are_the_same_with_and_without_functions(
+    executor: ThreadPoolExecutor,
+) -> None:
+    asked = threading.Event()
+
+    def compile_hashes() -> Mapping[str, Hash]:
+        asked.set()
+        return compiled()
+
+    body, algorithms = b"small" * 1000, frozenset(Algorithm)
+    expected = digests_of(body, algorithms)
+    hashing = SideBySide(executor, compile_hashes)
+    one, other = (hashing.later(body, algorithms) for _ in range(2))
+    assert asked.wait(20)
+    give_up = time.monotonic() + 20
+    while not isinstance(stream := hashing.begin(Algorithm.MD5), InLine):
+        stream.close()
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    third = hashing.later(body, algorithms)
+    assert one.digests() == other.digests() == third.digests() == expected
+    for later in (one, other, third):
+        later.close()
