@@ -5,7 +5,6 @@ its path. The ledger verifies the signature, the gateway the path. See docs/spec
 """
 
 import struct
-from collections.abc import Sequence
 
 import msgspec
 
@@ -14,6 +13,7 @@ from chain.keys.identity import Identity, verify
 from chain.proofs import merkle
 
 _DOMAIN = b"cumulus/storage-receipt/1"
+_FIGURES = struct.Struct(">QQQ")
 
 
 class StorageReceipt(msgspec.Struct, frozen=True, array_like=True):
@@ -28,29 +28,22 @@ class StorageReceipt(msgspec.Struct, frozen=True, array_like=True):
 
     def is_signed(self) -> bool:
         """Whether the signature is the miner's."""
-        return verify(self.miner, _DOMAIN, _signed_bytes(self), self.signature)
+        signed = _signed_bytes(self.miner, self.root, self.count, self.size, self.time_ns)
+        return verify(self.miner, _DOMAIN, signed, self.signature)
 
 
 def fragment_leaf(fragment: FragmentId, size: int) -> bytes:
     """The leaf hash of one fragment of `size` bytes."""
-    return merkle.leaf_hash(fragment + struct.pack(">Q", size))
+    return merkle.leaf_hash(fragment + size.to_bytes(8, "big"))
 
 
 def sign_receipt(
-    identity: Identity, leaves: Sequence[bytes], size: int, time_ns: int
+    identity: Identity, root: bytes, count: int, size: int, time_ns: int
 ) -> StorageReceipt:
-    """Sign for the fragments with these leaf hashes, `size` bytes in all."""
-    unsigned = StorageReceipt(
-        identity.id, merkle.root(leaves), len(leaves), size, time_ns, signature=b""
-    )
-    return msgspec.structs.replace(
-        unsigned, signature=identity.sign(_DOMAIN, _signed_bytes(unsigned))
-    )
+    """Sign for `count` fragments under a Merkle root, `size` bytes in all."""
+    signature = identity.sign(_DOMAIN, _signed_bytes(identity.id, root, count, size, time_ns))
+    return StorageReceipt(identity.id, root, count, size, time_ns, signature)
 
 
-def _signed_bytes(receipt: StorageReceipt) -> bytes:
-    return (
-        receipt.miner
-        + receipt.root
-        + struct.pack(">QQQ", receipt.count, receipt.size, receipt.time_ns)
-    )
+def _signed_bytes(miner: AccountId, root: bytes, count: int, size: int, time_ns: int) -> bytes:
+    return miner + root + _FIGURES.pack(count, size, time_ns)

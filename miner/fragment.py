@@ -6,6 +6,7 @@ See docs/specs/fragment.md.
 import re
 import struct
 from dataclasses import dataclass
+from typing import cast
 
 from blake3 import blake3
 
@@ -101,13 +102,14 @@ def describe(
     """Check fields from outside and make the record of them. Raises InvalidFragment."""
     if not (profile.k >= 1 and profile.m >= 1 and profile.n <= FRAGMENTS_MAX):
         raise InvalidFragment("k and m are out of range")
-    if PROFILES.get(profile.name, profile) != profile or not _NAME.match(profile.name.encode()):
+    known = PROFILES.get(profile.name)
+    if known != profile if known else not _NAME.match(profile.name.encode()):
         raise InvalidFragment(f"{profile.name!r:.40} is another profile")
     if not 1 <= length <= SEGMENT_MAX:
         raise InvalidFragment(f"a segment has 1..{SEGMENT_MAX} bytes")
-    if len(fragments) != profile.n or any(len(each) != ID_BYTES for each in fragments):
+    if len(fragments) != profile.n or set(map(len, fragments)) != {ID_BYTES}:
         raise InvalidFragment(f"a segment of this profile has {profile.n} ids of {ID_BYTES} bytes")
     if not 0 <= index < profile.n:
         raise InvalidFragment("the index is out of range")
-    ids = tuple(FragmentId(each) for each in fragments)
-    return FragmentRecord(Segment(profile, length, ids), index)
+    ids = cast("tuple[FragmentId, ...]", fragments)
+    return FragmentRecord(Segment(known or profile, length, ids), index)

@@ -43,8 +43,9 @@ def path(leaf_hashes: Sequence[bytes], index: int) -> list[bytes]:
     return siblings
 
 
-def paths(leaf_hashes: Sequence[bytes]) -> list[tuple[bytes, ...]]:
-    """`path` of every leaf, hashing each node once."""
+def tree(leaf_hashes: Sequence[bytes]) -> tuple[bytes, list[tuple[bytes, ...]]]:
+    """The `root` of one leaf or more and the `path` of each, hashing each node once."""
+    assert leaf_hashes
     level = list(leaf_hashes)
     siblings: list[list[bytes]] = [[] for _ in level]
     height = 0
@@ -55,7 +56,7 @@ def paths(leaf_hashes: Sequence[bytes]) -> list[tuple[bytes, ...]]:
                 above.append(level[index ^ 1])
         level = _up(level)
         height += 1
-    return [tuple(above) for above in siblings]
+    return level[0], [tuple(above) for above in siblings]
 
 
 def verify(

@@ -236,12 +236,14 @@ class Committer:
             suspects = {key for job in jobs if isinstance(job, DropDamaged) for key in job.keys}
             # A put of what is here gets a receipt for it, so that must be whole.
             index = self._journal.index
-            suspects.update(put.new.key for put in puts if index.get(put.new.key) is not None)
-            damaged.update(self._damaged(list(suspects)))
+            suspects |= index.present(put.new.key for put in puts)
+            if suspects:
+                damaged.update(self._damaged(list(suspects)))
             if damaged:
                 self._journal.commit([], list(damaged), now_ns)
-            held = {put.new.key for put in puts}.intersection(drops)
-            held.update(key for key in drops if index.get(key) is not None)
+            held: set[bytes] = set()
+            if drops:
+                held = {put.new.key for put in puts}.intersection(drops) | index.present(drops)
             outcome = self._journal.commit([put.new for put in puts], drops, now_ns)
             for job in jobs:
                 if isinstance(job, Confirm):

@@ -5,7 +5,7 @@ LMDB has no checksums: what is damaged shows as an error, as rows that cannot be
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +105,14 @@ class Index:
             with self._env.begin(self._fragments) as txn:
                 raw = txn.get(key)
             return None if raw is None else _place(raw)
+        except _BROKEN as error:
+            raise self.failed(error) from error
+
+    def present(self, keys: Iterable[bytes]) -> set[bytes]:
+        """Those of them that are there, in one look."""
+        try:
+            with self._env.begin(self._fragments) as txn:
+                return {key for key in keys if txn.get(key) is not None}
         except _BROKEN as error:
             raise self.failed(error) from error
 

@@ -141,9 +141,10 @@ class Journal:
             raise StoreFailed(self._broken)
         self.batch += 1
         checked = [None if put.moved or put.is_long else _check(put) for put in puts]
+        known = self.index.present([*(put.key for put in puts if not put.moved), *drops])
         while True:
-            errors, wanted = self._admit(puts, checked)
-            graves = {key: None for key in drops if key in wanted or self._has(key)}
+            errors, wanted = self._admit(puts, checked, known)
+            graves = {key: None for key in drops if key in wanted or key in known}
             wrong = self._write(wanted, list(graves), now_ns) if wanted or graves else {}
             if not wrong:
                 return Outcome(self.batch, errors, len(graves))
@@ -154,14 +155,17 @@ class Journal:
             ]
 
     def _admit(
-        self, puts: Sequence[NewFragment], checked: list[StoreError | None]
+        self,
+        puts: Sequence[NewFragment],
+        checked: list[StoreError | None],
+        known: Container[bytes],
     ) -> tuple[list[StoreError | None], dict[bytes, NewFragment]]:
         """What is to be said of each, and the new ones among those that nothing speaks against."""
         errors: list[StoreError | None] = []
         wanted: dict[bytes, NewFragment] = {}
         room = self.free()
         for put, error in zip(puts, checked, strict=True):
-            if error is None and (put.key in wanted or not self._is_new(put)):
+            if error is None and (put.key in wanted or (put.key in known and not put.moved)):
                 error = _check_written(put)  # nothing is, but what it says is checked all the same
             elif error is None:
                 need = record_bytes(put.description, put.owner, len(put.payload)) + BLOCK
@@ -215,12 +219,6 @@ class Journal:
         """The volume's tombstones stand elsewhere now, so it may go."""
         with self.index.write() as writer:
             writer.forget_graves(volume.number)
-
-    def _is_new(self, put: NewFragment) -> bool:
-        return put.moved or not self._has(put.key)
-
-    def _has(self, key: bytes) -> bool:
-        return self.index.get(key) is not None
 
     def _write(
         self, puts: dict[bytes, NewFragment], drops: list[bytes], now_ns: int

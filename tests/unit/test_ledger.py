@@ -106,7 +106,7 @@ def test_no_flipped_bit_leaves_a_transaction_valid(position: int, bit: int) -> N
 
 def test_batch_is_metered_and_replay_is_harmless(ledger: Ledger) -> None:
     leaves = some_leaves()
-    signed = sign_receipt(MINER, [fragment_leaf(b"f" * 32, 77)], 77, ledger.time_ns)  # type: ignore[arg-type]
+    signed = sign_receipt(MINER, fragment_leaf(b"f" * 32, 77), 1, 77, ledger.time_ns)  # type: ignore[arg-type]
     body = batch_body(leaves, receipts=[signed, signed])
     assert ledger.do(GATEWAY, body).ok
     assert ledger.do(GATEWAY, body).ok

@@ -53,7 +53,7 @@ def miner_of(ledger: Ledger, miner: Identity = MINER) -> Miner:
 
 def receipt(ledger: Ledger, size: int, miner: Identity = MINER, age: float = 0) -> StorageReceipt:
     time_ns = ledger.time_ns - int(age * SECOND)
-    return sign_receipt(miner, [merkle.leaf_hash(b"x")], size, time_ns)
+    return sign_receipt(miner, merkle.leaf_hash(b"x"), 1, size, time_ns)
 
 
 def send(
