@@ -9,7 +9,7 @@ import pytest
 from botocore import UNSIGNED
 from botocore.exceptions import ClientError
 
-from tests.conformance.s3_server import BOB, Server, running
+from tests.conformance.s3_server import BOB, Server
 from tests.conformance.test_s3_boto3 import refused
 
 NAME = "lists"
@@ -19,12 +19,6 @@ LOGS = "http://acs.amazonaws.com/groups/s3/LogDelivery"
 ALICES = {"ID": "alice-id", "DisplayName": "Alice A."}
 BOBS = {"ID": "bob-id", "DisplayName": "Bob"}
 RIGHTS = ("READ", "WRITE", "READ_ACP", "WRITE_ACP", "FULL_CONTROL")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

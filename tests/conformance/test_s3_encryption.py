@@ -12,7 +12,7 @@ import pytest
 from botocore import UNSIGNED
 from botocore.exceptions import ClientError
 
-from tests.conformance.s3_server import Server, running
+from tests.conformance.s3_server import Server
 
 NAME = "safe"
 BUCKET = {"Bucket": NAME}
@@ -42,12 +42,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "KMS": {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "team-key"},
     "SSE-C": C_A,
 }
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
 
 
 @pytest.fixture

@@ -7,17 +7,11 @@ from typing import Any
 import pytest
 from botocore import UNSIGNED
 
-from tests.conformance.s3_server import BOB, Server, running
+from tests.conformance.s3_server import BOB, Server
 from tests.conformance.test_s3_boto3 import refused
 
 NAME = "guarded"
 ARN = f"arn:aws:s3:::{NAME}"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
 
 
 @pytest.fixture

@@ -9,15 +9,9 @@ from urllib.request import urlopen
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.conformance.s3_server import BOB, Server, running
+from tests.conformance.s3_server import BOB, Server
 
 B = {"Bucket": "versions"}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
 
 
 @pytest.fixture

@@ -1,12 +1,24 @@
-"""Fixtures: HTTP servers; sites of names, hosts and routing where a file has none of its own."""
+"""Fixtures: HTTP servers; an API port; sites of names, hosts and routing where a file has none."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from gateway.ipfs.index.publish import IpfsPublisher
 from tests.protocol.http_site import Certificate, Running, make_certificate, running_site
+from tests.protocol.ipfs_api import Api
 from tests.protocol.named_site import NamedSite
+from tests.unit.object_parts import World
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Api]:
+    world = await World(publisher=IpfsPublisher()).start()
+    api = Api(world)
+    yield api
+    await api.http.aclose()
+    world.objects.close()
 
 
 @pytest.fixture

@@ -13,20 +13,10 @@ from gateway.errors import NoSuchBucket
 from gateway.ipfs.api.call import parse_query
 from gateway.ipfs.api.errors import BadCall
 from gateway.ipfs.api.multipart import parse_head, parts
-from gateway.ipfs.index.publish import IpfsPublisher
 from gateway.ipfs.index.tokens import NoSuchToken
 from gateway.model import Attributes
 from tests.protocol.ipfs_api import Api
-from tests.unit.object_parts import World, stream
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[Api]:
-    world = await World(publisher=IpfsPublisher()).start()
-    api = Api(world)
-    yield api
-    await api.http.aclose()
-    world.objects.close()
+from tests.unit.object_parts import stream
 
 
 async def test_only_post_is_served_and_only_known_commands(api: Api) -> None:

@@ -4,7 +4,6 @@ import gzip
 import io
 import json
 import tarfile
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -23,15 +22,6 @@ SITE = [
     ("file", ("site/b/c.txt", b"deep")),
     ("file", ("site/link", b"a.txt", "application/symlink")),
 ]
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[Api]:
-    world = await World(publisher=IpfsPublisher()).start()
-    api = Api(world)
-    yield api
-    await api.http.aclose()
-    world.objects.close()
 
 
 async def put(api: Api, value: Any, **options: Any) -> str:

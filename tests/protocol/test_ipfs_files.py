@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,15 +17,6 @@ from tests.unit.object_parts import World
 
 MIB = 1 << 20
 EMPTY_CID = "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354"
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[Api]:
-    world = await World(publisher=IpfsPublisher()).start()
-    api = Api(world)
-    yield api
-    await api.http.aclose()
-    world.objects.close()
 
 
 async def write(api: Api, path: str, data: bytes, **options: Any) -> None:

@@ -1,7 +1,6 @@
 """Claims about IPNS keys of the API: made, used, renewed; nobody else's."""
 
 import random
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -9,7 +8,6 @@ from gateway.catalog.interface import Space
 from gateway.ipfs.api.errors import BadCall
 from gateway.ipfs.api.naming import duration_ns
 from gateway.ipfs.index.directories import Directories
-from gateway.ipfs.index.publish import IpfsPublisher
 from gateway.ipfs.ipns import record
 from gateway.ipfs.ipns.following import roots
 from gateway.ipfs.ipns.keybook import KeyBook, KeyBookError
@@ -20,20 +18,11 @@ from gateway.jobs import JobRunner
 from gateway.model import Attributes
 from tests.protocol.ipfs_api import Api
 from tests.unit.ipfs_jobs import settle
-from tests.unit.object_parts import World, stream
+from tests.unit.object_parts import stream
 
 HOUR = 3600 * 10**9
 EMPTY = "/ipfs/bafkqaaa"
 SOME = "/ipfs/bafkqaddwgevxmmraojswg33smq"
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[Api]:
-    world = await World(publisher=IpfsPublisher()).start()
-    api = Api(world)
-    yield api
-    await api.http.aclose()
-    world.objects.close()
 
 
 async def test_a_key_is_made_listed_renamed_and_removed(api: Api) -> None:
