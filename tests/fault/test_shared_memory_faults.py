@@ -6,9 +6,8 @@ import os
 import signal
 import socket
 import struct
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -18,6 +17,7 @@ from chain.net import framing, wire
 from chain.net.nodes import NodeTransport
 from chain.net.shared import Arena, Reference, Room
 from chain.net.transport import Caller, Handlers, Message, Payload, RemoteError, Unreachable
+from tests.fault.served import outcome, start_server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is shared on Linux only")
 
@@ -75,36 +75,7 @@ async def watch(message: Watch, _: Caller) -> Size:
 
 
 HANDLERS = Handlers().on(Fill, fill).on(Measure, measure).on(Watch, watch)
-
-SERVER = """
-import sys
-from pathlib import Path
-sys.path.insert(0, str(Path.cwd()))
-from chain.process import run_node
-from chain.net.nodes import NodeTransport
-from tests.fault.test_shared_memory_faults import HANDLERS
-
-async def main(stop):
-    transport = NodeTransport()
-    await transport.serve(sys.argv[1], HANDLERS)
-    print("up", flush=True)
-    await stop.wait()
-    await transport.close()
-
-sys.exit(run_node(main, name="server"))
-"""
-
-
-def start_server(address: str) -> subprocess.Popen[bytes]:
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, address], stdout=subprocess.PIPE, cwd=root,
-        stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(root)},
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"up\n"
-    process.stdout.close()
-    return process
+PLACE = "tests.fault.test_shared_memory_faults"
 
 
 @pytest.fixture
@@ -137,18 +108,11 @@ def held(arena: Arena) -> int:
     return os.fstat(arena.fd).st_blocks * 512
 
 
-async def outcome(ask: Awaitable[object]) -> object:
-    try:
-        return await ask
-    except (Unreachable, RemoteError) as error:
-        return error
-
-
 async def test_a_service_that_dies_with_lent_memory_takes_nothing_with_it(
     run: Path, asking: NodeTransport, arena: Arena
 ) -> None:
     address = f"ipc://{run}/s.ipc"
-    process = start_server(address)
+    process = start_server(PLACE, address)
     peer = asking.connect(address)
     assert (await peer.ask(Fill(MIB))).lent
     async with asyncio.TaskGroup() as group:
@@ -161,7 +125,7 @@ async def test_a_service_that_dies_with_lent_memory_takes_nothing_with_it(
     asked.clear()
     await asyncio.sleep(0)
     assert held(arena) <= 2 * MIB  # of what it died with nothing is left
-    process = start_server(address)
+    process = start_server(PLACE, address)
     async with asyncio.timeout(10):
         while isinstance(again := await outcome(peer.ask(Fill(MIB))), Unreachable):  # noqa: ASYNC110 - a restart announces itself to nobody
             await asyncio.sleep(0.05)

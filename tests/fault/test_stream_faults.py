@@ -1,13 +1,10 @@
 """Local stream sockets under abuse: dead and returning processes, strangers, deaf callers."""
 
 import asyncio
-import os
 import signal
 import stat
 import struct
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -18,6 +15,7 @@ from chain.net.nodes import NodeTransport
 from chain.net.rpc import AddressError, Limits
 from chain.net.stream_link import WRITE_HIGH
 from chain.net.transport import Caller, Handlers, Message, Payload, RemoteError, Unreachable
+from tests.fault.served import BROKEN, GOOD, outcome, request, start_server
 
 MIB = 1 << 20
 
@@ -43,36 +41,7 @@ async def measure(message: Measure, _: Caller) -> Size:
 
 
 HANDLERS = Handlers().on(Measure, measure)
-
-SERVER = """
-import asyncio, sys
-from pathlib import Path
-sys.path.insert(0, str(Path.cwd()))
-from chain.process import run_node
-from chain.net.nodes import NodeTransport
-from tests.fault.test_stream_faults import HANDLERS
-
-async def main(stop):
-    transport = NodeTransport()
-    await transport.serve(sys.argv[1], HANDLERS)
-    print("up", flush=True)
-    await stop.wait()
-    await transport.close()
-
-sys.exit(run_node(main, name="server"))
-"""
-
-
-def start_server(address: str) -> subprocess.Popen[bytes]:
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, address], stdout=subprocess.PIPE, cwd=root,
-        stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(root)},
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"up\n"
-    process.stdout.close()
-    return process
+PLACE = "tests.fault.test_stream_faults"
 
 
 @pytest.fixture
@@ -98,23 +67,23 @@ async def test_a_killed_process_fails_soon_and_works_again_after_its_restart(
     run: Path, asking: NodeTransport
 ) -> None:
     address = f"ipc://{run}/s.ipc"
-    process = start_server(address)
+    process = start_server(PLACE, address)
     peer = asking.connect(address)
     assert (await peer.ask(Measure(Payload(b"abc")))).size == 3
     process.send_signal(signal.SIGSTOP)
     loop = asyncio.get_running_loop()
     before = loop.time()
     async with asyncio.TaskGroup() as group:
-        asked = group.create_task(_outcome(peer.ask(Measure(Payload(b"abc")))))
+        asked = group.create_task(outcome(peer.ask(Measure(Payload(b"abc")))))
         await asyncio.sleep(0.05)
         process.kill()
     assert isinstance(asked.result(), Unreachable)
-    assert isinstance(await _outcome(peer.ask(Measure(Payload(b"abc")))), Unreachable)
+    assert isinstance(await outcome(peer.ask(Measure(Payload(b"abc")))), Unreachable)
     assert loop.time() - before < 2.5
     process.wait(10)
-    process = start_server(address)
+    process = start_server(PLACE, address)
     async with asyncio.timeout(10):
-        while isinstance(await _outcome(peer.ask(Measure(Payload(b"abc")))), Unreachable):  # noqa: ASYNC110 - a restart announces itself to nobody
+        while isinstance(await outcome(peer.ask(Measure(Payload(b"abc")))), Unreachable):  # noqa: ASYNC110 - a restart announces itself to nobody
             await asyncio.sleep(0.05)
     assert (await peer.ask(Measure(Payload(b"abcd")))).size == 4
     process.terminate()
@@ -134,10 +103,6 @@ async def test_a_socket_directory_is_private_and_its_path_short(
         await serving.serve(f"ipc://{run}/{'x' * 100}.ipc", HANDLERS)
 
 
-def request(body: bytes, payloads: int = 0, tag: bytes = b"Measure", number: int = 1) -> bytes:
-    return wire.pack_head(wire.REQUEST, number, body, payloads, tag=tag)
-
-
 def message(*frames: bytes) -> bytes:
     return framing.prefix(frames) + b"".join(frames)
 
@@ -154,27 +119,14 @@ async def test_broken_messages_are_answered_or_dropped_and_the_next_works(
     run: Path, serving: NodeTransport
 ) -> None:
     await serving.serve(f"ipc://{run}/s.ipc", HANDLERS)
-    good = request(b"\x91\x00", 1)
-    broken: list[tuple[list[bytes], str | None]] = [
-        ([b""], None),
-        ([b"nonsense"], None),
-        ([b"", b"", b""], None),
-        ([wire.pack_head(wire.REPLY, 1, b"\x91\x00", 0)], None),
-        ([good], "malformed"),
-        ([good, b"a", b"b"], "malformed"),
-        ([request(b"\x91\x01", 1), b"a"], "malformed"),
-        ([request(b"\x91" * 5000)], "malformed"),
-        ([request(b"", tag=b"Nothing")], "unknown_message"),
-        ([request(b"", tag=b"\xff\n")], "unknown_message"),
-    ]
     reader, writer = await asyncio.open_unix_connection(run / "s.ipc")
-    for frames, code in broken:
+    for frames, code in BROKEN:
         writer.write(message(*frames))
         if code is not None:
             head = await reply_of(reader)
             assert head.kind == wire.ERROR
             assert wire.Codec().decode(wire.Refusal, head.body, ()).code == code
-    for byte in message(good, b"abc"):  # the slowest way to say it
+    for byte in message(GOOD, b"abc"):  # the slowest way to say it
         writer.write(bytes([byte]))
         await asyncio.sleep(0)
     assert (await reply_of(reader)).kind == wire.REPLY
@@ -252,12 +204,12 @@ async def test_forged_late_and_repeated_replies_disturb_nobody(
             writer.write(message(reply))
     assert asked.result() == Size(3)
     async with asyncio.TaskGroup() as group:
-        again = group.create_task(_outcome(peer.ask(Measure(Payload(b"abc")))))
+        again = group.create_task(outcome(peer.ask(Measure(Payload(b"abc")))))
         number = await asked_number(reader)
         writer.write(message(wire.pack_head(wire.REPLY, number, b"\xc1", 0)))
-    outcome = again.result()
-    assert isinstance(outcome, RemoteError)
-    assert outcome.code == "malformed_reply"
+    ended = again.result()
+    assert isinstance(ended, RemoteError)
+    assert ended.code == "malformed_reply"
     writer.close()
     listener.close()
 
@@ -318,10 +270,3 @@ async def _rest(reader: asyncio.StreamReader) -> bytes:
         return await reader.read()
     except ConnectionResetError:
         return b""
-
-
-async def _outcome(ask: Awaitable[object]) -> object:
-    try:
-        return await ask
-    except (Unreachable, RemoteError) as error:
-        return error

@@ -1,7 +1,7 @@
 """ZeroMQ under abuse: strangers, broken, forged and oversize messages."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -18,6 +18,7 @@ from chain.net import wire
 from chain.net.rpc import AddressError, Limits, Window
 from chain.net.transport import Caller, Handlers, Message, Payload, RemoteError, Unreachable
 from chain.net.zeromq import ZeroMqTransport
+from tests.fault.served import BROKEN, GOOD, outcome, request
 
 ALICE, BOB, EVE = (Identity(bytes([n]) * 32) for n in (1, 2, 3))
 
@@ -81,7 +82,7 @@ async def _ask_as(identity: Identity | None, address: str, server: AccountId = A
     transport = ZeroMqTransport(identity, plain=identity is None, limits=limits)
     peer = transport.connect(address, server if identity else None)
     try:
-        return await _outcome(peer.ask(Measure(Payload(b"abc")), timeout=2))
+        return await outcome(peer.ask(Measure(Payload(b"abc")), timeout=2))
     finally:
         await transport.close()
 
@@ -108,7 +109,7 @@ async def test_a_caller_cannot_speak_as_the_twin_of_its_key(
     _, address = alice
     transport = ZeroMqTransport(BOB)
     peer = transport.connect(address, ALICE.id)
-    assert await _outcome(peer.ask(Measure(Payload(b"abc")))) == Size(3, BOB.id)
+    assert await outcome(peer.ask(Measure(Payload(b"abc")))) == Size(3, BOB.id)
     peer.asks.flags ^= wire.FLAG_ODD  # the twin is not authorised
     with pytest.raises(RemoteError, match="not_authorised"):
         await peer.ask(Measure(Payload(b"abc")))
@@ -178,27 +179,13 @@ class Stranger:
         self.context.term()
 
 
-def request(body: bytes, payloads: int = 0, tag: bytes = b"Measure", number: int = 1) -> bytes:
-    return wire.pack_head(wire.REQUEST, number, body, payloads, tag=tag)
-
-
 async def test_broken_messages_are_answered_or_dropped_and_the_next_works(
     serving: ZeroMqTransport,
 ) -> None:
     server = await serving.serve(PLAIN, HANDLERS)
-    good = request(b"\x91\x00", 1)
     broken: list[tuple[list[bytes], str | None]] = [
-        ([b""], None),
-        ([b"nonsense"], None),
-        ([b"", b"", b""], None),
-        ([wire.pack_head(wire.REPLY, 1, b"\x91\x00", 0)], None),
-        ([good], "malformed"),
-        ([good, b"a", b"b"], "malformed"),
-        ([request(b"\x91\x01", 1), b"a"], "malformed"),
-        ([request(b"\x91" * 5000)], "malformed"),
-        ([request(b"", tag=b"Nothing")], "unknown_message"),
-        ([request(b"", tag=b"\xff\n")], "unknown_message"),
-        ([good, *[b"x"] * 100], None),
+        *BROKEN,
+        ([GOOD, *[b"x"] * 100], None),
         ([request(b"\x91\x00", 64), *[b"x"] * 65], None),
     ]
     async with Stranger(server.address) as stranger:
@@ -210,7 +197,7 @@ async def test_broken_messages_are_answered_or_dropped_and_the_next_works(
                 head = wire.parse_head(reply[0])
                 assert head.kind == wire.ERROR
                 assert wire.Codec().decode(wire.Refusal, head.body, ()).code == code
-        await stranger.send_multipart([good, b"abc"])
+        await stranger.send_multipart([GOOD, b"abc"])
         async with asyncio.timeout(5):
             reply = await stranger.recv_multipart()
         assert wire.parse_head(reply[0]).kind == wire.REPLY
@@ -253,13 +240,13 @@ async def test_forged_late_and_repeated_replies_disturb_nobody(
         await router.send_multipart([route, good])
     assert asked.result() == Size(3, b"")
     async with asyncio.TaskGroup() as group:
-        asked_again = group.create_task(_outcome(peer.ask(Measure(Payload(b"abc")))))
+        asked_again = group.create_task(outcome(peer.ask(Measure(Payload(b"abc")))))
         route, head, _ = await router.recv_multipart()
         number = wire.parse_head(head).request
         await router.send_multipart([route, wire.pack_head(wire.REPLY, number, b"\xc1", 0)])
-    outcome = asked_again.result()
-    assert isinstance(outcome, RemoteError)
-    assert outcome.code == "malformed_reply"
+    ended = asked_again.result()
+    assert isinstance(ended, RemoteError)
+    assert ended.code == "malformed_reply"
     router.close(0)
     context.term()
 
@@ -304,13 +291,6 @@ def test_random_messages_never_stop_a_server(frames: list[bytes]) -> None:
         await serving.close()
 
     asyncio.run(main())
-
-
-async def _outcome(ask: Awaitable[object]) -> object:
-    try:
-        return await ask
-    except (Unreachable, RemoteError) as error:
-        return error
 
 
 def test_the_curve_key_is_the_identitys() -> None:
