@@ -29,7 +29,7 @@ from gateway.objects import ObjectService
 from gateway.store import Lease, StoreSettings
 from miner.pool import Release
 from miner.records import Row
-from miner.segments import Segment
+from miner.segments import Arrived, Segment
 from miner.writing import FragmentReceipt
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -58,9 +58,14 @@ class MemoryPool:
         return Kept([Row("placement", segment.id, b"-")])
 
     async def read(
-        self, segment: Segment, ranges: Sequence[tuple[int, int]], *, verify: bool = False
+        self,
+        segment: Segment,
+        ranges: Sequence[tuple[int, int]],
+        *,
+        verify: bool = False,
+        arrived: Arrived | None = None,
     ) -> list[Buffer]:
-        del verify
+        del verify, arrived
         sealed = memoryview(self.segments[segment.id])
         return [sealed[start:end] for start, end in ranges]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from cdn.protocol import ASK_BYTES_MAX, RANGE_BYTES_MAX, RANGES_MAX, read_message
 from chain.clock import Clock
 from chain.net.transport import Buffer, Payload, Peer, RemoteError, Unreachable
-from miner.segments import Segment, SegmentSource, SegmentUnavailable
+from miner.segments import Arrived, Segment, SegmentSource, SegmentUnavailable
 
 _PAUSE_MIN, _PAUSE_MAX = 1.0, 60.0
 
@@ -26,11 +26,16 @@ class EdgeClient:
         self._paused_until = float("-inf")
 
     async def read(
-        self, segment: Segment, ranges: Sequence[Range], *, verify: bool = False
+        self,
+        segment: Segment,
+        ranges: Sequence[Range],
+        *,
+        verify: bool = False,
+        arrived: Arrived | None = None,
     ) -> list[Buffer]:
         """See SegmentSource.read. Raises SegmentUnavailable."""
         if self._behind is not None and self._clock.monotonic() < self._paused_until:
-            return await self._behind.read(segment, ranges, verify=verify)
+            return await self._behind.read(segment, ranges, verify=verify, arrived=arrived)
         try:
             buffers = await self._ask(segment, ranges, verify)
         except (Unreachable, RemoteError) as error:
@@ -38,7 +43,7 @@ class EdgeClient:
                 self._leave_alone()
             if self._behind is None:
                 raise SegmentUnavailable(f"the edge: {error}") from None
-            return await self._behind.read(segment, ranges, verify=verify)
+            return await self._behind.read(segment, ranges, verify=verify, arrived=arrived)
         self._pause = _PAUSE_MIN
         return buffers
 

@@ -11,7 +11,7 @@ from cdn.policy import Ghost
 from cdn.shelf import SLICE_BYTES, DiskShelf, Extent, RamShelf, own_memory
 from chain.ids import SegmentId
 from chain.net.transport import Buffer
-from miner.segments import Segment, SegmentSource
+from miner.segments import Arrived, Segment, SegmentSource
 
 _GHOSTS_MAX = 1 << 18  # some 40 MiB of names
 _WRITES_MAX = 64  # extents waiting for the disk; they are in RAM anyway
@@ -49,6 +49,16 @@ class _Flight:
             asyncio.get_running_loop().create_future()
         )
 
+    def tell(self, number: int, wanted: Range, arrived: Arrived) -> None:
+        """Let `arrived` know of the range `wanted` in it, as its `number`, once it is there."""
+
+        def landed(done: "asyncio.Future[Extent | Exception | None]") -> None:
+            extent = done.result()
+            if isinstance(extent, Extent):
+                arrived(number, _part(extent, wanted))
+
+        self.done.add_done_callback(landed)
+
 
 class EdgeCache:
     """Keeps what is read more than once. One per event loop.
@@ -80,7 +90,12 @@ class EdgeCache:
         return self._disk
 
     async def read(
-        self, segment: Segment, ranges: Sequence[Range], *, verify: bool = False
+        self,
+        segment: Segment,
+        ranges: Sequence[Range],
+        *,
+        verify: bool = False,
+        arrived: Arrived | None = None,
     ) -> list[Buffer]:
         """See SegmentSource.read. Raises SegmentUnavailable, BadRange."""
         for start, end in ranges:
@@ -89,19 +104,31 @@ class EdgeCache:
         name = segment.id
         if verify:
             return await self._reread(segment, name, ranges)
-        found: list[Buffer | None] = [self._from_ram(name, wanted) for wanted in ranges]
-        if None in found and self._disk is not None and name in self._disk:
-            for at, wanted in enumerate(ranges):
-                if found[at] is None:
-                    found[at] = await self._from_disk(segment, name, wanted)
+        found = await self._kept(segment, name, ranges)
+        if arrived is not None:
+            for at, view in enumerate(found):
+                if view is not None:
+                    arrived(at, view)
         missing = [at for at, view in enumerate(found) if view is None]
         if missing:
-            fetched = await self._fetch(segment, name, [ranges[at] for at in missing])
+            tell = None if arrived is None else _renumbered(arrived, missing)
+            fetched = await self._fetch(segment, name, [ranges[at] for at in missing], tell)
             for at, view in zip(missing, fetched, strict=True):
                 found[at] = view
         return found  # type: ignore[return-value]  # no None is left
 
     # ------------------------------------------------------------------ hits
+    async def _kept(
+        self, segment: Segment, name: SegmentId, ranges: Sequence[Range]
+    ) -> list[Buffer | None]:
+        """Each range from RAM or disk; None for what is not there."""
+        found = [self._from_ram(name, wanted) for wanted in ranges]
+        if None in found and self._disk is not None and name in self._disk:
+            for at, wanted in enumerate(ranges):
+                if found[at] is None:
+                    found[at] = await self._from_disk(segment, name, wanted)
+        return found
+
     def _from_ram(self, name: SegmentId, wanted: Range) -> Buffer | None:
         start, end = wanted
         if start == end:
@@ -150,7 +177,11 @@ class EdgeCache:
 
     # ------------------------------------------------------------------ misses
     async def _fetch(
-        self, segment: Segment, name: SegmentId, ranges: Sequence[Range]
+        self,
+        segment: Segment,
+        name: SegmentId,
+        ranges: Sequence[Range],
+        arrived: Arrived | None,
     ) -> list[Buffer]:
         """Fetch each range once, however many readers wait for it."""
         keeps = self._known(name, ranges)
@@ -166,6 +197,9 @@ class EdgeCache:
                 else:
                     wanted = self._run_from(at, ranges) if keeps[at] else ranges[at]
                     led.append((at, self._start(segment, name, wanted, keeps[at])))
+            if arrived is not None:
+                for at, flight in (*led, *joined):
+                    flight.tell(at, ranges[at], arrived)
             if led:
                 await self._lead(segment, name, [flight for _, flight in led])
             for at, flight in (*led, *joined):
@@ -173,8 +207,7 @@ class EdgeCache:
                 if isinstance(extent, Exception):
                     raise extent
                 if extent is not None:
-                    start, end = ranges[at]
-                    views[at] = extent.view[start - extent.start : end - extent.start]
+                    views[at] = _part(extent, ranges[at])
             own = {flight for _, flight in led}
             self.counters.joined += sum(flight not in own for _, flight in joined)
             waiting = [at for at, _ in joined if views[at] is None]  # its leader was cancelled
@@ -234,18 +267,24 @@ class EdgeCache:
         return flight
 
     async def _lead(self, segment: Segment, name: SegmentId, flights: list[_Flight]) -> None:
-        outcome: list[Extent | Exception | None] = [None] * len(flights)
+        outcome: Exception | None = None
+
+        def came(number: int, buffer: Buffer) -> None:
+            flight = flights[number]
+            if not flight.done.done():
+                flight.done.set_result(self._extent(flight, name, segment, buffer))
+
         try:
-            buffers = await self._behind.read(segment, [(f.start, f.end) for f in flights])
-            outcome = [
-                self._extent(flight, name, segment, buffer)
-                for flight, buffer in zip(flights, buffers, strict=True)
-            ]
+            wanted = [(flight.start, flight.end) for flight in flights]
+            buffers = await self._behind.read(segment, wanted, arrived=came)
+            for number, buffer in enumerate(buffers):
+                came(number, buffer)
         except Exception as error:  # noqa: BLE001 - every waiter gets it, this one too
-            outcome = [error] * len(flights)
+            outcome = error
         finally:
-            for flight, result in zip(flights, outcome, strict=True):
-                flight.done.set_result(result)
+            for flight in flights:
+                if not flight.done.done():
+                    flight.done.set_result(outcome)
             self._land(name, flights)
 
     def _extent(self, flight: _Flight, name: SegmentId, segment: Segment, buffer: Buffer) -> Extent:
@@ -319,3 +358,15 @@ class EdgeCache:
             self.counters.slices_written += written
             if extent.is_wrong():
                 disk.discard(key)
+
+
+def _part(extent: Extent, wanted: Range) -> memoryview:
+    start, end = wanted
+    return extent.view[start - extent.start : end - extent.start]
+
+
+def _renumbered(arrived: Arrived, numbers: Sequence[int]) -> Arrived:
+    def tell(number: int, buffer: Buffer) -> None:
+        arrived(numbers[number], buffer)
+
+    return tell

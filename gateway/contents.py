@@ -78,16 +78,14 @@ class Contents:
                 version = find(reader, version.bucket, version.key, version.version_id)
             row = version_row(version)
             key = self.version_key(reader, version, row, customer)
-        small_first = True
         for piece in pieces(row.streams, start, end):
             stream_key = self._stream_key(piece.stream, key, keep=customer is None)
             if piece.stream.inline:
                 yield self._inline(piece, stream_key)
             else:
-                groups = self._groups(piece, stream_key, small_first=small_first)
+                groups = self._groups(piece, stream_key)
                 async for data in self._reader.read(groups):
                     yield data
-            small_first = False
 
     def version_key(
         self,
@@ -129,7 +127,7 @@ class Contents:
             raise DataDamaged
         return plain if piece.end - piece.start == len(plain) else plain[piece.start : piece.end]
 
-    def _groups(self, piece: Piece, key: bytes, *, small_first: bool) -> Iterator[Group]:
+    def _groups(self, piece: Piece, key: bytes) -> Iterator[Group]:
         with self._store.catalog.read() as reader:
             raw = reader.get(Space.STREAMS, piece.stream.id)
         if raw is None:
@@ -146,4 +144,4 @@ class Contents:
             row.segment_chunks,
             LazySegments(row, len(row.fragments) // width),
         )
-        return plan(stream, piece.start, piece.end, small_first=small_first)
+        return plan(stream, piece.start, piece.end)

@@ -1,20 +1,21 @@
 """Ranges of sealed streams, opened chunk by chunk, a little ahead of who reads them.
 
-The first group is one chunk, so the first byte leaves before the first segment is there; later ones
-are whole segments. A group is fetched in pieces that end where shards end: each piece is then the
-very frame that a miner sent, and nothing is joined. Chunks are opened on the event loop, one when
-the last one has left: 70 us of work, less than the two hops to a thread and back, and the socket
-reads it while it is in the processor's cache.
+What is wanted of a segment is fetched at once, in pieces that end where shards end: each piece is
+then the very frame that a miner sent, and nothing is joined. A chunk is opened as soon as the
+pieces that hold it and its tag are there, so the first byte leaves before the segment is complete.
+Chunks are opened on the event loop, one when the last one has left: 70 us of work, less than the
+two hops to a thread and back, and the socket reads it while it is in the processor's cache.
 
 Each reader may always hold one chunk and fetch one; more comes out of the process's budget, and
 only while there is room: a slow client then reads chunk by chunk and takes nothing from others.
 """
 
 import asyncio
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import accumulate
 
 from chain.net.transport import Buffer
 from gateway.buffers import Buffer as PoolBuffer
@@ -106,7 +107,7 @@ def _cut(start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def plan(stream: SealedStream, start: int, end: int, *, small_first: bool) -> Iterator[Group]:
+def plan(stream: SealedStream, start: int, end: int) -> Iterator[Group]:
     """The groups that hold plaintext [start, end), in order."""
     at = start
     while at < end:
@@ -114,86 +115,149 @@ def plan(stream: SealedStream, start: int, end: int, *, small_first: bool) -> It
         segment = chunk // stream.segment_chunks
         room = (segment + 1) * stream.segment_chunks - chunk
         wanted = -(-end // CHUNK) - chunk
-        count = min(1 if small_first else GROUP_CHUNKS, room, wanted)
-        small_first = False
+        count = min(GROUP_CHUNKS, room, wanted)
         stop = min(end, (chunk + count) * CHUNK)
         yield Group(stream, segment, chunk, count, at - chunk * CHUNK, stop - at)
         at = stop
 
 
 class Sealed:
-    """A fetched group: its pieces as one run of bytes, ciphertext and then tags."""
+    """A group as it comes: its pieces are one run of bytes, ciphertext and then tags."""
 
-    def __init__(self, group: Group, pieces: Sequence[Buffer]) -> None:
+    def __init__(self, group: Group, ranges: Sequence[tuple[int, int]]) -> None:
         self._group = group
-        self._pieces = deque(memoryview(piece) for piece in pieces)
-        self._start = 0  # where the first piece that is left begins
-        self._tags = sum(map(len, pieces)) - group.count * TAG
+        self._ends = list(accumulate(end - start for start, end in ranges))
+        self._pieces: list[memoryview | None] = [None] * len(ranges)
+        self._awaited = set(range(len(ranges)))
+        self._tags = self._ends[-1] - group.count * TAG
+
+    def arrived(self, number: int, piece: Buffer) -> None:
+        """A piece is there; one that is there already is passed over."""
+        if number in self._awaited:
+            self._awaited.remove(number)
+            self._pieces[number] = memoryview(piece)
+
+    def holds(self, number: int) -> bool:
+        """Whether all of the group's chunk `number`, and its tag, is there."""
+        return not self._awaited or all(
+            self._awaited.isdisjoint(self._touched(start, end))
+            for start, end in self._places(number)
+        )
 
     def open(self, number: int, out: memoryview) -> None:
         """Open the group's chunk `number` into `out` (as long as it). Raises SealBroken.
 
         Chunks are opened in order; pieces that end before this one are let go.
         """
-        group = self._group
+        place, mark = self._places(number)
+        for done in range(bisect_right(self._ends, place[0])):
+            self._pieces[done] = None
+        opener = self._group.stream.opener
+        tag = b"".join(self._run(*mark))
+        opener.open_pieces(self._group.first + number, self._run(*place), tag, out)
+
+    def _places(self, number: int) -> tuple[tuple[int, int], tuple[int, int]]:
         at, tag = number * CHUNK, self._tags + number * TAG
-        while self._start + len(self._pieces[0]) <= at:
-            self._start += len(self._pieces.popleft())
-        cipher = self._run(at, min(at + CHUNK, group.plain))
-        marks = self._run(tag, tag + TAG)
-        opener = group.stream.opener
-        opener.open_pieces(group.first + number, cipher, b"".join(marks), out)
+        return (at, min(at + CHUNK, self._group.plain)), (tag, tag + TAG)
+
+    def _touched(self, start: int, end: int) -> range:
+        return range(bisect_right(self._ends, start), bisect_left(self._ends, end) + 1)
 
     def _run(self, start: int, end: int) -> list[memoryview]:
         found: list[memoryview] = []
-        at = self._start
-        for piece in self._pieces:
-            after = at + len(piece)
-            if start < after and at < end:
-                found.append(piece[max(0, start - at) : end - at])
-            at = after
+        for number in self._touched(start, end):
+            piece = self._pieces[number]
+            assert piece is not None
+            at = self._ends[number - 1] if number else 0
+            found.append(piece[max(0, start - at) : end - at])
         return found
+
+
+class _Coming:
+    """A group on its way, and the task that fetches it."""
+
+    def __init__(self, group: Group, source: SegmentSource, *, verify: bool = False) -> None:
+        segment = group.stream.segments[group.segment]
+        ranges = group.ranges(segment)
+        self.group = group
+        self.sealed = Sealed(group, ranges)
+        self._news = asyncio.Event()
+        work = self._fetch(source, segment, ranges, verify=verify)
+        self._task = asyncio.get_running_loop().create_task(work)
+
+    async def chunk(self, number: int) -> None:
+        """Return when the chunk can be opened. Raises SlowDown."""
+        while not self.sealed.holds(number):
+            if self._task.done():
+                self._task.result()
+            self._news.clear()
+            await self._news.wait()
+
+    async def end(self) -> None:
+        """Stop what still runs. Nothing is asked of it any more."""
+        task = self._task
+        del self._task  # it may hold an error, which holds us: no cycle may keep the frames
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen; the reader has gone, or has all it wants
+
+    async def _fetch(
+        self,
+        source: SegmentSource,
+        segment: Segment,
+        ranges: Sequence[tuple[int, int]],
+        *,
+        verify: bool,
+    ) -> None:
+        try:
+            pieces = await source.read(segment, ranges, verify=verify, arrived=self._arrived)
+            for number, piece in enumerate(pieces):
+                self._arrived(number, piece)
+        except SegmentUnavailable as error:
+            raise SlowDown from error
+        finally:
+            self._news.set()
+
+    def _arrived(self, number: int, piece: Buffer) -> None:
+        self.sealed.arrived(number, piece)
+        self._news.set()
 
 
 class _Ahead:
     """Groups on their way, in order; owns their tasks and their share of the budget."""
 
-    def __init__(self, budget: BufferPool) -> None:
+    def __init__(self, source: SegmentSource, budget: BufferPool) -> None:
+        self._source = source
         self._budget = budget
-        self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[Group, int, asyncio.Task[Sealed]]] = deque()
-        self._reserved = 0  # for the group that is being opened
+        self._waiting: deque[tuple[_Coming, int]] = deque()
+        self._opened: tuple[_Coming, int] | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def start(self, group: Group, reserved: int, work: Coroutine[Any, Any, Sealed]) -> None:
+    def start(self, group: Group, reserved: int) -> None:
         """Begin to fetch a group, for which `reserved` bytes of the budget were taken."""
-        self._waiting.append((group, reserved, self._loop.create_task(work)))
+        self._waiting.append((_Coming(group, self._source), reserved))
 
-    async def next(self) -> tuple[Group, Sealed]:
+    async def next(self) -> _Coming:
         """The oldest group; the one before it is done with."""
-        self._release()
-        group, reserved, task = self._waiting[0]
-        sealed = await task
-        self._waiting.popleft()
-        self._reserved = reserved
-        return group, sealed
+        await self._release()
+        self._opened = self._waiting.popleft()
+        return self._opened[0]
 
     async def close(self) -> None:
         """Stop what still runs and give the budget back."""
-        self._release()
-        for _, reserved, task in self._waiting:
-            task.cancel()
-            await asyncio.wait([task])
-            if not task.cancelled():
-                task.exception()  # seen; the reader has gone
-            self._budget.release(reserved)
-        self._waiting.clear()
+        await self._release()
+        while self._waiting:
+            self._opened = self._waiting.popleft()
+            await self._release()
 
-    def _release(self) -> None:
-        self._budget.release(self._reserved)
-        self._reserved = 0
+    async def _release(self) -> None:
+        if self._opened is not None:
+            (coming, reserved), self._opened = self._opened, None
+            self._budget.release(reserved)
+            await coming.end()
 
 
 class StreamReader:
@@ -210,14 +274,16 @@ class StreamReader:
         began it, which a TaskGroup does not survive; so the tasks are owned here, and none outlives
         the generator.
         """
-        ahead = _Ahead(self._budget)
+        ahead = _Ahead(self._source, self._budget)
         lent: PoolBuffer | None = None
         try:
             rest = self._fill(ahead, groups, None)
             while len(ahead):
-                group, sealed = await ahead.next()
-                rest = self._fill(ahead, groups, rest)
+                coming = await ahead.next()
+                group, sealed = coming.group, coming.sealed
                 for number in range(group.count):
+                    await coming.chunk(number)
+                    rest = self._fill(ahead, groups, rest)
                     size = min(CHUNK, group.plain - number * CHUNK)
                     if lent:
                         self._budget.give(lent)
@@ -229,7 +295,7 @@ class StreamReader:
                         sealed = await self._again(group, number, out)
                     yield _wanted(group, number, out)
                     await asyncio.sleep(0)  # others' turn: a fast client never makes us wait
-                del sealed
+                del coming, sealed
                 if not len(ahead):
                     rest = self._fill(ahead, groups, rest)
         finally:
@@ -250,25 +316,22 @@ class StreamReader:
                     return group
                 group, rest = group.alone()
                 reserved = 0
-            ahead.start(group, reserved, self._fetch(group, verify=False))
+            ahead.start(group, reserved)
         return rest
 
     async def _again(self, group: Group, number: int, out: memoryview) -> Sealed:
         """The group with every shard checked, its chunk `number` opened."""
-        sealed = await self._fetch(group, verify=True)
+        coming = _Coming(group, self._source, verify=True)
         try:
-            sealed.open(number, out)
+            for each in range(group.count):
+                await coming.chunk(each)
+        finally:
+            await coming.end()
+        try:
+            coming.sealed.open(number, out)
         except SealBroken as error:
             raise DataDamaged from error
-        return sealed
-
-    async def _fetch(self, group: Group, *, verify: bool) -> Sealed:
-        segment = group.stream.segments[group.segment]
-        try:
-            pieces = await self._source.read(segment, group.ranges(segment), verify=verify)
-        except SegmentUnavailable as error:
-            raise SlowDown from error
-        return Sealed(group, pieces)
+        return coming.sealed
 
 
 def _wanted(group: Group, number: int, chunk: memoryview) -> memoryview:

@@ -29,7 +29,7 @@ from miner.placement import (
 from miner.range_read import Report
 from miner.reading import Readers
 from miner.records import PoolRecords, Row
-from miner.segments import Profile, Segment, SegmentUnavailable
+from miner.segments import Arrived, Profile, Segment, SegmentUnavailable
 from miner.sending import SMALL
 from miner.writing import BelowQuorum, FragmentReceipt, SegmentWrite, WriteSettings
 
@@ -116,7 +116,12 @@ class StoragePool:
         return Placed(placement, placement_rows(placement), written.receipts, deadline)
 
     async def read(
-        self, segment: Segment, ranges: Sequence[tuple[int, int]], *, verify: bool = False
+        self,
+        segment: Segment,
+        ranges: Sequence[tuple[int, int]],
+        *,
+        verify: bool = False,
+        arrived: Arrived | None = None,
     ) -> list[Buffer]:
         """See SegmentSource.read."""
         assert all(0 <= start <= end <= segment.length for start, end in ranges)
@@ -126,7 +131,7 @@ class StoragePool:
             raise SegmentUnavailable(f"segment {segment.id.hex()}: {error}") from error
         if placement is None or placement.segment != segment:
             raise SegmentUnavailable(f"segment {segment.id.hex()} is not placed")
-        return await self._readers.read(placement, ranges, verify=verify)
+        return await self._readers.read(placement, ranges, verify=verify, arrived=arrived)
 
     def placement(self, segment: SegmentId) -> Placement | None:
         """Where the segment lies by the committed rows. Raises InvalidPlacement."""

@@ -28,7 +28,7 @@ from miner.fragment import fragment_id
 from miner.hedging import HedgeBudget, ReadSettings
 from miner.placement import MinerDirectory, MinerInfo, Placement
 from miner.protocol import Missing, ReadFragment
-from miner.segments import SegmentUnavailable
+from miner.segments import Arrived, SegmentUnavailable
 
 Report = Callable[[Missing], None]
 Range = tuple[int, int]
@@ -84,13 +84,16 @@ class RangeRead:
         wanted: dict[int, Range],
         *,
         verify: bool,
+        arrived: Arrived | None = None,
     ) -> None:
+        """`arrived` hears of shards whose windows come from their own miners."""
         self._means = means
         self._placement = placement
         self._segment = placement.segment
         self._segment_id = placement.segment.id  # a hash, asked for often
         self._wanted = wanted
         self._verify = verify
+        self._arrived = arrived
         self._fetches: list[_Fetch] = []
         self._got: dict[int, memoryview] = {}
         self._bad: set[int] = set()  # indices that cannot be had
@@ -171,6 +174,8 @@ class RangeRead:
                 continue
             if fetch.covers(*window):
                 self._got[fetch.index] = fetch.window(*window)
+                if self._arrived is not None:
+                    self._arrived(fetch.index, self._got[fetch.index])
         lost = [index for index in self._wanted if index not in self._got]
         if not lost:
             return True

@@ -13,7 +13,7 @@ from miner.client import MinerPeers
 from miner.hedging import HedgeBudget, ReadCounts, ReadSettings
 from miner.placement import MinerDirectory, Placement
 from miner.range_read import Range, RangeRead, ReadMeans, Report, joined
-from miner.segments import SegmentUnavailable
+from miner.segments import Arrived, SegmentUnavailable
 
 
 class Readers:
@@ -36,16 +36,28 @@ class Readers:
         return self._means.budget.counts
 
     async def read(
-        self, placement: Placement, ranges: Sequence[Range], *, verify: bool
+        self,
+        placement: Placement,
+        ranges: Sequence[Range],
+        *,
+        verify: bool,
+        arrived: Arrived | None = None,
     ) -> list[Buffer]:
         """The bytes of each range [start, end) of the segment. Raises SegmentUnavailable.
 
         Ranges that touch different shards are read together, so that one set of k serves them all.
+        `arrived` hears of ranges that lie within one shard.
         """
         size = placement.segment.shard_bytes
         cuts = [_windows(start, end, size) for start, end in ranges]
         batches, where = _batches(cuts, size, verify=verify)
-        reads = [RangeRead(self._means, placement, batch, verify=verify) for batch in batches]
+        tell: list[Arrived | None] = [None] * len(batches)
+        if arrived is not None and not verify:
+            tell = [_teller(number, cuts, where, arrived) for number in range(len(batches))]
+        reads = [
+            RangeRead(self._means, placement, batch, verify=verify, arrived=told)
+            for batch, told in zip(batches, tell, strict=True)
+        ]
         if len(reads) == 1:
             results = [await reads[0].run()]
         else:
@@ -102,6 +114,24 @@ def _batches(
             where.append(len(batches))
             batches.append(dict(windows))
     return batches, where
+
+
+def _teller(
+    batch: int, cuts: Sequence[dict[int, Range]], where: Sequence[int], arrived: Arrived
+) -> Arrived:
+    """Tells of the ranges of a batch that are all of a shard's window."""
+    numbers = {
+        shard: number
+        for number, windows in enumerate(cuts)
+        if where[number] == batch and len(windows) == 1
+        for shard in windows
+    }
+
+    def tell(shard: int, window: Buffer) -> None:
+        if shard in numbers:
+            arrived(numbers[shard], window)
+
+    return tell
 
 
 async def _all(

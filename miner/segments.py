@@ -4,7 +4,7 @@
 this same face. See docs/specs/segment.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -86,13 +86,24 @@ class SegmentUnavailable(Exception):
     """Fewer than k fragments of the segment can be read now."""
 
 
+# Told of a range by its number, and of its bytes.
+Arrived = Callable[[int, Buffer], None]
+
+
 class SegmentSource(Protocol):
     """Something that can read ranges of a sealed segment."""
 
     async def read(
-        self, segment: Segment, ranges: Sequence[tuple[int, int]], *, verify: bool = False
+        self,
+        segment: Segment,
+        ranges: Sequence[tuple[int, int]],
+        *,
+        verify: bool = False,
+        arrived: Arrived | None = None,
     ) -> list[Buffer]:
         """Return the bytes [start, end) of each range of the ciphertext, in order.
+
+        `arrived` may hear of some of them before all are there; never twice of one.
 
         Reads only the shards that the ranges touch. The caller's GCM tag is the integrity check;
         when it fails the caller asks again with `verify=True`: then every shard used is checked

@@ -13,7 +13,14 @@ from blake3 import blake3
 
 from chain.ids import FragmentId
 from chain.net.transport import Buffer
-from miner.segments import PROFILES, Segment, SegmentSource, SegmentUnavailable, shard_bytes
+from miner.segments import (
+    PROFILES,
+    Arrived,
+    Segment,
+    SegmentSource,
+    SegmentUnavailable,
+    shard_bytes,
+)
 
 
 def make_segment(seed: int, length: int, profile: str = "small") -> tuple[Segment, bytes]:
@@ -39,14 +46,23 @@ class MemorySource:
         self.wrong: dict[bytes, bytes] = {}  # what unverified reads get instead
         self.asked: list[tuple[Segment, tuple[tuple[int, int], ...], bool]] = []
         self.gate: asyncio.Event | None = None
+        self.early = False  # whether the first range comes before the gate
 
     async def read(
-        self, segment: Segment, ranges: Sequence[tuple[int, int]], *, verify: bool = False
+        self,
+        segment: Segment,
+        ranges: Sequence[tuple[int, int]],
+        *,
+        verify: bool = False,
+        arrived: Arrived | None = None,
     ) -> list[Buffer]:
         self.asked.append((segment, tuple(ranges), verify))
         data = self.data.get(segment.id)
         if not verify:
             data = self.wrong.get(segment.id, data)
+        if arrived is not None and self.early and data is not None:
+            start, end = ranges[0]
+            arrived(0, memoryview(data)[start:end])
         if self.gate is not None:
             await self.gate.wait()
         if data is None:
@@ -63,6 +79,23 @@ class SegmentSourceSuite:
     @pytest.fixture
     def source(self) -> SegmentSource:
         raise RuntimeError("override this fixture")
+
+    @pytest.mark.parametrize(("segment", "data"), SEGMENTS)
+    async def test_what_comes_early_is_told_once_and_is_what_comes_in_the_end(
+        self, source: SegmentSource, segment: Segment, data: bytes
+    ) -> None:
+        size = len(data)
+        ranges = [(0, size // 3), (size // 3, size), (0, size)]
+        for _ in range(3):  # caches keep from the second time on
+            told: dict[int, bytes] = {}
+
+            def arrived(number: int, piece: Buffer, told: dict[int, bytes] = told) -> None:
+                assert number not in told
+                told[number] = bytes(piece)
+
+            got = await source.read(segment, ranges, arrived=arrived)
+            assert [bytes(each) for each in got] == [data[start:end] for start, end in ranges]
+            assert all(told[number] == bytes(got[number]) for number in told)
 
     @pytest.mark.parametrize(("segment", "data"), SEGMENTS)
     async def test_any_ranges_come_back_in_order_however_often_they_are_asked_for(

@@ -22,7 +22,7 @@ from gateway.seal import sealed_size
 from gateway.store import Lease, PackBody, Publisher, StoreSettings
 from miner.pool import Release
 from miner.records import Row
-from miner.segments import Segment, SegmentUnavailable
+from miner.segments import Arrived, Segment, SegmentUnavailable
 
 MIB = 1 << 20
 
@@ -91,8 +91,14 @@ class MemoryPool:
         return FakePlaced([Row("placement", segment.id, b"here")], [], self.missing, self.deadline)
 
     async def read(
-        self, segment: Segment, ranges: Sequence[tuple[int, int]], *, verify: bool = False
+        self,
+        segment: Segment,
+        ranges: Sequence[tuple[int, int]],
+        *,
+        verify: bool = False,
+        arrived: Arrived | None = None,
     ) -> list[Buffer]:
+        del arrived
         self.reads.append((list(ranges), verify))
         sealed = self.segments.get(segment.id)
         if sealed is None:

@@ -133,6 +133,36 @@ async def test_concurrent_readers_of_one_range_share_one_fetch() -> None:
     assert all(view == data[start:90_000] for start, view in got)
 
 
+async def test_all_who_read_a_range_hear_of_it_before_the_rest_is_there() -> None:
+    segment, data = SEGMENTS[1]
+    behind = MemorySource(SEGMENTS)
+    behind.gate, behind.early = asyncio.Event(), True
+    cache = EdgeCache(behind, ram_bytes=64 * MIB)
+    told: list[tuple[str, int, bytes]] = []
+
+    async def read(name: str, ranges: list[tuple[int, int]]) -> None:
+        got = await cache.read(
+            segment, ranges, arrived=lambda number, piece: told.append((name, number, bytes(piece)))
+        )
+        assert [bytes(each) for each in got] == [data[start:end] for start, end in ranges]
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(read("leader", [(500, 1000), (2000, 3000)]))
+        await asyncio.sleep(0)
+        group.create_task(read("other", [(2000, 3000), (600, 700)]))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        # The other joins what is on its way, and asks for what has landed but is not kept.
+        assert told == [("leader", 0, data[500:1000]), ("other", 1, data[600:700])]
+        behind.gate.set()
+    assert sorted(told) == [
+        ("leader", 0, data[500:1000]),
+        ("leader", 1, data[2000:3000]),
+        ("other", 0, data[2000:3000]),
+        ("other", 1, data[600:700]),
+    ]
+
+
 async def test_a_cancelled_reader_does_not_fail_those_who_wait_with_it() -> None:
     segment, data = SEGMENTS[1]
     behind = MemorySource(SEGMENTS)
