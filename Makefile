@@ -25,8 +25,9 @@ PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; 
 up: $(VENV)/.run
 	@exec $(VENV)/bin/cumulus up $(ARGS)
 
+# The tests start some hundreds of Pythons: what one compiles the next ones shall find.
 test: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	env -u PYTHONDONTWRITEBYTECODE $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-clients: $(VENV)/.test
 	$(VENV)/bin/python scripts/test_clients.py $(ARGS)
