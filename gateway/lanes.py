@@ -19,10 +19,10 @@ Job = Callable[[], None]
 class Feed(Protocol):
     """What takes a stream's bytes beside the event loop."""
 
-    def push(self, data: Buffer, done: Job, *, last: bool) -> None:
+    def push(self, data: Buffer, done: Job, *, hurry: bool) -> None:
         """Take more bytes, after all before; then call `done` in some thread.
 
-        Not before more is pushed, perhaps, unless these are the last.
+        `hurry`: no more come before these are done. Else they may wait for more.
         """
         ...
 
@@ -71,7 +71,7 @@ class Updates:
         self._lane = Lane(executor)
         self._functions = functions
 
-    def push(self, data: Buffer, done: Job, *, last: bool) -> None:  # noqa: ARG002 - a Feed
+    def push(self, data: Buffer, done: Job, *, hurry: bool) -> None:  # noqa: ARG002 - a Feed
         """See Feed."""
         self._lane.push(lambda: self._take(data, done))
 

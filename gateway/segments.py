@@ -279,8 +279,9 @@ class SegmentWriter:
         plain = chunk.view[: chunk.fill]
         done = Countdown(self._loop, 1 + len(self._hashes), lambda: self._reuse(chunk))
         self._seal_lane.push(lambda: self._seal(segment, plain, done, last=last, ends=ends))
+        hurry = last or len(self._chunks) == 1
         for feed in self._hashes:
-            feed.push(plain, done.hit, last=last)
+            feed.push(plain, done.hit, hurry=hurry)
 
     def _reuse(self, chunk: Chunk) -> None:
         if self._ring:  # else the transfer was given up meanwhile

@@ -48,6 +48,11 @@ class SideBySide:
         self._asked = False
         self._open: Counter[Algorithm] = Counter()
 
+    @property
+    def ready(self) -> bool:
+        """Whether streams that begin now are hashed side by side."""
+        return bool(self._lines)
+
     def begin(self, algorithm: Algorithm) -> "Stream":
         """A new stream; hashed by itself while there is no code for several."""
         ended = self._counted(algorithm)
@@ -138,9 +143,9 @@ class InLine:
         self._ended = ended
         line.enter()
 
-    def push(self, data: Buffer, done: Job, *, last: bool) -> None:
+    def push(self, data: Buffer, done: Job, *, hurry: bool) -> None:
         """See Feed."""
-        self._line.push(_Waiting(self, data, done, last=last))
+        self._line.push(_Waiting(self, data, done, hurry=hurry))
 
     def close(self) -> None:
         """See Feed."""
@@ -155,11 +160,11 @@ class InLine:
 class _Waiting:
     """What was pushed. Its bytes are looked at until `finish`, not longer."""
 
-    __slots__ = ("_data", "_done", "last", "piece", "stream")
+    __slots__ = ("_data", "_done", "hurry", "piece", "stream")
 
-    def __init__(self, stream: InLine, data: Buffer, done: Job, *, last: bool) -> None:
+    def __init__(self, stream: InLine, data: Buffer, done: Job, *, hurry: bool) -> None:
         self.stream = stream
-        self.last = last
+        self.hurry = hurry
         self.piece: Piece | None = None  # made when the stream's piece before is hashed
         self._data: Buffer = data
         self._done = done
@@ -233,7 +238,7 @@ class Line:
         return (
             len(streams) >= min(self._open, self.hash.widest)
             or len(streams) < len(self._waiting)
-            or any(waiting.last for waiting in self._waiting)
+            or any(waiting.hurry for waiting in self._waiting)
         )
 
     def _first(self) -> list[_Waiting]:

@@ -126,7 +126,7 @@ def test_pieces_of_many_streams_are_hashed_each_in_order(
         i = rng.choice(open_)
         size = rng.choice([1, 64, 100, 70_000, 1 << 20])
         streams[i].push(
-            bodies[i][at[i] : at[i] + size], done.release, last=at[i] + size >= len(bodies[i])
+            bodies[i][at[i] : at[i] + size], done.release, hurry=at[i] + size >= len(bodies[i])
         )
         at[i] += size
         pushed += 1
@@ -144,7 +144,7 @@ def test_closed_streams_leave_the_others_alone_and_all_buffers_are_let_go(
     done = threading.Semaphore(0)
     for last in (False, True):
         for i, (stream, buffer) in enumerate(zip(streams, buffers, strict=True)):
-            stream.push(memoryview(buffer), done.release if i % 2 else lambda: None, last=last)
+            stream.push(memoryview(buffer), done.release if i % 2 else lambda: None, hurry=last)
     for stream in streams[::2]:
         stream.close()
     for _ in range(6):
@@ -163,18 +163,18 @@ def test_a_stream_that_can_still_fill_a_buffer_waits_for_those_that_have_none(
 ) -> None:
     one, other = streams_in_line(executor, md5, 2)
     done = threading.Semaphore(0)
-    one.push(b"a", done.release, last=False)
+    one.push(b"a", done.release, hurry=False)
     assert not done.acquire(timeout=0.05)
-    other.push(b"b", done.release, last=False)  # all have something
+    other.push(b"b", done.release, hurry=False)  # all have something
     assert all(done.acquire(timeout=20) for _ in range(2))
-    one.push(b"c", done.release, last=False)
+    one.push(b"c", done.release, hurry=False)
     assert not done.acquire(timeout=0.05)
-    one.push(b"d", done.release, last=False)  # it has two: there is no use in waiting longer
+    one.push(b"d", done.release, hurry=False)  # it has two: there is no use in waiting longer
     assert done.acquire(timeout=20)
-    one.push(b"e", done.release, last=True)  # its end
+    one.push(b"e", done.release, hurry=True)  # its end
     assert all(done.acquire(timeout=20) for _ in range(2))
     one.close()
-    other.push(b"f", done.release, last=False)  # alone
+    other.push(b"f", done.release, hurry=False)  # alone
     assert done.acquire(timeout=20)
     assert (one.digest(), other.digest()) == (judge(b"acde"), judge(b"bf"))
 
@@ -204,11 +204,12 @@ def test_two_streams_at_once_are_asked_for_before_anything_is_compiled(
     both = [hashing.begin(Algorithm.MD5), hashing.begin(Algorithm.MD5)]
     assert asked.acquire(timeout=20)
     give_up = time.monotonic() + 20
-    while not isinstance(stream := hashing.begin(Algorithm.MD5), InLine):
-        stream.close()
+    while not hashing.ready:
         assert time.monotonic() < give_up
         time.sleep(0.01)
-    assert {digest_of(stream, b"not alone") for stream in [*both, stream]} == {judge(b"not alone")}
+    both.append(hashing.begin(Algorithm.MD5))
+    assert isinstance(both[-1], InLine)
+    assert {digest_of(stream, b"not alone") for stream in both} == {judge(b"not alone")}
     assert not asked.acquire(timeout=0.01)
 
 
@@ -236,7 +237,7 @@ def test_a_child_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def digest_of(stream: Stream, data: bytes) -> bytes:
     done = threading.Event()
-    stream.push(data, done.set, last=True)
+    stream.push(data, done.set, hurry=True)
     assert done.wait(20)
     stream.close()
     return stream.digest()
@@ -285,8 +286,7 @@ def test_digests_of_small_bodies_are_the_same_with_and_without_functions(
     one, other = (hashing.later(body, algorithms) for _ in range(2))
     assert asked.wait(20)
     give_up = time.monotonic() + 20
-    while not isinstance(stream := hashing.begin(Algorithm.MD5), InLine):
-        stream.close()
+    while not hashing.ready:
         assert time.monotonic() < give_up
         time.sleep(0.01)
     third = hashing.later(body, algorithms)

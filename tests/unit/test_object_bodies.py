@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from importlib.util import find_spec
 
 import pytest
 from hypothesis import given, settings
@@ -226,6 +227,28 @@ async def test_many_uploads_share_a_small_budget() -> None:
             group.create_task(put(world, key, data))
     for key, data in bodies.items():
         assert await world.read(world.objects.head(world.bucket, key)) == data
+    world.objects.close()
+
+
+@pytest.mark.skipif(find_spec("llvmlite") is None, reason="only where code is generated")
+async def test_uploads_that_hold_one_chunk_each_are_hashed_side_by_side() -> None:
+    """None can push a second piece before the first is hashed."""
+    world = await World(segment_chunks=1).start()
+    bodies = {f"k{i}": data_of(300_000 + i * MIB, i) for i in range(4)}
+    hashing = world.objects._store.engine.hashing
+    for _ in range(2):  # the first round has code compiled
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            for key, data in bodies.items():
+                group.create_task(put(world, key, data, keep=Algorithm.SHA256))
+        for _ in range(2000):
+            await asyncio.sleep(0 if hashing.ready else 0.01)
+    assert hashing.ready
+    for key, data in bodies.items():
+        found = world.objects.head(world.bucket, key)
+        assert found.etag == hashlib.md5(data).hexdigest()
+        assert found.checksum
+        assert found.checksum.digest == hashlib.sha256(data).digest()
+    assert await all_buffers_come_back(world)
     world.objects.close()
 
 
