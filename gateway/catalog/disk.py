@@ -13,6 +13,11 @@ from typing import Any
 from chain.format import make_directory, sync_directory, write_mark
 from chain.net.transport import Buffer
 
+# What one call brings into the page cache lies there in blocks as long as the call, up to 2 MiB
+# (Linux 6.16 and newer, ext4), and each later write of a page walks over all of its block: 15 us
+# instead of 7. So long writes are cut, and files are read ahead without the read.
+PIECE_BYTES = 64 << 10
+_AHEAD_BYTES = 1 << 20
 _fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
 
@@ -39,7 +44,7 @@ class Disk:
         """Write all of `data` at `offset`. Raises OSError; a part may then be written."""
         view = memoryview(data)
         while view:
-            written = os.pwrite(descriptor, view, offset)
+            written = os.pwrite(descriptor, view[:PIECE_BYTES], offset)
             offset += written
             view = view[written:]
 
@@ -82,6 +87,16 @@ class Disk:
 
     def reached(self, step: str) -> None:
         """Called before each step that a crash may separate from the next; does nothing."""
+
+
+def read_ahead(descriptor: int, size: int, offset: int) -> None:
+    """Bring bytes of a file into the page cache, page by page. Raises OSError. Blocks."""
+    advise = getattr(os, "posix_fadvise", None)
+    if advise is None:  # macOS
+        os.pread(descriptor, size, offset)
+        return
+    for at in range(offset, offset + size, _AHEAD_BYTES):
+        advise(descriptor, at, min(_AHEAD_BYTES, offset + size - at), os.POSIX_FADV_WILLNEED)
 
 
 def boot_id() -> str:

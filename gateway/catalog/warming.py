@@ -8,9 +8,11 @@ index of a million objects takes less CPU than a thousand of those gets.
 import os
 from pathlib import Path
 
+from gateway.catalog.disk import read_ahead
+
 # An index larger than this share of the machine's memory would only push out what is in use.
 MEMORY_SHARE = 4
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 8 << 20
 
 
 def warm(index: Path) -> int:
@@ -18,11 +20,11 @@ def warm(index: Path) -> int:
     descriptor = os.open(index / "data.mdb", os.O_RDONLY | os.O_CLOEXEC)
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if os.fstat(descriptor).st_size > memory // MEMORY_SHARE:
+        size = os.fstat(descriptor).st_size
+        if size > memory // MEMORY_SHARE:
             return 0
-        piece, at = bytearray(_PIECE_BYTES), 0
-        while count := os.preadv(descriptor, [piece], at):
-            at += count
-        return at
+        for at in range(0, size, _PIECE_BYTES):
+            read_ahead(descriptor, min(_PIECE_BYTES, size - at), at)
+        return size
     finally:
         os.close(descriptor)
