@@ -26,6 +26,9 @@ from gateway.catalog.record import Resolved
 _I64 = struct.Struct(">q")
 _APPENDED = struct.Struct(">QH")
 COUNTER_MIN, COUNTER_MAX = -(1 << 63), (1 << 63) - 1
+# A look into an enumeration costs as much as a call, and each commit makes a dozen.
+_COUNTERS, _COUNTERS_NUMBER = Space.COUNTERS, int(Space.COUNTERS)
+_NUMBERS = tuple(map(int, Space))
 
 
 class State(Protocol):
@@ -66,26 +69,31 @@ def check(batch: Batch) -> int:
     """
     if len(batch.changes) > record.CHANGES_MAX or len(batch.conditions) > record.CHANGES_MAX:
         raise BadBatch(f"a batch has at most {record.CHANGES_MAX} changes")
-    size = record.HEADER_BYTES
+    size = record.HEADER_BYTES + len(batch.changes) * (record.FRAME_BYTES + _APPENDED.size)
     for change in batch.changes:
-        if isinstance(change, Add):
-            _check_add(change)
-        key = change.prefix if isinstance(change, Append) else change.key
-        longest = KEY_MAX - _APPENDED.size if isinstance(change, Append) else KEY_MAX
-        shortest = 0 if isinstance(change, Append) else 1
+        if isinstance(change, Append):
+            key, shortest, longest = change.prefix, 0, KEY_MAX - _APPENDED.size
+        else:
+            key, shortest, longest = change.key, 1, KEY_MAX
         if not shortest <= len(key) <= longest:
             raise BadBatch(f"a key has 1 to {KEY_MAX} bytes, not {len(key)}")
-        size += record.FRAME_BYTES + len(key) + _APPENDED.size
-        if isinstance(change, (Put, Append)):
-            size += memoryview(change.value).nbytes
-            if change.space == Space.COUNTERS and len(change.value) != _I64.size:
+        size += len(key)
+        if isinstance(change, Add):
+            _check_add(change)
+        elif not isinstance(change, Delete):
+            size += len(change.value)
+            if change.space is _COUNTERS and len(change.value) != _I64.size:
                 raise BadBatch("a row of COUNTERS has 8 bytes")
     if size > record.RECORD_MAX:
         raise BadBatch(f"a batch has at most {record.RECORD_MAX} bytes")
-    for condition in batch.conditions:
+    _check_conditions(batch.conditions)
+    return size
+
+
+def _check_conditions(conditions: Sequence[Condition]) -> None:
+    for condition in conditions:
         if not isinstance(condition, Empty) and not 1 <= len(condition.key) <= KEY_MAX:
             raise BadBatch(f"a key has 1 to {KEY_MAX} bytes, not {len(condition.key)}")
-    return size
 
 
 def _check_add(change: Add) -> None:
@@ -119,23 +127,25 @@ def _resolve(changes: Sequence[Change], state: State, sequence: int) -> list[Res
     resolved = []
     appended = 0
     counters: dict[bytes, int] = {}  # as changed by this batch so far
+    put, delete = record.PUT, record.DELETE
     for change in changes:
         if isinstance(change, Put):
-            value = bytes(change.value)
-            resolved.append(Resolved(record.PUT, int(change.space), change.key, value))
-            if change.space == Space.COUNTERS:
+            space, value = change.space, bytes(change.value)
+            resolved.append(Resolved(put, _NUMBERS[space], change.key, value))
+            if space is _COUNTERS:
                 counters[change.key] = unpack_counter(value)
         elif isinstance(change, Delete):
-            resolved.append(Resolved(record.DELETE, int(change.space), change.key, b""))
-            if change.space == Space.COUNTERS:
+            space = change.space
+            resolved.append(Resolved(delete, _NUMBERS[space], change.key, b""))
+            if space is _COUNTERS:
                 counters[change.key] = 0
         elif isinstance(change, Append):
             key = change.prefix + _APPENDED.pack(sequence, appended)
             appended += 1
-            resolved.append(Resolved(record.PUT, int(change.space), key, bytes(change.value)))
+            resolved.append(Resolved(put, _NUMBERS[change.space], key, bytes(change.value)))
         else:
             counters[change.key] = result = _add(change, counters, state)
-            row = Resolved(record.PUT, int(Space.COUNTERS), change.key, pack_counter(result))
+            row = Resolved(put, _COUNTERS_NUMBER, change.key, pack_counter(result))
             resolved.append(row)
     return resolved
 
@@ -143,10 +153,11 @@ def _resolve(changes: Sequence[Change], state: State, sequence: int) -> list[Res
 def _add(change: Add, counters: dict[bytes, int], state: State) -> int:
     before = counters.get(change.key)
     if before is None:
-        before = unpack_counter(state.get(Space.COUNTERS, change.key))
+        before = unpack_counter(state.get(_COUNTERS, change.key))
     result = before + change.delta
+    # Floor and ceiling have 64 bits themselves (_check_add).
     floor = COUNTER_MIN if change.floor is None else change.floor
     ceiling = COUNTER_MAX if change.ceiling is None else change.ceiling
-    if not max(floor, COUNTER_MIN) <= result <= min(ceiling, COUNTER_MAX):
+    if not floor <= result <= ceiling:
         raise Conflict(change)
     return result

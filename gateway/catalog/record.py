@@ -107,12 +107,11 @@ def encode(sequence: int, group: int, changes: Sequence[Resolved]) -> tuple[byte
     parts: list[bytes] = [b"", b""]
     offsets = []
     at = HEADER_BYTES
+    pack, checksum_of = _FRAME.pack, google_crc32c.value
     for operation, space, key, value in changes:
         size = len(value)
         offsets.append(at)
-        parts.append(_FRAME.pack(operation, space, len(key), size, crc32c(value)))
-        parts.append(key)
-        parts.append(value)
+        parts += (pack(operation, space, len(key), size, checksum_of(value)), key, value)
         at += FRAME_BYTES + len(key) + size
     assert at <= RECORD_MAX
     assert len(offsets) <= CHANGES_MAX

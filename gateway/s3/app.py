@@ -82,6 +82,7 @@ SERVER = b"Cumulus"
 # Longer bodies are worth a watch for a client that has gone.
 WATCHED_BYTES = 4 << 20
 _NO_BODY = (204, 304)
+_IDENTIFIER_BYTES, _DRAWN = 8, 64
 # Policies may ask for what is in their bodies.
 _BY_BODY = DeleteObjects | PutObjectTagging | PutObjectRetention | PutObjectLegalHold
 
@@ -112,6 +113,7 @@ class S3App:
         self._clock = clock or SystemClock()
         self._pace = Pace(self._config.workers)
         self._entropy = entropy
+        self._identifiers: list[str] = []
         self._authenticator = Authenticator(
             credentials,
             no_sessions if iam is None else iam.sessions.credential,
@@ -129,7 +131,7 @@ class S3App:
 
     # -------------------------------------------------------------- one request
     async def _http(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        identifier = self._entropy(8).hex().upper()
+        identifier = self._identifiers.pop() if self._identifiers else self._draw()
         token = current_request.set(identifier)
         reading = _Tracked(receive, scope)
         try:
@@ -179,6 +181,13 @@ class S3App:
             request, caller, body, self._objects, self._config, bucket, permission, now_ns
         )
         return await _answer(handler, exchange, operation)
+
+    def _draw(self) -> str:
+        """A request's id; of the next ones too, as each draw is a system call."""
+        drawn = self._entropy(_DRAWN * _IDENTIFIER_BYTES).hex().upper()
+        step = 2 * _IDENTIFIER_BYTES
+        self._identifiers = [drawn[at : at + step] for at in range(0, len(drawn), step)]
+        return self._identifiers.pop()
 
     def _keep_pace(self, bucket: Bucket) -> None:
         """Count a request against the bucket's limits. Raises SlowDown."""
@@ -273,7 +282,7 @@ class S3App:
         if reply.status not in _NO_BODY:
             length = len(reply.body) if reply.length is None else reply.length
             headers.append((b"content-length", b"%d" % length))
-        if not reading.body.started and _awaits_continue(scope):
+        if not reading.body.started and _awaits_continue(scope, reading.request):
             # Whether the body follows is not known: the connection cannot be used again.
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
@@ -446,7 +455,9 @@ async def _send_watched(reply: Reply, reading: _Tracked, send: Send) -> None:
         watcher.cancel()
 
 
-def _awaits_continue(scope: Mapping[str, Any]) -> bool:
+def _awaits_continue(scope: Mapping[str, Any], request: Request | None) -> bool:
+    if request is not None:
+        return "expect" in request.headers
     return b"expect" in dict(scope["headers"])
 
 

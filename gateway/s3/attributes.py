@@ -29,6 +29,7 @@ SYSTEM = (
     "x-amz-website-redirect-location",
     "x-amz-storage-class",
 )
+_SYSTEM = frozenset(SYSTEM)
 _SYSTEM_BYTES = {name: name.encode() for name in (*SYSTEM, "content-encoding")}
 _ENCODED_WORD = re.compile(r"=\?([A-Za-z0-9_-]{1,40})\?([bBqQ])\?([^? ]*)\?=")
 _CHARSETS = {"utf-8", "us-ascii", "iso-8859-1"}
@@ -81,6 +82,8 @@ def encode_metadata(value: str) -> bytes:
 
 def read_metadata(headers: Mapping[str, str]) -> dict[str, str]:
     """x-amz-meta-* without the prefix. Raises MetadataTooLarge."""
+    if _META not in " ".join(headers):  # one look instead of one at each name
+        return {}
     metadata = {
         name[len(_META) :]: decode_metadata(value)
         for name, value in headers.items()
@@ -101,7 +104,9 @@ def read_attributes(headers: Mapping[str, str]) -> Attributes:
 
     Raises MetadataTooLarge, InvalidArgument (control characters).
     """
-    system = {name: headers[name] for name in SYSTEM if headers.get(name)}
+    system: dict[str, str] = {}
+    if not _SYSTEM.isdisjoint(headers):
+        system = {name: headers[name] for name in SYSTEM if headers.get(name)}
     encoding = headers.get("content-encoding")
     if encoding:
         # `aws-chunked` describes this transfer, not the object.

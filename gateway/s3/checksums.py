@@ -90,6 +90,8 @@ def claimed_header(headers: Mapping[str, str]) -> tuple[Algorithm, str] | None:
     Raises InvalidRequest (several), NotImplementedHere (an algorithm that is not served).
     """
     found = None
+    if _PREFIX not in " ".join(headers):  # one look instead of one at each name
+        return found
     for name, value in headers.items():
         if not name.startswith(_PREFIX):
             continue

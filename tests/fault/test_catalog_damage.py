@@ -6,6 +6,7 @@ import struct
 from collections import Counter
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import lmdb
@@ -15,7 +16,7 @@ from chain.clock import SystemClock
 from chain.net.memory import MemoryNetwork, MemoryTransport
 from chain.process import NodeError
 from gateway.catalog.client import CatalogClient
-from gateway.catalog.index import Rows
+from gateway.catalog.index import Index, Rows
 from gateway.catalog.interface import CatalogFull, CatalogUnavailable, Space
 from gateway.catalog.local import LocalCatalog
 from gateway.catalog.log import LogFailed, file_numbers, file_path
@@ -141,8 +142,8 @@ async def test_damage_that_a_reader_meets_has_the_index_made_again(
             assert not catalog.writer.failed.is_set()
             old.close()
             with monkeypatch.context() as patch:
-                patch.setattr(Rows, "get", broken)
-                patch.setattr(Rows, "scan", broken)
+                broken_rows = SimpleNamespace(get=broken, cursor=broken, abort=lambda: None)
+                patch.setattr(Index, "begin", lambda index: Rows(index, broken_rows))
                 with (catalog if own else client).read() as reader:
                     for _ in range(3):
                         with pytest.raises(CatalogUnavailable, match="made again"):
