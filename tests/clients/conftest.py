@@ -33,17 +33,12 @@ def network(request: pytest.FixtureRequest) -> RunningNetwork:
 
 def _network(folder, *options: str) -> Iterator[RunningNetwork]:  # type: ignore[no-untyped-def]
     running = RunningNetwork(folder, "--pledge", "2GiB", "--workers", "2", *options)
-    running.data_dir.mkdir(parents=True)
-    (running.data_dir / "cumulus.toml").write_text(
+    running.configure(
         '[notify.hook]\nurl = "http://127.0.0.1:9/"\n'  # no jobs run here: names to configure
         '[replication.there]\nurl = "http://127.0.0.1:9/"\naccess_key = "a"\nsecret_key = "b"\n'
     )
-    try:
-        running.start()
+    with running:
         yield running
-    finally:
-        if running.process is not None and running.process.poll() is None:
-            assert running.stop() == 0
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import pytest
 
@@ -60,6 +60,28 @@ class RunningNetwork:
             )
         self.wait_ready()
         self.endpoints = json.loads((self.data_dir / "run" / "endpoints.json").read_text())
+
+    def configure(self, settings: str) -> None:
+        """What cumulus.toml says, before the start."""
+        self.data_dir.mkdir(parents=True)
+        (self.data_dir / "cumulus.toml").write_text(settings)
+
+    def __enter__(self) -> Self:
+        """Started; in the end it is stopped in order, unless it ended before."""
+        try:
+            self.start()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self.end_commands()
+        if self.process is not None and self.process.poll() is None:
+            assert self.stop() == 0
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> None:
         """Wait for /health/ready; fail with the logs' last lines."""

@@ -150,20 +150,15 @@ def notifying(
 ) -> Iterator[RunningNetwork]:
     options = ("--miners", "3", "--workers", "2", "--background", "gentle")
     running = RunningNetwork(tmp_path_factory.mktemp("notify"), *options, **KEYS)
-    running.data_dir.mkdir(parents=True)
     table = f'[notify.hook]\nurl = "{listener.url}"\ntoken = "sesame"\n'
     table += f'[replication.there]\nurl = "{line.url}"\n'  # at the network itself, in the end
     table += 'access_key = "{CUMULUS_ACCESS_KEY}"\n'.format_map(KEYS)
     table += 'secret_key = "{CUMULUS_SECRET_KEY}"\n'.format_map(KEYS)
     table += "[s3]\nlogging_roll_seconds = 2\nlifecycle_day_seconds = 4\n"
-    (running.data_dir / "cumulus.toml").write_text(table)
-    try:
-        running.start()
+    running.configure(table)
+    with running:
         line.far_end = running.url("s3")
         yield running
-    finally:
-        if running.process is not None and running.process.poll() is None:
-            assert running.stop() == 0
 
 
 def configure(client: Any, bucket: str, *events: str) -> None:

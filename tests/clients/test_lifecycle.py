@@ -23,12 +23,8 @@ def quick_days(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNetw
     running = RunningNetwork(
         tmp_path_factory.mktemp("days"), *options, CUMULUS_LIFECYCLE_DAY_SECONDS="1"
     )
-    try:
-        running.start()
+    with running:
         yield running
-    finally:
-        if running.process is not None and running.process.poll() is None:
-            assert running.stop() == 0
 
 
 def keys(client: Any, bucket: str) -> set[str]:

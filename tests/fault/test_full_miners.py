@@ -64,13 +64,8 @@ class SmallDisks(RunningNetwork):
 def network(tmp_path: Path) -> Iterator[SmallDisks]:
     if not may_mount():
         pytest.skip("no mount namespace here")
-    running = SmallDisks(tmp_path, "--pledge", "1GiB", "--workers", "1")
-    try:
-        running.start()
+    with SmallDisks(tmp_path, "--pledge", "1GiB", "--workers", "1") as running:
         yield running
-    finally:
-        if running.process is not None and running.process.poll() is None:
-            assert running.stop() == 0
 
 
 def test_writes_go_on_at_quorum_then_are_refused_and_all_recovers_when_disks_have_room(

@@ -140,17 +140,12 @@ def messages_of(*modules: Any) -> list[type[Message[Any]]]:
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNetwork]:
-    running = RunningNetwork(tmp_path_factory.mktemp("frames"), "--pledge", "1GiB")
-    try:
-        running.start()
+    with RunningNetwork(tmp_path_factory.mktemp("frames"), "--pledge", "1GiB") as running:
         client = running.boto()
         client.create_bucket(Bucket="before")
         client.put_object(Bucket="before", Key="small", Body=BODY)
         client.put_object(Bucket="before", Key="large", Body=BODY * 100_000)
         yield running
-    finally:
-        if running.process is not None and running.process.poll() is None:
-            assert running.stop() == 0
 
 
 def check_serving(network: RunningNetwork) -> None:

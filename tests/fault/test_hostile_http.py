@@ -220,9 +220,7 @@ async def test_clients_that_vanish_in_an_upload_leave_no_row_and_no_buffer(site:
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNetwork]:
     folder = tmp_path_factory.mktemp("hostile")
-    running = RunningNetwork(folder, "--pledge", "1GiB", "--workers", "2")
-    try:
-        running.start()
+    with RunningNetwork(folder, "--pledge", "1GiB", "--workers", "2") as running:
         client = running.boto()
         for name in ("target", "target-open"):
             client.create_bucket(Bucket=name)
@@ -232,9 +230,6 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNetwork
             client.put_object(Bucket=name, Key="object", Body=BODY)
         client.put_object(Bucket="target", Key="large", Body=bytes(3 * MIB))
         yield running
-    finally:
-        if running.process is not None and running.process.poll() is None:
-            assert running.stop() == 0
 
 
 def target_of(network: RunningNetwork) -> Target:

@@ -26,13 +26,8 @@ MIB = 1 << 20
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNetwork]:
     """One for all, each test on a bucket of its own: the gentle ones come first."""
     folder = tmp_path_factory.mktemp("faults")
-    running = RunningNetwork(folder, "--pledge", "1GiB", "--workers", "2")
-    try:
-        running.start()
+    with RunningNetwork(folder, "--pledge", "1GiB", "--workers", "2") as running:
         yield running
-    finally:
-        if running.process is not None and running.process.poll() is None:
-            assert running.stop() == 0
 
 
 def bodies(count: int) -> dict[str, bytes]:

@@ -24,13 +24,8 @@ SMALL = b"hello world, but in private"
 
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[RunningNetwork]:
-    running = RunningNetwork(tmp_path, "--pledge", "1GiB", "--workers", "2")
-    try:
-        running.start()
+    with RunningNetwork(tmp_path, "--pledge", "1GiB", "--workers", "2") as running:
         yield running
-    finally:
-        if running.process is not None and running.process.poll() is None:
-            assert running.stop() == 0
 
 
 def blocks_of(body: bytes) -> list[str]:

@@ -24,14 +24,9 @@ OBJECTS, KILLS = 16, 2
 def network(tmp_path: Path) -> Iterator[RunningNetwork]:
     """Repair is slow enough to be met at work."""
     running = RunningNetwork(tmp_path, "--pledge", "1GiB", "--workers", "1")
-    running.data_dir.mkdir(parents=True)
-    (running.data_dir / "cumulus.toml").write_text('[repair]\nrate = "2MiB"\n')
-    try:
-        running.start()
+    running.configure('[repair]\nrate = "2MiB"\n')
+    with running:
         yield running
-    finally:
-        if running.process is not None and running.process.poll() is None:
-            assert running.stop() == 0
 
 
 def test_repair_that_is_killed_goes_on_and_rebuilds_everything_once(

@@ -27,13 +27,8 @@ PAUSE = 0.03  # of a client between two requests: the cores are also repair's
 
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[RunningNetwork]:
-    running = RunningNetwork(tmp_path, "--pledge", "1GiB", "--workers", "2")
-    try:
-        running.start()
+    with RunningNetwork(tmp_path, "--pledge", "1GiB", "--workers", "2") as running:
         yield running
-    finally:
-        if running.process is not None and running.process.poll() is None:
-            assert running.stop() == 0
 
 
 class Clients:

@@ -26,14 +26,9 @@ HEAL_SECONDS = 60.0
 def network(tmp_path: Path) -> Iterator[RunningNetwork]:
     """Placements and miners are compared every few seconds, not once a day."""
     running = RunningNetwork(tmp_path, "--pledge", "1GiB", "--workers", "1")
-    running.data_dir.mkdir(parents=True)
-    (running.data_dir / "cumulus.toml").write_text('[repair]\nsurvey = "3s"\n')
-    try:
-        running.start()
+    running.configure('[repair]\nsurvey = "3s"\n')
+    with running:
         yield running
-    finally:
-        if running.process is not None and running.process.poll() is None:
-            assert running.stop() == 0
 
 
 def rot(directory: Path, chance: random.Random) -> None:

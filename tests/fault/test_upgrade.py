@@ -86,13 +86,8 @@ def network(
 ) -> Iterator[RunningNetwork]:
     folder = tmp_path_factory.mktemp("old")
     unpack(request.param, folder)
-    running = RunningNetwork(folder, "--pledge", "64MiB", "--workers", "1")
-    try:
-        running.start()
+    with RunningNetwork(folder, "--pledge", "64MiB", "--workers", "1") as running:
         yield running
-    finally:
-        if running.process is not None and running.process.poll() is None:
-            assert running.stop() == 0
 
 
 def certified(network: RunningNetwork, url: str, path: Path) -> None:
