@@ -6,6 +6,7 @@ It reads the catalog by mmap and commits by message like a worker.
 import asyncio
 
 from chain.clock import SystemClock
+from chain.net.shared import Arena
 from chain.process import run_node
 from gateway.catalog.pool_records import CatalogPoolRecords
 from gateway.network import Network
@@ -30,7 +31,8 @@ def run(arguments: list[str]) -> int:
 
 async def _repair(network: Network, stop: asyncio.Event) -> None:
     config, clock = network.config, SystemClock()
-    async with linked(network, clock) as links:
+    settings = RepairSettings(rate=max(RATE_MIN, config.repair_rate))
+    async with linked(network, clock, arena=_arena(settings)) as links:
         catalog, miners, peers, reports = links.catalog, links.miners, links.peers, links.reports
         records = CatalogPoolRecords(catalog)
         claims: Claims = set()
@@ -44,7 +46,7 @@ async def _repair(network: Network, stop: asyncio.Event) -> None:
                 commit=CatalogRepairs(catalog, clock).commit,
                 report=reports.note,
                 claims=claims,
-                settings=RepairSettings(rate=max(RATE_MIN, config.repair_rate)),
+                settings=settings,
             )
 
         def survey() -> Survey:
@@ -58,3 +60,14 @@ async def _repair(network: Network, stop: asyncio.Event) -> None:
             "releases": lambda: Releaser(records, miners, peers, clock).run(),
         }
         await work_until(stop, jobs, catalog, clock)
+
+
+def _arena(settings: RepairSettings) -> Arena | None:
+    """Memory that the miners of this machine put the sources into.
+
+    Some more than repair holds at once: rooms are whole blocks, and those of one size are no use
+    for another. Four times the address space, as places of asks that were never answered are not
+    used again.
+    """
+    rooms = settings.memory * 5 // 4
+    return Arena.create(4 * rooms, rooms=rooms, limit=rooms)
