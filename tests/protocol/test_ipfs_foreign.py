@@ -112,6 +112,13 @@ async def test_what_was_fetched_is_in_memory_only_and_asked_for_once(two: Two) -
     for cid in (FILE_CID, FILE_CID, LEAF_CIDS[0], FILE_CID):
         await small.block(cid)
     assert two.source.asked == [FILE_CID, LEAF_CIDS[0], FILE_CID]
+    shared = ForeignBlocks([two.source], bytes_kept=len(FILE))
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(shared.block(FILE_CID))
+    two.source.asked.clear()
+    await shared.block(FILE_CID)
+    assert two.source.asked == []
 
 
 async def test_what_is_here_is_not_asked_for(two: Two) -> None:

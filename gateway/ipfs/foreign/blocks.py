@@ -52,11 +52,13 @@ class ForeignBlocks:
     async def block(self, cid: Cid) -> bytes:
         """A block's bytes, at most 2 MiB. Raises FetchFailed."""
         name = cid.multihash
-        block = self._kept.pop(name, None)
+        block = self._kept.get(name)
         if block is None:
             block = await verified_block(self._sources, cid)
-            self._left -= len(block)
+            if name not in self._kept:  # another request may have fetched it meanwhile
+                self._left -= len(block)
         self._kept[name] = block
+        self._kept.move_to_end(name)
         while self._left < 0:
             self._left += len(self._kept.popitem(last=False)[1])
         return block
