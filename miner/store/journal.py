@@ -29,18 +29,21 @@ from miner.store.layout import (
     KEY_SIZE,
     Kind,
     RecordHead,
+    align,
     encode_record,
     encode_volume,
     is_long,
     record_bytes,
     tombstone,
 )
-from miner.store.volume import Staging, Volume
+from miner.store.volume import AHEAD, BatchWriter, Staging, Volume
 
 VOLUME_BYTES = 1024**3
 HEADROOM = 64 * 1024**2  # of the file system, kept for tombstones and the index
 # statvfs costs 15-25 us: far from full it is asked every so many batches.
 _LOOK_BELOW, _LOOK_EVERY = 8 * 1024**3, 32
+# Behind batches up to here zeros are written ahead.
+_SMALL_BYTES = 256 * 1024
 
 
 class NewFragment(NamedTuple):
@@ -242,7 +245,7 @@ class Journal:
             end = self._lay_out(volume, puts, tombs, plan, now_ns)
             wrong = {put.key: error for put in puts if (error := _check_written(put))}
             if wrong:
-                volume.file.truncate(start)
+                volume.cut(start)
                 return wrong
             volume.file.sync()
         except OSError as error:
@@ -292,7 +295,16 @@ class Journal:
         for key, target in tombs:
             head = RecordHead(Kind.TOMBSTONE, False, 0, self.batch, now_ns, tombstone(key, target))
             writer.add(encode_record(head, writer.position, volume.key), b"")
-        return writer.finish()
+        return self._finish(volume, writer)
+
+    def _finish(self, volume: Volume, writer: BatchWriter) -> int:
+        """Write a batch out; a small one that the file has no blocks for takes some more along."""
+        end = align(writer.position)
+        small = end - volume.figures.end <= _SMALL_BYTES
+        ahead = AHEAD if small and end > volume.zeroed and self._disk_left > _LOOK_BELOW else 0
+        writer.finish(ahead)
+        volume.zeroed = max(volume.zeroed, end + ahead)
+        return end
 
     def _settle(self, volume: Volume, plan: _Plan, tombs: list[tuple[bytes, int]]) -> None:
         """The batch is durable: punch what it drops, then tell the index."""
@@ -369,6 +381,7 @@ class Journal:
         self._next_number += 1
         file = None
         try:
+            self.end_current()
             file = self.disk.create(volume_name(number))
             writer = self._staging.batch(file, 0)
             writer.add(encode_volume(number, key), b"")
@@ -383,9 +396,15 @@ class Journal:
         self.adopt(volume, writable=True)
         return volume
 
+    def end_current(self) -> None:
+        """Leave no zeros behind the last batch. Raises OSError."""
+        volume = self._current
+        if volume is not None and volume.zeroed > volume.figures.end:
+            volume.cut(volume.figures.end)
+
     def _abandon(self, volume: Volume, end: int, error: OSError) -> None:
         try:
-            volume.file.truncate(end)
+            volume.cut(end)
             volume.writable = error.errno in (errno.ENOSPC, errno.EDQUOT)
         except OSError:
             volume.writable = False

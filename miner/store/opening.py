@@ -1,5 +1,6 @@
 """Opening a store directory: trust or rebuild the index, replay the tails, cut what is torn."""
 
+import contextlib
 import logging
 import sys
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from miner.store.layout import (
     parse_tombstone,
     parse_volume,
 )
-from miner.store.recovery import Found, is_whole, scan
+from miner.store.recovery import Found, is_blank, is_whole, scan
 from miner.store.session import Session, Trust
 from miner.store.volume import Volume
 
@@ -72,6 +73,8 @@ def open_journal(index_directory: Path, options: JournalOptions) -> tuple[Journa
 def close_journal(journal: Journal, session: Session) -> None:
     """Leave a clean index behind."""
     damaged = journal.index.damage
+    with contextlib.suppress(OSError):
+        journal.end_current()
     if not damaged:
         journal.index.sync()
     journal.index.close()
@@ -175,8 +178,9 @@ def _replay(journal: Journal, volume: Volume) -> list[tuple[bytes, int]]:
     end = align(found[-1].end) if found else start
     size = volume.file.size()
     if size > end:
-        log.warning("volume %d: a torn tail of %d bytes is cut", volume.number, size - end)
-        volume.file.truncate(end)
+        if not is_blank(volume.file, end, size):
+            log.warning("volume %d: a torn tail of %d bytes is cut", volume.number, size - end)
+        volume.cut(end)
     damaged: list[tuple[bytes, int]] = []
     if found:
         volume.figures.end = end

@@ -73,6 +73,18 @@ def is_whole(file: VolumeFile, found: Found) -> bool:
     return len(payload) == record.size and fragment_id(payload) == record.id
 
 
+def is_blank(file: VolumeFile, start: int, end: int) -> bool:
+    """Whether there are zeros alone: written ahead, and never used."""
+    for at in range(start, end, _WINDOW):
+        try:
+            data = file.read(min(_WINDOW, end - at), at)
+            if data.count(0) != len(data):
+                return False
+        except OSError:
+            return False
+    return True
+
+
 class _Window:
     """A file read in steps of 256 KiB."""
 

@@ -9,6 +9,10 @@ from miner.store.index import VolumeFigures
 from miner.store.layout import BLOCK, is_long
 
 _STAGING = 4 * 1024 * 1024
+# Zeros behind a small batch, so that those after it change neither the file's size nor its blocks:
+# their fdatasync has no journal of the file system to wait for (docs/adr/221).
+AHEAD = 1024 * 1024
+_ZEROS = memoryview(mmap.mmap(-1, AHEAD)).toreadonly()
 
 
 class Volume:
@@ -20,6 +24,7 @@ class Volume:
         self.file = file
         self.figures = figures
         self.writable = False
+        self.zeroed = 0  # the file has blocks up to here, behind `figures.end` full of zeros
         self._lock = threading.Lock()
         self._pins = 1
 
@@ -39,9 +44,14 @@ class Volume:
         if last:
             self.file.close()
 
+    def cut(self, end: int) -> None:
+        """Cut the file here, durably. Raises OSError."""
+        self.zeroed = 0
+        self.file.truncate(end)
+
     @property
     def used(self) -> int:
-        """Bytes on disk."""
+        """Bytes on disk, without zeros written ahead."""
         return self.figures.end - self.figures.punched
 
     @property
@@ -91,9 +101,15 @@ class BatchWriter:
             self._copy(payload)
         self._zeros(-self.position % 8)
 
-    def finish(self) -> int:
-        """Write what is left, filled up to whole blocks; return the batch's end."""
+    def finish(self, ahead: int = 0) -> int:
+        """Write what is left, filled up to whole blocks; return the batch's end.
+
+        `ahead`: so many zeros, whole blocks and at most AHEAD, are written behind it.
+        """
         self._zeros(-self.position % BLOCK)
+        if ahead:
+            self._part()
+            self._parts.append(_ZEROS[:ahead])
         self._flush()
         return self.position
 

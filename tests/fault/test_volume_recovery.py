@@ -20,6 +20,7 @@ from miner.fragment import FragmentRecord, fragment_id
 from miner.segments import PROFILES, Segment
 from miner.store.files import Disk, LocalDisk, VolumeFile
 from miner.store.interface import StoreError, StoreFailed, StoreFull
+from miner.store.volume import AHEAD
 from miner.store.volumes import VolumeStore
 from tests.conformance.fragment_store_suite import FakeClock, fragments
 
@@ -101,7 +102,7 @@ async def test_the_index_of_another_boot_is_rebuilt(tmp_path: Path) -> None:
 async def test_a_tail_torn_anywhere_is_cut_and_all_before_it_kept(tmp_path: Path) -> None:
     store = open_store(tmp_path / "a")
     made = await fill(store, "a", "b")
-    start = volume(tmp_path / "a").stat().st_size
+    start = store.space().used
     made += await fill(store, "c", length=40_000)
     await store.close()
     end = volume(tmp_path / "a").stat().st_size
@@ -128,7 +129,7 @@ async def test_a_last_batch_written_in_part_is_not_taken_for_whole(
 ) -> None:
     store = open_store(tmp_path / "a")
     made = await fill(store, "a")
-    start = volume(tmp_path / "a").stat().st_size
+    start = store.space().used
     made += await fill(store, "b", length=60_000)
     await store.close()
     shutil.rmtree(tmp_path / "a" / "index")
@@ -142,10 +143,32 @@ async def test_a_last_batch_written_in_part_is_not_taken_for_whole(
         shutil.rmtree(tmp_path / "a" / "index")
 
 
+async def test_small_batches_find_blocks_of_zeros_that_a_stop_leaves_nothing_of(
+    tmp_path: Path,
+) -> None:
+    store = open_store(tmp_path / "a")
+    made = await fill(store, "a")
+    size = volume(tmp_path / "a").stat().st_size
+    assert size == store.space().used + AHEAD
+    made += await fill(store, "b", "c", length=40_000)
+    assert volume(tmp_path / "a").stat().st_size == size  # and so not its blocks
+    made += await fill(store, "d", length=8_000_000)
+    assert volume(tmp_path / "a").stat().st_size == store.space().used
+    made += await fill(store, "e")
+    await crash(store, tmp_path / "a", tmp_path / "b")
+    assert volume(tmp_path / "a").stat().st_size == store.space().used
+    assert volume(tmp_path / "b").stat().st_size == store.space().used + AHEAD
+    shutil.rmtree(tmp_path / "b" / "index")
+    again = open_store(tmp_path / "b")
+    assert await whole(again, made) == [True] * 5
+    assert volume(tmp_path / "b").stat().st_size == again.space().used
+    await again.close()
+
+
 async def test_damage_in_the_middle_costs_its_own_batch_alone(tmp_path: Path) -> None:
     store = open_store(tmp_path / "a")
     made = await fill(store, "a")
-    start = volume(tmp_path / "a").stat().st_size
+    start = store.space().used
     made += await fill(store, "b", "c")
     await store.close()
     shutil.rmtree(tmp_path / "a" / "index")
