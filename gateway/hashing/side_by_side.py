@@ -1,7 +1,8 @@
 """Streams hashed side by side: one thread takes the pieces that wait, one of each stream.
 
-Pieces wait while the thread or the processors are busy: the busier they are, the more lanes are
-full.
+Pieces wait for those of other streams as long as their own stream can go on without them; and while
+the thread or the processors are busy: the busier they are, the more lanes are full.
+docs/adr/217-md5-side-by-side.md.
 """
 
 import logging
@@ -24,7 +25,6 @@ from gateway.model import Algorithm, Digests
 SLICE = 4096
 
 log = logging.getLogger(__name__)
-
 
 Compile = Callable[[], Mapping[str, Hash]]
 
