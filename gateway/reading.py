@@ -190,6 +190,7 @@ class _Coming:
         while not self.sealed.holds(number):
             if self._task.done():
                 self._task.result()
+                raise RuntimeError("a source gave fewer ranges than it was asked for")
             self._news.clear()
             await self._news.wait()
 
