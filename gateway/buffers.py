@@ -195,11 +195,11 @@ def _map(size: int) -> mmap.mmap:
 
 
 def _capacity(size: int) -> int:
-    """The next of 64 KiB · 2^i · {8..15} / 8: few sizes, at most an eighth wasted.
+    """The next of 64 KiB · 2^i · {8..15} / 8, or of 512 KiB: few sizes, at most an eighth wasted.
 
-    What is not written to is never backed by memory.
+    Frames are a few bytes longer than a round number.
     """
     if size <= _SMALLEST:
         return _SMALLEST
-    step = max(4096, 1 << (size - 1).bit_length() - 4)
+    step = min(max(4096, 1 << (size - 1).bit_length() - 4), 512 << 10)
     return -(-size // step) * step

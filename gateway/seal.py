@@ -99,8 +99,8 @@ class SegmentSealer:
         self._end = 0
         self._tags = bytearray()
 
-    def add(self, plain: Buffer, *, last: bool = False) -> None:
-        """Seal the next chunk. Needs 16 bytes of room behind it."""
+    def add(self, plain: Buffer, *, last: bool = False) -> int:
+        """Seal the next chunk; where its ciphertext ends. Needs 16 bytes of room behind it."""
         size = len(plain)
         assert self._end % CHUNK == 0
         assert len(self._tags) < SEGMENT_CHUNKS_MAX * TAG
@@ -108,6 +108,7 @@ class SegmentSealer:
         self._end += size
         # The tag fell where the next chunk begins, or where the tags will stand.
         self._tags += self._out[self._end : self._end + TAG]
+        return self._end
 
     def finish(self) -> int:
         """Put the tags in place; return the segment's length."""

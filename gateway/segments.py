@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from traceback import clear_frames
 from typing import Protocol
 
@@ -24,7 +25,7 @@ from gateway.buffers import Buffer as PoolBuffer
 from gateway.buffers import BufferPool
 from gateway.hashing.side_by_side import SideBySide
 from gateway.lanes import Countdown, Feed, Lane, call_on
-from gateway.seal import CHUNK, SEGMENT_CHUNKS_MAX, TAG, Sealer, SegmentSealer
+from gateway.seal import CHUNK, SEGMENT_CHUNKS_MAX, TAG, Sealer, SegmentSealer, sealed_size
 from miner.erasure import code_for
 from miner.records import Row
 from miner.segments import Profile, Segment, shard_bytes
@@ -41,6 +42,10 @@ LONG_SHARE = 0.75
 RING_CHUNKS = 3
 # Segments of one transfer that are being filled or stored.
 WINDOW = 3
+
+
+# A segment's name and its shards.
+Encoded = tuple[Segment, list[memoryview]]
 
 
 class Placed(Protocol):
@@ -107,11 +112,19 @@ class Engine:
 
 
 class Frame:
-    """One segment's memory: k data shards (the sealed bytes, zero-filled) and m parity shards."""
+    """One segment's memory: k data shards (the sealed bytes, zero-filled) and m parity shards.
 
-    def __init__(self, memory: memoryview, profile: Profile) -> None:
+    Data shards are hashed as they fill, while the processor's cache has them: 0.05 CPU s/GiB less,
+    and less to do when the segment ends.
+    """
+
+    def __init__(self, memory: memoryview, profile: Profile, length: int = 0) -> None:
+        """`length`: the sealed bytes that are to come, where that is known."""
         self.memory = memory
         self._profile = profile
+        self._shard = shard_bytes(length, profile.k)
+        self._hashed = 0
+        self._hashes = [blake3() for _ in range(profile.k)]
 
     @staticmethod
     def size(plain: int, profile: Profile) -> int:
@@ -119,13 +132,26 @@ class Frame:
         chunks = max(1, -(-plain // CHUNK))
         return shard_bytes(plain + TAG * chunks, profile.k) * profile.n + TAG
 
-    def encode(self, length: int) -> tuple[Segment, list[memoryview]]:
+    def filled(self, end: int) -> None:
+        """All up to `end` is in its place; only where `length` was given."""
+        while self._hashed < end:
+            index = self._hashed // self._shard
+            stop = min(end, (index + 1) * self._shard)
+            self._hashes[index].update(self.memory[self._hashed : stop])
+            self._hashed = stop
+
+    def encode(self, length: int) -> Encoded:
         """Cut `length` sealed bytes in shards, add parity, name all: heavy, releases the GIL."""
         k, size = self._profile.k, shard_bytes(length, self._profile.k)
+        if size != self._shard:
+            self._shard, self._hashed = size, 0
+            self._hashes = [blake3() for _ in range(k)]
         self.memory[length : k * size] = bytes(k * size - length)
+        self.filled(k * size)
         shards = [self.memory[i * size : (i + 1) * size] for i in range(self._profile.n)]
         code_for(self._profile).encode(shards[:k], shards[k:])
-        ids = tuple(FragmentId(blake3(shard).digest()) for shard in shards)
+        hashes = (*self._hashes, *(blake3(shard) for shard in shards[k:]))
+        ids = tuple(FragmentId(running.digest()) for running in hashes)
         return Segment(self._profile, length, ids), shards
 
 
@@ -160,9 +186,7 @@ def longest_segment(profile: Profile) -> int:
     return max(SEGMENT_CHUNKS_MIN, min(SEGMENT_CHUNKS_MAX, FRAGMENT_BYTES * profile.k // CHUNK))
 
 
-def seal_segment(
-    key: bytes, plain: Buffer, profile: Profile, memory: memoryview
-) -> tuple[Segment, list[memoryview]]:
+def seal_segment(key: bytes, plain: Buffer, profile: Profile, memory: memoryview) -> Encoded:
     """A whole small stream (at most one chunk) as one segment in a frame, without any hop."""
     sealer = SegmentSealer(Sealer(key), memory)
     sealer.add(plain, last=True)
@@ -244,8 +268,6 @@ class SegmentWriter:
             # Who keeps the error keeps its frames, and those look at chunks.
             clear_frames(error.__traceback__)
             raise
-        if self._failure:
-            raise self._failure
 
     def stored(self) -> Stored:
         """After the group ended: the segments in order."""
@@ -276,6 +298,8 @@ class SegmentWriter:
         segment.chunks += 1
         ends = last or segment.chunks == self.segment_chunks
         self._segment = None if ends else segment
+        if ends:
+            self._group.create_task(self._store(segment))
         plain = chunk.view[: chunk.fill]
         done = Countdown(self._loop, 1 + len(self._hashes), lambda: self._reuse(chunk))
         self._seal_lane.push(lambda: self._seal(segment, plain, done, last=last, ends=ends))
@@ -297,7 +321,11 @@ class SegmentWriter:
         self._frames.add(frame)
         self._count += 1
         return _OpenSegment(
-            self._count - 1, frame, SegmentSealer(self._sealer, frame.view), chunks=0
+            self._count - 1,
+            frame,
+            SegmentSealer(self._sealer, frame.view),
+            Frame(frame.view, self._profile, sealed_size(plain)),
+            self._loop.create_future(),
         )
 
     def _seal(
@@ -305,39 +333,54 @@ class SegmentWriter:
     ) -> None:
         """In the seal lane's thread."""
         try:
-            segment.sealer.add(plain, last=last)
-            if ends:
-                length = segment.sealer.finish()
-                sealed, shards = Frame(segment.frame.view, self._profile).encode(length)
-                call_on(self._loop, lambda: self._start_store(segment, sealed, shards))
+            end = segment.sealer.add(plain, last=last)
+            segment.frame.filled(end)
         except Exception as error:  # noqa: BLE001 - carried to the transfer, which raises it
             self._failure = error
         done.hit()
+        if ends:
+            self._engine.executor.submit(self._encode, segment)
 
-    def _start_store(
-        self, segment: "_OpenSegment", sealed: Segment, shards: list[memoryview]
-    ) -> None:
-        if segment.frame in self._frames:  # else the transfer was given up meanwhile
-            self._group.create_task(self._store(segment, sealed, shards))
-
-    async def _store(
-        self, segment: "_OpenSegment", sealed: Segment, shards: list[memoryview]
-    ) -> None:
+    def _encode(self, segment: "_OpenSegment") -> None:
+        """In a thread of its own, beside the next segment's sealing."""
         try:
+            if self._failure:
+                raise self._failure
+            encoded = segment.frame.encode(segment.sealer.finish())
+        except Exception as error:  # noqa: BLE001 - carried to the transfer, which raises it
+            call_on(self._loop, partial(_fail, segment.ready, error))
+        else:
+            call_on(self._loop, partial(_answer, segment.ready, encoded))
+
+    async def _store(self, segment: "_OpenSegment") -> None:
+        shards: list[memoryview] = []
+        try:
+            sealed, shards = await segment.ready
             placed = await self._engine.sink.write(sealed, shards)
             self._stored[segment.number] = (sealed, placed)
         finally:
             shards.clear()
-            segment.sealer = None  # type: ignore[assignment]
-            if segment.frame in self._frames:
-                self._frames.remove(segment.frame)
-                self._engine.frames.give(segment.frame)
+            if segment.memory in self._frames:
+                self._frames.remove(segment.memory)
+                self._engine.frames.give(segment.memory)
             self._window.release()
 
 
 @dataclass(slots=True, eq=False)
 class _OpenSegment:
     number: int
-    frame: PoolBuffer
+    memory: PoolBuffer
     sealer: SegmentSealer
-    chunks: int
+    frame: Frame
+    ready: asyncio.Future[Encoded]
+    chunks: int = 0
+
+
+def _answer(ready: asyncio.Future[Encoded], encoded: Encoded) -> None:
+    if not ready.done():  # else the transfer was given up meanwhile
+        ready.set_result(encoded)
+
+
+def _fail(ready: asyncio.Future[Encoded], error: Exception) -> None:
+    if not ready.done():
+        ready.set_exception(error)

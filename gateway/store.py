@@ -98,9 +98,9 @@ class Publisher(Protocol):
 
 
 # Buffers of all workers together, and what one needs to serve at all: the rings of four transfers,
-# a segment of any profile. 64 PUTs of 64 MiB at once, two workers: 0.85 GiB above idle. Four
-# streams of one worker have segments with fragments of 4 MiB at 8+4 (gateway/segments.py Cutting).
-RINGS, FRAMES, READS = 192 * MIB, 512 * MIB, 256 * MIB
+# a segment of any profile. 64 PUTs of 64 MiB at once, two workers: 0.77 GiB above idle. Frames hold
+# the longest segments of four streams of each of two workers (docs/adr/225).
+RINGS, FRAMES, READS = 192 * MIB, 544 * MIB, 256 * MIB
 RINGS_MIN, FRAMES_MIN, READS_MIN = 12 * MIB, 64 * MIB, 32 * MIB
 
 
@@ -115,7 +115,7 @@ class StoreSettings:
     kms_auto_create: bool = True  # a KMS key is made when it is first asked for
     # 1 MiB chunks being filled and hashed: 3 for each running transfer above 64 KiB.
     ring_bytes: int = RINGS // 2
-    # Segments with parity being filled and stored: 12-24 MiB each at 4+2.
+    # Segments with parity being filled and stored: 12-24 MiB each at 4+2, up to 48 at 8+4.
     frame_bytes: int = FRAMES // 2
     read_bytes: int = READS // 2
     threads: int = 4
