@@ -14,7 +14,6 @@ def told() -> dict[str, object]:
         "arguments": sys.argv[1:],
         "command line": Path("/proc/self/cmdline").read_text().strip("\0").split("\0"),
         "path": sys.path[0],
-        "parent": os.getppid(),
         "session of its own": os.getsid(0) == os.getpid(),
         "descriptors": {
             path.name: str(path.readlink())
