@@ -1,6 +1,7 @@
 """Streams of any length, in any pieces, around functions that take whole blocks."""
 
 import ctypes
+import itertools
 import struct
 from collections.abc import Mapping, Sequence
 
@@ -48,7 +49,7 @@ class Piece:
         self.state = state
         self.blocks = len(view) // BLOCK
         if rest := view[self.blocks * BLOCK :]:
-            state.tail += rest
+            state.tail = bytes(rest)
         self.address = address_of(view) if self.blocks else 0
         self._data = view  # keeps the memory
 
@@ -72,11 +73,10 @@ class Hash:
         """Hash up to `most` blocks of each, as many of each; up to `widest` pieces with blocks."""
         width = min(lanes for lanes in self._functions if lanes >= len(pieces))
         blocks = min(most, *(piece.blocks for piece in pieces))
-        pointers = [pointer for piece in pieces for pointer in (piece.state.address, piece.address)]
-        spare = [self.begin() for _ in range(width - len(pieces))]
-        for state in spare:
-            pointers += [state.address, pieces[0].address]
-        self._functions[width]((ctypes.c_void_p * len(pointers))(*pointers), blocks, self._table)
+        lanes = [(piece.state.address, piece.address) for piece in pieces]
+        lanes += lanes[:1] * (width - len(pieces))  # who has the same to do may do it twice
+        pointers = (ctypes.c_void_p * (2 * width))(*itertools.chain(*lanes))
+        self._functions[width](pointers, blocks, self._table)
         for piece in pieces:
             piece.address += blocks * BLOCK
             piece.blocks -= blocks

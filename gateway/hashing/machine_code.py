@@ -62,7 +62,8 @@ def compile_in_child() -> Mapping[str, Mapping[int, bytes]]:
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_CHILD_SECONDS
         )
         if done.returncode:
-            raise Unavailable(done.stderr.decode(errors="replace").strip() or done.returncode)
+            said = done.stderr.decode(errors="replace").splitlines()
+            raise Unavailable(said[-1] if said else f"exit code {done.returncode}")
         return msgspec.msgpack.decode(done.stdout, type=dict[str, dict[int, bytes]])
     except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError) as error:
         raise Unavailable(str(error)) from error

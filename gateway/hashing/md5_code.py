@@ -24,7 +24,7 @@ _HIDDEN = 16
 
 
 def md5_code(lanes: int) -> str:
-    """See Recipe.code. No two lanes share a state."""
+    """See Recipe.code."""
     code = _Lanes(lanes)
     states, data = code.lane_pointers(lanes)
     begin = {name: code.gather(states, word) for word, name in enumerate("abcd")}
