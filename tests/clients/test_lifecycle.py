@@ -14,7 +14,7 @@ from tests.clients.running import RunningNetwork
 
 pytestmark = [pytest.mark.client, pytest.mark.network, pytest.mark.timeout(300)]
 
-OBJECTS = 400  # of which a step takes 250, and a second 500
+OBJECTS = 600  # of which a step takes 250, and a second 500
 
 
 @pytest.fixture(scope="module")
