@@ -62,6 +62,7 @@ def test_a_large_file_opens_by_url_and_its_car_is_whole(
     archive.write_bytes(plain_network.curl(f"{url}?format=tar"))
     plain_network.run(program("tar"), "-x", "-f", archive, "-C", tmp_path)
     assert (tmp_path / cid).read_bytes() == body
+    root_of(plain_network, "published")  # directories follow keys, a moment later
     state = json.loads(plain_network.cumulus("ipfs", "status", "published", "--json").stdout)
     assert state["publishes"]
     assert state["objects"] == 1
