@@ -22,17 +22,22 @@ from tests.clients.running import RunningNetwork
 
 KIB, MIB = 1 << 10, 1 << 20
 CONNECTIONS = 8
-_SCRAPES = 24  # a scrape meets one worker; so many meet them all
+_SCRAPES = 1000  # a scrape meets one worker, often the same
 _COUNTERS = re.compile(r'^cumulus_read_(\w+)_total\{worker="(\d+)"\} (\d+)', re.MULTILINE)
 
 
 def counters(network: RunningNetwork) -> Counter[str]:
     """Asks, hedges and parity reads of all workers since they started."""
+    workers = sum(name.startswith("worker") for name in network.pids())
     found: dict[tuple[str, str], int] = {}
     for _ in range(_SCRAPES):
+        if len({worker for _, worker in found}) == workers:
+            break
         _, body = asyncio.run(fetch(network.url("console"), "/metrics"))
         for kind, worker, value in _COUNTERS.findall(body.decode()):
             found[kind, worker] = int(value)
+    else:
+        raise SystemExit("a worker does not tell what it counted")
     total: Counter[str] = Counter()
     for (kind, _), value in found.items():
         total[kind] += value
